@@ -1,0 +1,51 @@
+# Everything a newcomer needs: make demo, make test, make serve. Python 3.11 and make are enough.
+PYTHON ?= python3
+UV := .uv/bin/uv
+RUN := .venv/bin/
+
+.PHONY: setup demo test serve check bench clean
+.DEFAULT_GOAL := demo
+
+setup: .venv/.ready
+
+# uv is the one thing pip brings, by hash; uv brings the rest, by hash, from uv.lock.
+.uv/.ready: uv.txt
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r uv.txt
+	touch $@
+
+.venv/.ready: .uv/.ready pyproject.toml uv.lock
+	UV_COMPILE_BYTECODE=1 $(UV) sync --locked --quiet --python $(PYTHON)
+	.venv/bin/python -m compileall -q gateway providers
+	touch $@
+
+# The OpenAI SDK most apps still have, beside the newest one.
+.venv-openai2/.ready: .uv/.ready pyproject.toml uv.lock
+	UV_PROJECT_ENVIRONMENT=.venv-openai2 $(UV) sync --locked --quiet --python $(PYTHON) --only-group openai2
+	touch $@
+
+# The Node SDK, where there is Node; its tests say so and skip where there is none.
+tests/sdk/node/node_modules/.ready: tests/sdk/node/package-lock.json
+	if command -v npm >/dev/null; then npm ci --prefix tests/sdk/node --no-audit --no-fund --silent && touch $@; fi
+
+demo: setup
+	$(RUN)reelgate demo
+
+serve: setup
+	$(RUN)reelgate serve
+
+test: setup .venv-openai2/.ready tests/sdk/node/node_modules/.ready
+	$(RUN)pytest -n 2 --dist loadfile
+
+# Lint, format, types, imports: what .ci/run adds to the tests.
+check: setup
+	$(RUN)ruff check
+	$(RUN)ruff format --check
+	$(RUN)mypy
+	$(RUN)lint-imports
+
+bench: setup
+	$(RUN)python -m bench
+
+clean:
+	rm -rf .venv .venv-openai2 .uv tests/sdk/node/node_modules data

@@ -1,0 +1,173 @@
+"""
+Take a wish in: choose an offer, keep the job durably, wake the worker. Every surface ends here.
+
+The client hears of success only after the job is on disk, and nothing has been bought by then.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.api.problems import ProblemError, invalid
+from gateway.ids import new_id
+from gateway.job import Job, State
+from gateway.routing import Decision, UnknownModelError
+from gateway.shop import Shop
+from gateway.store import Idempotency, Store
+from gateway.wish import Notice, Wish
+
+KEPT_MS = 72 * 3_600_000
+"""How long an Idempotency-Key is remembered."""
+FOLDED_MS = 30 * 60_000
+"""How long a retry an SDK makes by itself finds the job of its first try; longer than SDKs go on trying."""
+
+SANDBOX = Notice(
+    type="sandbox",
+    feature="provider",
+    details="The sandbox renders a test clip here; no model is asked and nothing is paid.",
+)
+
+
+UNTOLD = Notice(
+    type="unsupported",
+    feature="callback_url",
+    details="callback_url is kept, but this version calls nobody back: poll the video.",
+)
+
+
+class Repeat(Struct, frozen=True):
+    """Say what a client said about repeating its call."""
+
+    key: str | None = None
+    """Its Idempotency-Key."""
+    retry: int = 0
+    """How often its SDK has tried this call before (``x-stainless-retry-count``)."""
+
+
+class Acceptor:
+    """Turn wishes into jobs."""
+
+    def __init__(self, store: Store, shop: Shop, clock: Callable[[], int], wake: Callable[[], None]) -> None:
+        self._store = store
+        self._shop = shop
+        self._clock = clock
+        self._wake = wake
+
+    def decide(self, wish: Wish) -> Decision:
+        """
+        Choose among the offers as of today.
+
+        :raises ProblemError: 404 for an unknown model, 422 when no offer can do it.
+        """
+        try:
+            decision = self._shop.decide(wish, on=datetime.fromtimestamp(self._clock() / 1000, UTC).date())
+        except UnknownModelError as error:
+            shown = ", ".join(error.known[:12]) or "none"
+            raise ProblemError(
+                404, "model_not_found", f"No account here sells {error.model!r}. Sold: {shown}.", param="model"
+            ) from error
+        if not decision.ranked:
+            raise _none(decision)
+        return decision
+
+    async def accept(
+        self,
+        wish: Wish,
+        decision: Decision,
+        tenant: str,
+        repeat: Repeat,
+        *,
+        operation: str = "create",
+        parent: str | None = None,
+    ) -> tuple[Job, bool]:
+        """
+        Keep a job for a wish and what was decided of it; the flag says whether it is new, or an earlier call's.
+
+        :raises MismatchError: the Idempotency-Key belongs to another call.
+        """
+        choice = decision.ranked[0].choice
+        assert choice is not None
+        listing = self._shop.accounts[choice.account].provider.listing
+        notices = [*decision.notices]
+        if listing.sandbox:
+            notices.append(SANDBOX)
+        if wish.callback_url:
+            notices.append(UNTOLD)
+        now = self._clock()
+        whole = {"wish": wish, "operation": operation, "parent": parent}
+        fingerprint = hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+        job = Job(
+            id=new_id("video", now),
+            tenant=tenant,
+            state=State.QUEUED,
+            seq=0,
+            created_at=now,
+            updated_at=now,
+            started_at=None,
+            completed_at=None,
+            expires_at=None,
+            deadline_at=now + int(listing.deadline_seconds * 1000),
+            due_at=now,
+            lease_until=None,
+            tries=0,
+            lease_epoch=0,
+            operation=operation,
+            parent=parent,
+            wish=_json(replace(wish, request=decision.request)),
+            offer=choice.offer,
+            account=None,
+            quote=_json(choice),
+            attempt=None,
+            attempts=0,
+            task=None,
+            progress=0,
+            cancel_requested=False,
+            outputs="[]",
+            usage="{}",
+            warnings=_json(notices),
+            error=None,
+            deleted_at=None,
+        )
+        named = f"key:{repeat.key}" if repeat.key else f"fold:{fingerprint}"
+        idempotency = Idempotency(
+            name=named,
+            fingerprint=fingerprint,
+            fresh=not repeat.key and not repeat.retry,
+            expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
+        )
+        kept, new = await self._store.accept(job, idempotency)
+        if new:
+            self._wake()
+        return kept, new
+
+
+def _none(decision: Decision) -> ProblemError:
+    """Say why no offer can do a wish, and which field to change."""
+    refusals = [(line, refusal) for line in decision.others for refusal in line.refusals]
+    fields = [refusal.field for _, refusal in refusals]
+    param = max(set(fields), key=fields.count) if fields else "model"
+    told = dict.fromkeys(refusal.message for _, refusal in refusals if refusal.field == param)
+    errors = [
+        {"pointer": f"/{refusal.field}", "detail": f"{line.provider}: {refusal.message}", "code": "not_sold"}
+        for line, refusal in refusals
+    ]
+    unpriced = bool(refusals) and all(
+        refusal.field == "model" and "price" in refusal.message for _, refusal in refusals
+    )
+    problem = invalid(
+        param,
+        f"No offer can do this: {'; '.join(list(told)[:3])}.",
+        code="price_unknown" if unpriced else "no_offer",
+    )
+    problem.errors = errors[:20]
+    return problem
+
+
+def _json(value: Any) -> str:
+    """Write a record as the store keeps it."""
+    return msgspec.json.encode(value).decode()

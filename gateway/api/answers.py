@@ -1,0 +1,209 @@
+"""
+Write jobs the way clients read them: OpenAI's thirteen fields always, ours beside them; pure.
+
+OpenAI knows four status words and its SDK's poll loop takes any other for an end, so ours are folded into
+those; ``status_detail`` says it exactly.
+"""
+
+from typing import Any
+
+import msgspec
+
+from gateway.job import Attempt, Job, State
+from gateway.wish import Choice, Problem, Rendition, Wish
+from providers.base.order import Mode
+
+STATUS = {
+    State.QUEUED: "queued",
+    State.SUBMITTING: "queued",
+    State.UNKNOWN: "in_progress",
+    State.RUNNING: "in_progress",
+    State.STORING: "in_progress",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "failed",
+}
+
+DETAIL = {
+    State.QUEUED: "queued",
+    State.SUBMITTING: "submitted",
+    State.UNKNOWN: "unknown",
+    State.RUNNING: "generating",
+    State.STORING: "downloading",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+}
+
+_wish = msgspec.json.Decoder(Wish)
+_choice = msgspec.json.Decoder(Choice)
+_renditions = msgspec.json.Decoder(list[Rendition])
+_problem = msgspec.json.Decoder(Problem)
+
+
+def video(job: Job) -> dict[str, Any]:
+    """Write one job as a Video."""
+    wish = _wish.decode(job.wish)
+    choice = _choice.decode(job.quote)
+    request = wish.request
+    kept = _renditions.decode(job.outputs) if job.outputs != "[]" else []
+    clip = next((each for each in kept if each.kind == "video"), None)
+    width, height = choice.spec.frame
+    path = f"/v1/videos/{job.id}"
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": request.model,
+        "status": STATUS[job.state],
+        "progress": job.progress,
+        "created_at": job.created_at // 1000,
+        "completed_at": _seconds(job.completed_at),
+        "expires_at": _seconds(job.expires_at),
+        "prompt": request.prompt,
+        "seconds": str(_length(wish, choice)),
+        "size": f"{width}x{height}",
+        "remixed_from_video_id": job.parent if job.operation == "remix" else None,
+        "error": _error(job),
+        "status_detail": "expired" if job.state is State.SUCCEEDED and clip is None else DETAIL[job.state],
+        "started_at": _seconds(job.started_at),
+        "updated_at": job.updated_at // 1000,
+        "provider": choice.provider,
+        "resolved_model": choice.model,
+        "operation": job.operation,
+        "parent_video_id": job.parent,
+        "outputs": [_output(job, each) for each in kept],
+        "usage": _usage(job, choice),
+        "warnings": msgspec.Raw(job.warnings.encode()),
+        "request": {
+            **msgspec.to_builtins(request),
+            **msgspec.to_builtins(choice.spec),
+            "inputs": [_input(each) for each in request.inputs],
+            "provider": msgspec.to_builtins(wish.preferences),
+        },
+        "urls": {
+            "self": path,
+            "content": f"{path}/content",
+            "thumbnail": f"{path}/content?variant=thumbnail",
+            "cancel": f"{path}/cancel",
+            "attempts": f"{path}/attempts",
+        },
+        "metadata": wish.metadata,
+        "external_id": wish.external_id,
+        "callback_url": wish.callback_url,
+        "user": wish.user,
+        "cancel_requested": bool(job.cancel_requested),
+    }
+
+
+def listing(jobs: list[Job], *, more: bool) -> dict[str, Any]:
+    """Write a page of jobs; the SDK pages by ``last_id``."""
+    return {
+        "object": "list",
+        "data": [video(job) for job in jobs],
+        "first_id": jobs[0].id if jobs else None,
+        "last_id": jobs[-1].id if jobs else None,
+        "has_more": more,
+    }
+
+
+def attempt(each: Attempt) -> dict[str, Any]:
+    """Write one attempt; the provider's own ids stay here."""
+    provider, _, model = each.offer.partition(":")
+    return {
+        "id": each.id,
+        "object": "video.attempt",
+        "number": each.number,
+        "provider": provider,
+        "model": model,
+        "outcome": each.outcome,
+        "quoted_usd": each.usd_micros / 1_000_000,
+        "intent_at": _seconds(each.intent_at),
+        "answered_at": _seconds(each.answered_at),
+        "ended_at": _seconds(each.ended_at),
+        "error": each.error,
+    }
+
+
+def poll_after_ms(typical_seconds: float) -> int:
+    """
+    Say how long a client should wait before it asks again: a twentieth of the usual time.
+
+    The Python SDK keeps the first answer for the whole loop and takes whole numbers only.
+    """
+    return int(max(250, min(10_000, typical_seconds * 50)))
+
+
+def _length(wish: Wish, choice: Choice) -> int:
+    """Say how long the result is: an extension is stitched to its source."""
+    source = sum(each.seconds for each in wish.request.inputs) if choice.spec.mode is Mode.EXTEND else 0
+    return choice.spec.seconds + round(source)
+
+
+def _error(job: Job) -> dict[str, Any] | None:
+    """Write why a job ended badly; a cancelled one is a failed one to the SDKs."""
+    if job.state is State.CANCELLED:
+        return {
+            "code": "cancelled",
+            "message": "The video was cancelled.",
+            "type": "invalid_request_error",
+            "param": None,
+        }
+    if job.state is not State.FAILED or job.error is None:
+        return None
+    problem = _problem.decode(job.error)
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "type": problem.type,
+        "param": problem.param,
+        "retryable": problem.retryable,
+        "provider": problem.provider,
+        "provider_code": problem.provider_code,
+    }
+
+
+def _output(job: Job, kept: Rendition) -> dict[str, Any]:
+    """Write one kept rendition."""
+    query = f"?variant={kept.kind}&index={kept.index}"
+    return {
+        "index": kept.index,
+        "kind": kept.kind,
+        "url": f"/v1/videos/{job.id}/content{query}",
+        "content_type": kept.content_type,
+        "bytes": kept.bytes,
+        "sha256": kept.sha256,
+        "width": kept.width or None,
+        "height": kept.height or None,
+        "duration_seconds": kept.duration_seconds,
+        "fps": kept.fps,
+        "has_audio": kept.has_audio,
+        "codec": kept.codec,
+        "audio_codec": kept.audio_codec,
+        "expires_at": _seconds(job.expires_at),
+    }
+
+
+def _usage(job: Job, choice: Choice) -> dict[str, Any]:
+    """Write what a job costs: the quote, until a provider says otherwise."""
+    said = msgspec.json.decode(job.usage)
+    charged = said.get("usd_micros")
+    micros = choice.usd_micros if charged is None else charged
+    return {
+        "cost": micros / 1_000_000,
+        "currency": "USD",
+        "estimated": charged is None,
+        "billed_seconds": said.get("seconds", choice.spec.seconds * choice.spec.n),
+        "credits": said.get("credits", choice.credits),
+        "price_source": choice.source,
+    }
+
+
+def _input(each: Any) -> dict[str, Any]:
+    """Echo an input: what it is, never its bytes."""
+    shown = {"role": each.role, "media_type": each.media_type, "bytes": each.size, "sha256": each.sha256}
+    return shown | {name: getattr(each, name) for name in ("width", "height", "name") if getattr(each, name)}
+
+
+def _seconds(milliseconds: int | None) -> int | None:
+    """Write a time as OpenAI does: whole seconds."""
+    return None if milliseconds is None else milliseconds // 1000

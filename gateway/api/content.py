@@ -1,0 +1,187 @@
+"""
+Serve kept clips: whole files by the server's zero-copy path, one range at a time, validators that hold.
+
+https://www.rfc-editor.org/rfc/rfc9110 §13 and §14. A range we cannot read is ignored, as §14.2 allows; of several
+only none is served, so that no list of ranges costs anything.
+"""
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from email.utils import formatdate
+from pathlib import Path
+
+import msgspec
+from litestar import HttpMethod, route
+from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
+
+from gateway.api.desk import Incoming, caller, desk
+from gateway.api.problems import ProblemError, invalid, missing_video
+from gateway.ids import is_id
+from gateway.job import Job, State
+from gateway.wish import Rendition
+
+CHUNK = 256 * 1024
+VARIANTS = ("video", "thumbnail", "spritesheet")
+
+
+@route(
+    "/videos/{video_id:str}/content",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    opt={"scope": "read"},
+    operation_id="downloadVideo",
+)
+async def download_video(request: Incoming, video_id: str) -> ASGIApp:
+    """Download the clip, its thumbnail or its spritesheet (``variant``); of several clips, one (``index``)."""
+    services = desk(request)
+    job = await services.store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
+    if job is None:
+        raise missing_video(video_id)
+    variant = request.query_params.get("variant", "video")
+    if variant not in VARIANTS:
+        raise invalid("variant", f"variant is one of {', '.join(VARIANTS)}.")
+    index = request.query_params.get("index", "0")
+    if not (index.isascii() and index.isdigit() and len(index) <= 2):
+        raise invalid("index", "index is the number of the clip, from 0.")
+    kept = _find(job, variant, int(index))
+    path = services.media.path(kept)
+    if not path.is_file():
+        raise ProblemError(410, "video_expired", f"The {variant} of video '{job.id}' is no longer kept.")
+    answer = plan(kept, job, request.headers)
+    return FileAnswer(path, answer, head=request.method == "HEAD")
+
+
+class Answer(Struct, frozen=True):
+    """Say how a request for a file is answered: which bytes, under which headers."""
+
+    status: int
+    headers: dict[str, str]
+    start: int = 0
+    length: int = 0
+
+
+class FileAnswer:
+    """Send the bytes of an answer: a whole file by path, a range in pieces."""
+
+    def __init__(self, path: Path, answer: Answer, *, head: bool) -> None:
+        self._path = path
+        self._answer = answer
+        self._head = head
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive
+        answer = self._answer
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        whole = answer.status == 200
+        if self._head or not answer.length:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif whole and "http.response.pathsend" in (scope.get("extensions") or {}):
+            await send({"type": "http.response.pathsend", "path": str(self._path)})  # type: ignore[arg-type]
+        else:
+            await self._pieces(send)
+
+    async def _pieces(self, send: Send) -> None:
+        """Send a part of the file, never more than one piece in memory."""
+        handle = os.open(self._path, os.O_RDONLY)
+        try:
+            at, left = self._answer.start, self._answer.length
+            while left:
+                piece = os.pread(handle, min(CHUNK, left), at)
+                if not piece:
+                    return
+                at, left = at + len(piece), left - len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        finally:
+            os.close(handle)
+
+
+def plan(kept: Rendition, job: Job, headers: Mapping[str, str]) -> Answer:
+    """
+    Decide which bytes answer a request; pure.
+
+    :raises ProblemError: 416 for a range beyond the end.
+    """
+    etag = f'"{kept.sha256}"'
+    ended = (job.completed_at or job.updated_at) / 1000
+    suffix = kept.path.rpartition(".")[2]
+    out = {
+        "etag": etag,
+        "last-modified": formatdate(ended, usegmt=True),
+        "accept-ranges": "bytes",
+        "cache-control": "private, max-age=31536000, immutable",
+        "content-type": kept.content_type,
+        "content-disposition": f'attachment; filename="{job.id}-{kept.index}.{suffix}"',
+        "content-security-policy": "sandbox; default-src 'none'",
+        "x-content-type-options": "nosniff",
+        "repr-digest": f"sha-256=:{base64.b64encode(bytes.fromhex(kept.sha256)).decode()}:",
+    }
+    wanted = headers.get("if-none-match")
+    if wanted is not None and (
+        wanted.strip() == "*" or etag in [each.strip().removeprefix("W/") for each in wanted.split(",")]
+    ):
+        return Answer(304, {name: out[name] for name in ("etag", "last-modified", "cache-control")})
+    size = kept.bytes
+    part = None
+    if headers.get("if-range", etag) in {etag, out["last-modified"]}:
+        part = read_range(headers.get("range", ""), size)
+    if part is None:
+        return Answer(200, {**out, "content-length": str(size)}, 0, size)
+    start, end = part
+    if start >= size or end < start:
+        raise ProblemError(
+            416,
+            "range_not_satisfiable",
+            f"The file has {size} bytes.",
+            headers={"content-range": f"bytes */{size}", "accept-ranges": "bytes"},
+        )
+    length = end - start + 1
+    ranged = {"content-range": f"bytes {start}-{end}/{size}", "content-length": str(length)}
+    return Answer(206, {**out, **ranged}, start, length)
+
+
+def read_range(text: str, size: int) -> tuple[int, int] | None:
+    """
+    Read one byte range as first and last byte; ``None`` where there is none that counts.
+
+    >>> read_range("bytes=-5", 100)
+    (95, 99)
+    """
+    match = re.fullmatch(r"bytes=([0-9]{0,20})-([0-9]{0,20})", text.strip(), re.IGNORECASE)
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:
+        count = int(last)
+        return (max(0, size - count), size - 1) if count else (size, size - 1)
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(int(last), size - 1) if last else size - 1
+
+
+def _find(job: Job, variant: str, index: int) -> Rendition:
+    """
+    Find a kept rendition of a finished job.
+
+    :raises ProblemError: 409 not yet, 404 never, 410 no longer.
+    """
+    if not job.state.final:
+        # A plain 409 is retried by the SDKs on their own; polling is the way to wait.
+        raise ProblemError(
+            409, "video_not_ready", f"Video '{job.id}' is not ready yet.", headers={"x-should-retry": "false"}
+        )
+    if job.state is not State.SUCCEEDED:
+        raise ProblemError(404, "video_has_no_content", f"Video '{job.id}' was not made.")
+    kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+    if not kept:
+        raise ProblemError(410, "video_expired", f"Video '{job.id}' is no longer kept.")
+    found = next((each for each in kept if each.kind == variant and each.index == index), None)
+    if found is None:
+        raise ProblemError(404, "no_such_rendition", f"Video '{job.id}' has no {variant} {index}.", param="index")
+    return found
+
+
+HANDLERS = (download_video,)

@@ -1,0 +1,167 @@
+"""
+The body of a create call: every field of OpenAI's API and our own, each with its bounds.
+
+Names follow OpenAI, else OpenRouter; a field nobody knows is refused by name. What the fields mean
+together is :mod:`gateway.api.wishes`' business.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.api.forms import Body, check_depth, refuse_nul
+from gateway.api.problems import ProblemError, invalid
+from gateway.api.uploads import Upload
+from providers.base.order import Shot
+
+Text = Annotated[str, Meta(max_length=10_000)]
+Word = Annotated[str, Meta(min_length=1, max_length=128)]
+Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Number = int | float | str
+
+
+class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may make the clip, and who first."""
+
+    only: list[Slug] = []
+    order: list[Slug] = []
+    ignore: list[Slug] = []
+    allow_fallbacks: bool = True
+    max_cost: int | float | str | None = None
+    policy: Literal["cheapest", "best", "order"] | None = None
+
+
+class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What kind of file, and how long it is kept."""
+
+    format: Literal["mp4", "webm", "mov"] | None = None
+    retention_seconds: Annotated[int, Meta(ge=60, le=10 * 365 * 86_400)] | None = None
+
+
+class VideoCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/videos``: a strict superset of OpenAI's."""
+
+    prompt: str | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:/-]*$")] | None = None
+    seconds: Number | None = None
+    duration: Number | None = None
+    size: Word | None = None
+    aspect_ratio: Word | None = None
+    resolution: Word | None = None
+    input_reference: Any = None
+    frame_images: list[Any] = []
+    input_references: list[Any] = []
+    video: Any = None
+    previous_video_id: Word | None = None
+    previous_job_id: Word | None = None
+    mask: Any = None
+    task: (
+        Literal["auto", "text_to_video", "image_to_video", "reference_to_video", "edit", "extend", "remix", "upscale"]
+        | None
+    ) = None
+    characters: Annotated[list[dict[str, Word]], Meta(max_length=16)] = []
+    elements: Annotated[list[dict[str, Any]], Meta(max_length=16)] = []
+    voices: Annotated[list[dict[str, Any]], Meta(max_length=16)] = []
+    generate_audio: bool | None = None
+    shots: Annotated[list[Shot], Meta(max_length=16)] = []
+    negative_prompt: Text | None = None
+    seed: Annotated[int, Meta(ge=0, le=4_294_967_295)] | None = None
+    n: Annotated[int, Meta(ge=1, le=4)] | None = None
+    fps: Annotated[int, Meta(ge=1, le=120)] | None = None
+    guidance_scale: Annotated[float, Meta(ge=0, le=100)] | None = None
+    enhance_prompt: bool | None = None
+    person_generation: Word | None = None
+    watermark: bool | None = None
+    output: Output | None = None
+    callback_url: Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s/?#]+")] | None = None
+    metadata: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]],
+        Meta(max_length=16),
+    ] = {}
+    user: Annotated[str, Meta(max_length=256)] | None = None
+    external_id: Annotated[str, Meta(max_length=256)] | None = None
+    provider: Provider | None = None
+    provider_options: dict[Slug, dict[str, Any]] = {}
+    max_cost_usd: int | float | str | None = None
+    on_unsupported: Literal["error", "warn"] = "error"
+    on_unknown: Literal["fail"] = "fail"
+    """What to do when nobody knows whether an order was bought: nothing is ever bought twice."""
+
+
+FIELDS = frozenset(VideoCreate.__struct_fields__)
+COMPLEX = frozenset(
+    {
+        "input_reference", "frame_images", "input_references", "video", "mask", "characters", "elements", "voices",
+        "shots", "output", "metadata", "provider", "provider_options",
+    }
+)  # fmt: skip
+"""Fields a form may carry as JSON text."""
+
+
+def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
+    """
+    Check a body's fields.
+
+    ``also`` names fields the route reads by itself.
+
+    :raises ProblemError: 400 naming an unknown field, 422 naming a wrong one.
+    """
+    fields = {name: value for name, value in body.fields.items() if name not in also}
+    unknown = sorted(set(fields) - FIELDS)
+    if unknown:
+        shown = ", ".join(repr(name[:64]) for name in unknown[:5])
+        raise ProblemError(
+            400,
+            "unknown_parameter",
+            f"Unknown field: {shown}. See /docs for the fields there are.",
+            param=unknown[0][:64],
+        )
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if not body.strict:
+        fields = {name: _unpack(name, value) for name, value in fields.items()}
+    media = {name: fields.pop(name) for name in ("input_reference", "video", "mask") if name in fields}
+    lists = {name: fields.pop(name) for name in ("frame_images", "input_references") if name in fields}
+    for name, value in lists.items():
+        if not isinstance(value, list) or len(value) > 16:
+            raise invalid(name, f"{name} takes a list of at most 16 items.")
+    filed = next((name for name, value in fields.items() if _holds_file(value)), None) if body.uploads else None
+    if filed:
+        raise invalid(filed, f"{filed} does not take a file.")
+    try:
+        # Uploads ride along unread: msgspec has nothing to say about them.
+        checked = msgspec.convert(fields, VideoCreate, strict=body.strict)
+    except msgspec.ValidationError as error:
+        raise explain(error) from error
+    return msgspec.structs.replace(checked, **media, **lists)
+
+
+def explain(error: msgspec.ValidationError) -> ProblemError:
+    """Say which field is wrong, and how."""
+    message, _, place = str(error).partition(" - at `$")
+    if message.startswith("Object contains unknown field"):
+        name = message.split("`")[1]
+        return ProblemError(
+            400, "unknown_parameter", f"Unknown field: {name!r}.", param=(place.strip("`.") or name)[:64]
+        )
+    param = place.rstrip("`").lstrip(".")[:64] or None
+    return invalid(param, f"{param}: {message[0].lower()}{message[1:]}." if param else f"{message}.")
+
+
+def _unpack(name: str, value: Any) -> Any:
+    """Read JSON text where a form carries a list or an object."""
+    if name in COMPLEX and isinstance(value, str) and value[:1] in {"{", "["}:
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise invalid(name, f"{name} is not valid JSON.") from error
+        check_depth(value)
+        refuse_nul(value, name)
+    return value
+
+
+def _holds_file(value: Any) -> bool:
+    """Whether a file lies anywhere in a field that takes none."""
+    if isinstance(value, dict | list):
+        return any(map(_holds_file, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Upload)

@@ -1,0 +1,168 @@
+"""What every handler needs: the services of the app, the caller, and a reply in JSON."""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, cast
+
+import msgspec
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
+
+from gateway.accept import Acceptor, Repeat
+from gateway.api.forms import Body, read_body
+from gateway.api.problems import ProblemError
+from gateway.ids import is_id
+from gateway.intake import Intake
+from gateway.keys import Caller, Gatekeeper
+from gateway.media import Media
+from gateway.settings import Settings
+from gateway.shop import Shop
+from gateway.store import Store
+from gateway.telemetry import Metrics
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+Incoming = Request[Any, Any, Any]
+
+
+class Shown:
+    """Keep answers that would be written the same again, a bounded number of them."""
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._kept: dict[Hashable, ASGIApp] = {}
+
+    def get(self, key: Hashable) -> ASGIApp | None:
+        """Find an answer."""
+        return self._kept.get(key)
+
+    def put(self, key: Hashable, answer: ASGIApp) -> ASGIApp:
+        """Keep an answer; the oldest gives way."""
+        if len(self._kept) >= self._most:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = answer
+        return answer
+
+
+class Desk(Struct, frozen=True, kw_only=True):
+    """Hold the services handlers call, built once by the app."""
+
+    settings: Settings
+    store: Store
+    media: Media
+    shop: Shop
+    intake: Intake
+    acceptor: Acceptor
+    gatekeeper: Gatekeeper
+    metrics: Metrics
+    shown: Shown
+    wake: Callable[[], None]
+    clock: Callable[[], int]
+
+
+def desk(connection: Connection) -> Desk:
+    """Find the services of the app that answers."""
+    return cast("Desk", connection.app.state["desk"])
+
+
+def caller(connection: Connection) -> Caller:
+    """Say who asks, as the guard found."""
+    return cast("Caller", connection.scope["state"]["caller"])
+
+
+async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
+    """
+    Let a caller through to the handler its request matched.
+
+    :raises ProblemError: 401 or 403.
+    """
+    # Litestar adds a handler of its own for OPTIONS.
+    scope = "read" if connection.scope["method"] == "OPTIONS" else handler.opt["scope"]  # type: ignore[typeddict-item]
+    connection.scope["state"]["caller"] = await desk(connection).gatekeeper.admit(connection, scope)
+
+
+async def body_of(request: Incoming) -> Body:
+    """Read a request's body within the limits set."""
+    services = desk(request)
+    return await read_body(
+        request,
+        folder=services.media.incoming,
+        max_bytes=services.settings.server.max_body_mb * 2**20,
+        seconds=services.settings.server.body_seconds,
+    )
+
+
+def repeat_of(request: Incoming) -> Repeat:
+    """
+    Read what a client says about repeating its call.
+
+    :raises ProblemError: 400 for an Idempotency-Key that cannot be one.
+    """
+    keys = request.headers.getall("idempotency-key", [])
+    if len(keys) > 1:
+        raise ProblemError(400, "invalid_idempotency_key", "Send one Idempotency-Key.", param="Idempotency-Key")
+    key = None
+    if keys:
+        key = keys[0].strip()
+        if len(key) >= 2 and key[0] == key[-1] == '"':
+            key = key[1:-1]
+        if not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
+            message = "An Idempotency-Key is 1 to 255 printable ASCII characters."
+            raise ProblemError(400, "invalid_idempotency_key", message, param="Idempotency-Key")
+    retry = request.headers.get("x-stainless-retry-count", "0")
+    return Repeat(key, int(retry) if retry.isascii() and retry.isdigit() and len(retry) < 4 else 0)
+
+
+class Reply:
+    """
+    Send a whole answer as it stands.
+
+    An ASGI application, so that Litestar sends it without building a response of its own around it.
+    """
+
+    __slots__ = ("_body", "_headers", "_status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self._status = status
+        self._headers = headers
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del receive
+        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else self._body  # type: ignore[typeddict-item]
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> ASGIApp:
+    """Answer in JSON; nothing a caller may keep."""
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
+    return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)
+
+
+def page_of(request: Incoming, prefix: str) -> tuple[str | None, int, bool]:
+    """
+    Read a list's query: after, limit, and whether the newest come first.
+
+    :raises ProblemError: 400 for a cursor that is none, 422 for the rest.
+    """
+    query = request.query_params
+    strangers = sorted(set(query.keys()) - {"after", "limit", "order", "purpose", "api-version"})
+    if strangers:
+        raise ProblemError(
+            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
+        )
+    limit = query.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 100):
+        raise ProblemError(422, "invalid_value", "limit is a whole number between 1 and 100.", param="limit")
+    order = query.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        raise ProblemError(422, "invalid_value", "order is asc or desc.", param="order")
+    after = query.get("after")
+    if after is not None and not is_id(prefix, after):
+        raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+    return after, int(limit), order == "desc"

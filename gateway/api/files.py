@@ -1,0 +1,125 @@
+"""``/v1/files``: pictures and clips uploaded once and named by ``file_id``."""
+
+from pathlib import Path
+from typing import Any
+
+from litestar import delete, get, post
+from litestar.types import ASGIApp
+
+from gateway.api.content import Answer, FileAnswer
+from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
+from gateway.api.problems import ProblemError, invalid
+from gateway.api.uploads import Upload
+from gateway.ids import is_id, new_id
+from gateway.inputs import InputError
+from gateway.store import File
+
+
+@post("/files", status_code=200, opt={"scope": "write"}, operation_id="createFile")
+async def create_file(request: Incoming) -> ASGIApp:
+    """Upload a picture, clip or voice to use in later calls."""
+    services = desk(request)
+    body = await body_of(request)
+    try:
+        upload = body.fields.get("file")
+        if not isinstance(upload, Upload):
+            raise invalid("file", "Send the file as multipart/form-data, in the field file.")
+        try:
+            sniffed, _ = await services.media.study_input(upload.path, upload.size)
+        except InputError as error:
+            raise invalid("file", error.message, code=error.code) from error
+        purpose = body.fields.get("purpose", "user_data")
+        file = File(
+            id=new_id("file", services.clock()),
+            tenant=caller(request).tenant,
+            filename=upload.filename,
+            purpose=purpose[:64] if isinstance(purpose, str) else "user_data",
+            media_type=sniffed.media_type,
+            sha256=upload.sha256,
+            bytes=upload.size,
+            width=sniffed.width,
+            height=sniffed.height,
+            created_at=services.clock(),
+        )
+        await services.media.keep_input(upload.path, upload.sha256)
+        await services.store.add_file(file)
+    finally:
+        body.drop()
+    return reply(_shown(file))
+
+
+@get("/files", opt={"scope": "read"}, operation_id="listFiles")
+async def list_files(request: Incoming) -> ASGIApp:
+    """List uploaded files, newest first."""
+    after, limit, newest_first = page_of(request, "file")
+    found, more = await desk(request).store.files(
+        caller(request).tenant, after=after, limit=limit, newest_first=newest_first
+    )
+    ends = {"first_id": found[0].id if found else None, "last_id": found[-1].id if found else None}
+    return reply({"object": "list", "data": [_shown(each) for each in found], **ends, "has_more": more})
+
+
+@get("/files/{file_id:str}", opt={"scope": "read"}, operation_id="retrieveFile")
+async def retrieve_file(request: Incoming, file_id: str) -> ASGIApp:
+    """Describe an uploaded file."""
+    return reply(_shown(await _file(request, file_id)))
+
+
+@get("/files/{file_id:str}/content", opt={"scope": "read"}, operation_id="downloadFile")
+async def download_file(request: Incoming, file_id: str) -> ASGIApp:
+    """Download an uploaded file."""
+    file = await _file(request, file_id)
+    path: Path = desk(request).media.input_path(file.sha256)
+    headers = {
+        "content-type": file.media_type,
+        "content-length": str(file.bytes),
+        "content-disposition": f'attachment; filename="{file.id}"',
+        "content-security-policy": "sandbox; default-src 'none'",
+        "x-content-type-options": "nosniff",
+    }
+    return FileAnswer(path, Answer(200, headers, 0, file.bytes), head=False)
+
+
+@delete(
+    "/files/{file_id:str}",
+    status_code=200,
+    opt={"scope": "write"},
+    operation_id="deleteFile",
+)
+async def delete_file(request: Incoming, file_id: str) -> ASGIApp:
+    """Forget an uploaded file; videos made from it stay as they are."""
+    file = await _file(request, file_id)
+    await desk(request).store.delete_file(file.id, file.tenant)
+    return reply({"id": file.id, "object": "file", "deleted": True})
+
+
+async def _file(request: Incoming, file_id: str) -> File:
+    """
+    Find the caller's file.
+
+    :raises ProblemError: 404, the same for an unknown id and for another tenant's.
+    """
+    file = await desk(request).store.file(file_id, caller(request).tenant) if is_id("file", file_id) else None
+    if file is None:
+        shown = file_id[:64] if file_id.isascii() and file_id.isprintable() else "that"
+        raise ProblemError(404, "file_not_found", f"No file with id '{shown}'.", param="id")
+    return file
+
+
+def _shown(file: File) -> dict[str, Any]:
+    """Write a file as OpenAI's File object."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": file.created_at // 1000,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "expires_at": None,
+        "media_type": file.media_type,
+        "sha256": file.sha256,
+    }
+
+
+HANDLERS = (create_file, list_files, retrieve_file, download_file, delete_file)

@@ -1,0 +1,218 @@
+"""
+Read a request body: JSON, or a form in every encoding the SDKs use, files as they come.
+
+A body has a size and a time it must come in. Part headers are not believed: a file is what its bytes say,
+and goes to disk as it comes.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from gateway.api.nesting import nest
+from gateway.api.problems import ProblemError, invalid
+from gateway.api.uploads import Upload
+
+MAX_PARTS = 256
+MAX_TEXT = 4 * 2**20
+"""Longest text part in bytes; room for a data URL goes to JSON or a file."""
+DEPTH = 32
+
+
+class Body:
+    """Hold a decoded body; ``strict`` says that numbers must be numbers, as in JSON."""
+
+    def __init__(self, fields: dict[str, Any], *, strict: bool, uploads: list[Upload]) -> None:
+        self.fields = fields
+        self.strict = strict
+        self.uploads = uploads
+
+    def drop(self) -> None:
+        """Remove the files nobody kept."""
+        for upload in self.uploads:
+            upload.drop()
+
+
+async def read_body(request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float) -> Body:
+    """
+    Read a body of either kind within a size and a time.
+
+    :raises ProblemError: 400 what cannot be read, 408 too slow, 413 too large, 415 another kind.
+    """
+    headers = request.headers
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProblemError(415, "unsupported_encoding", "Send the body uncompressed, without Content-Encoding.")
+    kind, options = parse_options_header(headers.get("content-type", ""))
+    if options.get("charset", "utf-8").lower().replace("_", "-") not in {"utf-8", "utf8", "us-ascii"}:
+        raise ProblemError(415, "unsupported_charset", "Send UTF-8.")
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
+        raise _too_large(max_bytes)
+    form = kind == "multipart/form-data"
+    boundary = options.get("boundary", "")
+    if not form and kind != "application/json":
+        raise ProblemError(415, "unsupported_media_type", "Send Content-Type: application/json or multipart/form-data.")
+    if form and not 1 <= len(boundary) <= 200:
+        raise ProblemError(400, "invalid_form", "The Content-Type names no usable boundary.")
+    try:
+        async with asyncio.timeout(seconds):
+            if form:
+                return await _read_form(_chunks(request, max_bytes), boundary, folder)
+            raw = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
+            return Body(decode_object(raw), strict=True, uploads=[])
+    except TimeoutError as error:
+        raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error
+
+
+async def _chunks(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[bytes]:
+    """Pass a body on as it comes, until it ends or is too much."""
+    seen = 0
+    while True:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise ProblemError(400, "invalid_request", "The body broke off.")
+        chunk = message["body"]
+        seen += len(chunk)
+        if seen > max_bytes:
+            raise _too_large(max_bytes)
+        if chunk:
+            yield chunk
+        if not message["more_body"]:
+            return
+
+
+def decode_object(raw: bytes) -> dict[str, Any]:
+    """
+    Decode one JSON object.
+
+    :raises ProblemError: 400 when it is anything else, 422 for a NUL in a text or a number beyond bounds.
+    """
+    try:
+        fields = msgspec.json.decode(raw)
+    except msgspec.ValidationError as error:  # Good JSON, for numbers nobody can hold.
+        raise invalid(None, "A number in the body is too large.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason = "it holds a lone surrogate or bytes that are not UTF-8" if _bad_text(raw, error) else str(error)
+        raise ProblemError(400, "invalid_json", f"The body is not valid JSON: {reason}.") from error
+    except RecursionError as error:
+        raise ProblemError(400, "invalid_json", f"The body nests deeper than {DEPTH} levels.") from error
+    if not isinstance(fields, dict):
+        raise ProblemError(400, "invalid_json", "The body must be a JSON object.")
+    check_depth(fields)
+    if b"\\u0000" in raw:
+        refuse_nul(fields)
+    return fields
+
+
+def refuse_nul(value: Any, param: str = "") -> None:
+    """
+    Refuse U+0000, which databases disagree about.
+
+    :raises ProblemError: 422 naming the field.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise invalid(param or None, "Remove the NUL character (U+0000).")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            refuse_nul(key, param)
+            refuse_nul(each, param or str(key))
+    elif isinstance(value, list):
+        for each in value:
+            refuse_nul(each, param)
+
+
+def check_depth(value: Any, depth: int = 1) -> None:
+    """
+    Refuse nesting nobody needs.
+
+    :raises ProblemError: 400.
+    """
+    if depth > DEPTH:
+        raise ProblemError(400, "invalid_json", f"The body nests deeper than {DEPTH} levels.")
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list):
+            check_depth(each, depth + 1)
+
+
+def _bad_text(raw: bytes, error: Exception) -> bool:
+    """Whether text, not syntax, is what cannot be read; msgspec calls both by one name."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return True
+    return re.search(rb"\\u[dD][89a-fA-F]", raw) is not None and "truncated" in str(error)
+
+
+async def _read_form(chunks: AsyncIterator[bytes], boundary: str, folder: Path) -> Body:
+    """Read a multipart form, files to disk."""
+    form = _Form(folder)
+    try:
+        with PushMultipartParser(
+            boundary, max_segment_count=MAX_PARTS, max_header_count=16, max_header_size=4096, strict=True
+        ) as parser:
+            async for chunk in chunks:
+                for part in parser.parse(chunk):
+                    form.take(part)
+            if not parser.closed:
+                parser.close()
+        fields = nest(form.entries)
+        refuse_nul(fields)
+    except (MultipartError, UnicodeDecodeError, ValueError) as error:
+        form.drop()
+        reason = "a text in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.args[0]
+        raise ProblemError(400, "invalid_form", f"The form cannot be read: {reason}.") from error
+    except BaseException:
+        form.drop()
+        raise
+    return Body(fields, strict=False, uploads=form.uploads)
+
+
+class _Form:
+    """Sort what the parser finds: texts into memory, files to disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.entries: list[tuple[str, Any]] = []
+        self.uploads: list[Upload] = []
+        self._folder = folder
+        self._name = ""
+        self._text = bytearray()
+        self._upload: Upload | None = None
+
+    def take(self, part: "MultipartSegment | bytearray | None") -> None:
+        """Take the head of a part, a piece of it, or its end."""
+        if isinstance(part, MultipartSegment):
+            if part.content_type and part.content_type.startswith("multipart/"):
+                raise ValueError("a form within the form")
+            self._name, self._text, self._upload = part.name, bytearray(), None
+            if part.filename is not None:
+                self._upload = Upload(self._folder, part.filename)
+                self.uploads.append(self._upload)
+        elif not part:
+            if self._upload:
+                self._upload.close()
+            self.entries.append((self._name, self._upload or self._text.decode()))
+        elif self._upload:
+            self._upload.write(part)
+        elif len(self._text) + len(part) > MAX_TEXT:
+            raise ProblemError(413, "too_large", f"Send {self._name[:64]!r} as a file: it is too long a text.")
+        else:
+            self._text += part
+
+    def drop(self) -> None:
+        """Remove the files of a form that was refused."""
+        for upload in self.uploads:
+            upload.drop()
+
+
+def _too_large(max_bytes: int) -> ProblemError:
+    """Describe a body over the limit."""
+    return ProblemError(413, "too_large", f"The body is larger than {max_bytes // 2**20} MB.")

@@ -1,0 +1,87 @@
+"""``/v1/models``: what can be asked for here, by whom it is made, and at what price."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from litestar import get
+from litestar.types import ASGIApp
+
+from gateway.api.desk import Desk, Incoming, desk, reply
+from gateway.api.problems import ProblemError
+from gateway.routing import names
+from providers.base.catalog import Offer, Quote, fit, quote
+from providers.base.order import Request
+
+
+@get("/models", opt={"scope": "read"}, operation_id="listModels")
+async def list_models(request: Incoming) -> ASGIApp:
+    """List every model and alias that can be asked for, with what each offer takes and charges."""
+    return reply({"object": "list", "data": [_model(desk(request), each) for each in _sold(desk(request))]})
+
+
+@get(
+    "/models/{model:path}",
+    opt={"scope": "read"},
+    operation_id="retrieveModel",
+)
+async def retrieve_model(request: Incoming, model: str) -> ASGIApp:
+    """Describe one model or alias."""
+    name = model.lstrip("/")
+    if name not in _sold(desk(request)):
+        raise ProblemError(404, "model_not_found", f"No account here sells {name[:64]!r}.", param="model")
+    return reply(_model(desk(request), name))
+
+
+def _sold(services: Desk) -> list[str]:
+    """Name every model, and every alias of one that is sold."""
+    sold = {offer.model for seller in services.shop.sellers for offer in seller.listing.offers}
+    aliases = {alias for alias in services.shop.aliases if set(names(alias, services.shop.aliases)) & sold}
+    return sorted(sold | aliases)
+
+
+def _model(services: Desk, name: str) -> dict[str, Any]:
+    """Describe a model in OpenAI's four fields and our own."""
+    meant = names(name, services.shop.aliases)
+    offers = [
+        _offer(services, seller.account, offer)
+        for model in meant
+        for seller in services.shop.sellers
+        for offer in seller.listing.offers
+        if offer.model == model
+    ]
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": meant[0].partition("/")[0],
+        "alias_of": meant if meant != [name] else None,
+        "offers": offers,
+    }
+
+
+def _offer(services: Desk, account: str, offer: Offer) -> dict[str, Any]:
+    """Describe one offer: every value it sells, and what its default costs today."""
+    seller = services.shop.accounts[account].seller
+    today = datetime.fromtimestamp(services.clock() / 1000, UTC).date()
+    spec = fit(offer, Request(prompt="-", model=offer.model), plan=seller.plan)
+    price = spec if isinstance(spec, list) else quote(seller.listing, offer, spec, on=today, plan=seller.plan)
+    return {
+        "id": f"{seller.listing.slug}:{offer.model}",
+        "provider": seller.listing.slug,
+        "sandbox": seller.listing.sandbox,
+        "modes": offer.mode,
+        "seconds": offer.seconds,
+        "resolutions": offer.resolution,
+        "aspect_ratios": offer.aspect_ratio,
+        "audio": offer.audio,
+        "n": offer.n,
+        "fps": offer.fps,
+        "features": offer.features,
+        "references": offer.references,
+        "default_usd": price.usd_micros / 1_000_000 if isinstance(price, Quote) else None,
+        "price_source": price.price.source if isinstance(price, Quote) else None,
+        "rules": [rule.why for rule in offer.rules],
+    }
+
+
+HANDLERS = (list_models, retrieve_model)

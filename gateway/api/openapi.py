@@ -1,0 +1,273 @@
+"""
+The OpenAPI 3.1 document and a page to read it on, both served from here: nothing is loaded from elsewhere.
+
+Litestar knows the routes; what it cannot see is added from a table: the bodies (one handler reads JSON and
+forms), the answers, and the one shape every error has.
+"""
+
+from importlib import resources
+from typing import Any
+
+import msgspec
+from litestar import Litestar, get
+from litestar.openapi.config import OpenAPIConfig
+from litestar.types import ASGIApp
+
+from gateway.api.create import VideoCreate
+from gateway.api.desk import Incoming, Reply, reply
+
+VERSION = "1"
+
+CREATE_BODIES = {
+    "createVideo": ["prompt"],
+    "editVideo": ["prompt", "video"],
+    "extendVideo": ["prompt", "video", "seconds"],
+    "remixVideo": ["prompt"],
+    "quote": ["prompt"],
+}
+"""Operations whose body is a ``VideoCreate``, and the fields each cannot do without."""
+
+ANSWERS = {
+    "createVideo": "Video", "editVideo": "Video", "extendVideo": "Video", "remixVideo": "Video",
+    "retrieveVideo": "Video", "cancelVideo": "Video", "listVideos": "VideoList", "quote": "QuoteList",
+    "createFile": "File", "retrieveFile": "File", "listFiles": "FileList", "listModels": "ModelList",
+    "retrieveModel": "Model",
+}  # fmt: skip
+
+QUERIES: dict[str, list[dict[str, Any]]] = {
+    "listVideos": [
+        {"name": "after", "in": "query", "schema": {"type": "string"}},
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
+        {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"], "default": "desc"}},
+    ],
+    "downloadVideo": [
+        {
+            "name": "variant",
+            "in": "query",
+            "schema": {"enum": ["video", "thumbnail", "spritesheet"], "default": "video"},
+        },
+        {"name": "index", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}},
+    ],
+}
+QUERIES["listFiles"] = QUERIES["listVideos"]
+
+
+def _nullable(kind: str, text: str = "") -> dict[str, Any]:
+    """Describe a field that may be null."""
+    return {"type": [kind, "null"], **({"description": text} if text else {})}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    """Describe a page of something."""
+    properties = {
+        "object": {"const": "list"},
+        "data": {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}},
+        "first_id": _nullable("string"),
+        "last_id": _nullable("string"),
+        "has_more": {"type": "boolean"},
+    }
+    return {"type": "object", "required": ["object", "data"], "properties": properties}
+
+
+THIRTEEN: dict[str, Any] = {
+    "id": {"type": "string", "pattern": "^video_[0-9a-v]{26}$"},
+    "object": {"const": "video"},
+    "model": {"type": "string"},
+    "status": {"enum": ["queued", "in_progress", "completed", "failed"]},
+    "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+    "created_at": {"type": "integer", "description": "Seconds since the epoch."},
+    "completed_at": _nullable("integer"),
+    "expires_at": _nullable("integer", "When the clip is removed here."),
+    "prompt": _nullable("string"),
+    "seconds": {"type": "string"},
+    "size": {"type": "string", "examples": ["1280x720"]},
+    "remixed_from_video_id": _nullable("string"),
+    "error": {"type": ["object", "null"], "properties": {"code": {"type": "string"}, "message": {"type": "string"}}},
+}
+
+SCHEMAS: dict[str, Any] = {
+    "Video": {
+        "type": "object",
+        "required": list(THIRTEEN),
+        "properties": {
+            **THIRTEEN,
+            "status_detail": {"type": "string"},
+            "provider": {"type": "string", "description": "Who makes it; `sandbox` makes test clips."},
+            "resolved_model": {"type": "string"},
+            "outputs": {"type": "array", "items": {"type": "object"}},
+            "usage": {"type": "object", "description": "Cost in dollars, and whether it is an estimate."},
+            "warnings": {"type": "array", "items": {"type": "object"}},
+            "request": {"type": "object", "description": "What was asked, every open choice made."},
+            "urls": {"type": "object"},
+            "metadata": {"type": "object"},
+        },
+    },
+    "File": {
+        "type": "object",
+        "required": ["id", "object", "bytes", "created_at", "filename", "purpose", "status"],
+        "properties": {
+            "id": {"type": "string"},
+            "object": {"const": "file"},
+            "bytes": {"type": "integer"},
+            "created_at": {"type": "integer"},
+            "filename": {"type": "string"},
+            "purpose": {"type": "string"},
+            "status": {"const": "processed"},
+        },
+    },
+    "Model": {
+        "type": "object",
+        "required": ["id", "object", "created", "owned_by"],
+        "properties": {
+            "id": {"type": "string"},
+            "object": {"const": "model"},
+            "created": {"type": "integer"},
+            "owned_by": {"type": "string"},
+            "offers": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+    "Quote": {
+        "type": "object",
+        "properties": {
+            "offer": {"type": "string"},
+            "can": {"type": "boolean"},
+            "usd": _nullable("number"),
+            "reasons": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "error", "request_id"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string", "description": "What is wrong and what to change."},
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {"type": "string"},
+                    "param": _nullable("string"),
+                    "code": {"type": "string"},
+                },
+            },
+            "errors": {"type": "array", "items": {"type": "object"}},
+            "request_id": {"type": "string"},
+        },
+    },
+    "VideoList": _list_of("Video"),
+    "FileList": _list_of("File"),
+    "ModelList": _list_of("Model"),
+    "QuoteList": _list_of("Quote"),
+}
+
+
+def config(version: str) -> OpenAPIConfig:
+    """Tell Litestar what the document says of itself; its own pages, which load scripts from a CDN, stay off."""
+    return OpenAPIConfig(
+        title="Reelgate",
+        version=version,
+        summary="One API for AI video: quoted first, bought once, kept here.",
+        render_plugins=[],
+        path=None,
+        use_handler_docstrings=True,
+    )
+
+
+def document(app: Litestar) -> dict[str, Any]:
+    """Write the whole document."""
+    whole: dict[str, Any] = app.openapi_schema.to_schema()
+    (created,), parts = msgspec.json.schema_components([VideoCreate], ref_template="#/components/schemas/{name}")
+    components = whole.setdefault("components", {})
+    components.setdefault("schemas", {}).update({**SCHEMAS, **parts})
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    whole["security"] = [{"key": []}]
+    for operations in whole["paths"].values():
+        for operation in operations.values():
+            _complete(operation, created["$ref"])
+    return whole
+
+
+def _complete(operation: dict[str, Any], created: str) -> None:
+    """Add what Litestar cannot see to one operation."""
+    name = operation["operationId"]
+    if name in CREATE_BODIES:
+        schema: dict[str, Any] = {"allOf": [{"$ref": created}, {"required": CREATE_BODIES[name]}]}
+        content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": schema}}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif name == "createFile":
+        form = {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string"}},
+        }
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+    operation.setdefault("parameters", []).extend(QUERIES.get(name, []))
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    answers: dict[str, Any] = {
+        "4XX": {"description": "What to change.", "content": {"application/problem+json": problem}},
+        "5XX": {"description": "Not your fault.", "content": {"application/problem+json": problem}},
+    }
+    if name in ANSWERS:
+        shown = {"$ref": f"#/components/schemas/{ANSWERS[name]}"}
+        answers["200"] = {"description": "Done.", "content": {"application/json": {"schema": shown}}}
+    elif name.startswith("download"):
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        answers |= {
+            "200": {"description": "The whole file.", "content": {"video/mp4": binary}},
+            "206": {"description": "One range of it.", "content": {"video/mp4": binary}},
+            "304": {"description": "You have it already."},
+        }
+    else:
+        answers["200"] = operation["responses"].get("200", {"description": "Done."})
+    operation["responses"] = answers
+
+
+@get("/openapi.json", include_in_schema=False)
+async def openapi_json(request: Incoming) -> ASGIApp:
+    """Serve the document."""
+    state = request.app.state
+    if "openapi" not in state:
+        state["openapi"] = document(request.app)
+    return reply(state["openapi"])
+
+
+PAGE = b"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Reelgate API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<script src="/docs/rapidoc-min.js"></script></head>
+<body><rapi-doc spec-url="/openapi.json" load-fonts="false" render-style="read" show-header="false"
+ theme="dark" primary-color="#e4572e" allow-spec-file-load="false" allow-spec-url-load="false"
+ regular-font="system-ui, sans-serif" mono-font="ui-monospace, monospace"></rapi-doc></body></html>
+"""
+
+SAFE = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self';"
+        " img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+}
+
+
+@get("/docs", include_in_schema=False)
+async def docs_page() -> ASGIApp:
+    """Serve the page."""
+    return Reply(200, {"content-type": "text/html; charset=utf-8", **SAFE}, PAGE)
+
+
+@get("/docs/rapidoc-min.js", include_in_schema=False)
+async def docs_script() -> ASGIApp:
+    """Serve the reader (RapiDoc 9.3.8, MIT), kept here so that the page works without a network."""
+    script = resources.files("gateway").joinpath("api/static/rapidoc-min.js").read_bytes()
+    headers = {
+        "content-type": "text/javascript; charset=utf-8",
+        "cache-control": "public, max-age=86400",
+        "x-content-type-options": "nosniff",
+    }
+    return Reply(200, headers, script)
+
+
+HANDLERS = (openapi_json, docs_page, docs_script)

@@ -1,0 +1,240 @@
+"""``/v1/videos``: OpenAI's contract to the letter, and a little more."""
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from litestar import delete, get, post
+from litestar.types import ASGIApp
+from msgspec.structs import replace
+
+from gateway.api import answers
+from gateway.api.create import VideoCreate, parse
+from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, repeat_of, reply
+from gateway.api.problems import ProblemError, invalid, missing_video
+from gateway.api.wishes import media, wish
+from gateway.ids import is_id
+from gateway.job import Job
+from gateway.routing import Decision
+from gateway.wish import Wish
+from providers.base.order import Mode, Role, read_size
+
+READ: dict[str, Any] = {"scope": "read"}
+WRITE: dict[str, Any] = {"scope": "write"}
+
+
+@post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
+async def create_video(request: Incoming) -> ASGIApp:
+    """Order a clip; answers at once, with the job durably kept and nothing bought yet."""
+    body = await body_of(request)
+    try:
+        call = parse(body)
+        return await _order(request, call, mode=None, operation="create")
+    finally:
+        body.drop()
+
+
+@post("/videos/edits", status_code=200, opt=WRITE, operation_id="editVideo")
+async def edit_video(request: Incoming) -> ASGIApp:
+    """Change a clip as a prompt says; the clip is a file or an earlier video."""
+    return await _order_from(request, Mode.EDIT, "edit")
+
+
+@post(
+    "/videos/extensions",
+    status_code=200,
+    opt=WRITE,
+    operation_id="extendVideo",
+)
+async def extend_video(request: Incoming) -> ASGIApp:
+    """Let a clip go on; the result is both, stitched."""
+    return await _order_from(request, Mode.EXTEND, "extend")
+
+
+@post(
+    "/videos/{video_id:str}/remix",
+    status_code=200,
+    opt=WRITE,
+    operation_id="remixVideo",
+)
+async def remix_video(request: Incoming, video_id: str) -> ASGIApp:
+    """Make an earlier clip again with another prompt."""
+    body = await body_of(request)
+    try:
+        call = parse(body)
+        if call.video is not None or call.previous_video_id or call.previous_job_id:
+            raise invalid("video", "The clip to remix is the one in the address.")
+        await _job(request, video_id)
+        call = replace(call, video={"id": video_id})
+        return await _order(request, call, mode=Mode.EDIT, operation="remix")
+    finally:
+        body.drop()
+
+
+@get("/videos", opt=READ, operation_id="listVideos")
+async def list_videos(request: Incoming) -> ASGIApp:
+    """List videos, newest first; ``after``, ``limit`` (1 to 100) and ``order`` page through them."""
+    after, limit, newest_first = page_of(request, "video")
+    store, tenant = desk(request).store, caller(request).tenant
+    if after is not None and not await store.owns(after, tenant):
+        raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+    page = await store.jobs(tenant, after=after, limit=limit, newest_first=newest_first)
+    return reply(answers.listing(page.jobs, more=page.more))
+
+
+@get(
+    "/videos/{video_id:str}",
+    opt=READ,
+    operation_id="retrieveVideo",
+)
+async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
+    """Say how a video stands, from our own store; no provider is asked."""
+    services, tenant = desk(request), caller(request).tenant
+    version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
+    if version is None:
+        raise missing_video(video_id)
+    # Clients ask far more often than anything changes.
+    shown = services.shown.get((video_id, version))
+    if shown is None:
+        shown = services.shown.put((video_id, version), _answer(services, await _job(request, video_id)))
+    return shown
+
+
+@delete(
+    "/videos/{video_id:str}",
+    status_code=200,
+    opt=WRITE,
+    operation_id="deleteVideo",
+)
+async def delete_video(request: Incoming, video_id: str) -> ASGIApp:
+    """Remove an ended video and its clips."""
+    job = await _job(request, video_id)
+    services = desk(request)
+    if await services.store.delete(job.id, job.tenant) is None:
+        raise ProblemError(
+            409,
+            "video_not_finished",
+            f"Video '{job.id}' is still being made; cancel it first.",
+            headers={"x-should-retry": "false"},
+        )
+    await services.media.remove_clips(job.id)
+    return reply({"id": job.id, "object": "video.deleted", "deleted": True})
+
+
+@post(
+    "/videos/{video_id:str}/cancel",
+    status_code=200,
+    opt=WRITE,
+    operation_id="cancelVideo",
+)
+async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
+    """Ask for a video not to be made; what a provider has already sold stays sold."""
+    job = await _job(request, video_id)
+    services = desk(request)
+    asked = await services.store.cancel(job.id, job.tenant)
+    if asked is None:
+        raise ProblemError(
+            409, "video_finished", f"Video '{job.id}' has ended already.", headers={"x-should-retry": "false"}
+        )
+    services.wake()
+    return _answer(services, asked)
+
+
+@get(
+    "/videos/{video_id:str}/attempts",
+    opt=READ,
+    operation_id="listAttempts",
+)
+async def list_attempts(request: Incoming, video_id: str) -> ASGIApp:
+    """List every order made for a video: where, at what price, and what came of it."""
+    job = await _job(request, video_id)
+    made = await desk(request).store.attempts(job.id)
+    return reply({"object": "list", "data": [answers.attempt(each) for each in made], "has_more": False})
+
+
+async def _order_from(request: Incoming, mode: Mode, operation: str) -> ASGIApp:
+    """Order a clip made from another."""
+    body = await body_of(request)
+    try:
+        call = parse(body)
+        if call.video is None and not (call.previous_video_id or call.previous_job_id):
+            raise invalid("video", 'Say which clip: a file, or {"id": "video_..."}.')
+        return await _order(request, call, mode=mode, operation=operation)
+    finally:
+        body.drop()
+
+
+async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, operation: str) -> ASGIApp:
+    """Gather, decide, keep, answer: the one way a job comes to be."""
+    services, who = desk(request), caller(request)
+    repeat = repeat_of(request)
+    parent = await _parent(request, call)
+    if parent is not None and call.model is None:
+        call = replace(call, model=msgspec.json.decode(parent.wish, type=Wish).request.model)
+    gathered = await services.intake.gather(media(call), who.tenant)
+    try:
+        wanted = wish(call, gathered.inputs, mode=mode, default_model=services.settings.routing.default_model)
+        wanted, decision = _decide(services, wanted)
+        await gathered.keep()
+    except BaseException:
+        gathered.drop()
+        raise
+    job, new = await services.acceptor.accept(
+        wanted, decision, who.tenant, repeat, operation=operation, parent=parent.id if parent else None
+    )
+    headers = {"location": f"/v1/videos/{job.id}"}
+    if not new:
+        headers["idempotency-replayed"] = "true"
+    return _answer(services, job, headers)
+
+
+async def _parent(request: Incoming, call: VideoCreate) -> Job | None:
+    """Find the earlier video a call builds on, where it names one."""
+    given = call.video if isinstance(call.video, dict) else {}
+    named = given.get("id") or call.previous_video_id or call.previous_job_id
+    return await _job(request, named) if isinstance(named, str) else None
+
+
+def _decide(services: Desk, wanted: Wish) -> tuple[Wish, Decision]:
+    """Choose an offer; a clip made from another keeps its shape and length where left open and sold."""
+    source = next((each for each in wanted.request.inputs if each.role is Role.SOURCE), None)
+    if source is not None and source.width and source.height:
+        resolution, ratio = read_size(f"{source.width}x{source.height}")
+        alike: dict[str, Any] = {"resolution": resolution, "aspect_ratio": ratio}
+        if wanted.request.mode is Mode.EDIT:
+            alike["seconds"] = round(source.seconds)
+        open_ = {name: value for name, value in alike.items() if getattr(wanted.request, name) is None}
+        closer = replace(wanted, request=replace(wanted.request, **open_))
+        with suppress(ProblemError):
+            return closer, services.acceptor.decide(closer)
+    return wanted, services.acceptor.decide(wanted)
+
+
+async def _job(request: Incoming, video_id: str) -> Job:
+    """
+    Find the caller's video.
+
+    :raises ProblemError: 404, the same for an unknown id and for another tenant's.
+    """
+    job = await desk(request).store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
+    if job is None:
+        raise missing_video(video_id)
+    return job
+
+
+def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
+    """Answer a video, and say when to ask again while it is being made."""
+    out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
+    shown = answers.video(job)
+    out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
+    if not job.state.final:
+        wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
+        out["openai-poll-after-ms"] = str(wait)
+        out["retry-after"] = str(max(1, wait // 1000))
+    return reply(shown, out)
+
+
+HANDLERS = (
+    create_video, edit_video, extend_video, remix_video, list_videos, retrieve_video, delete_video, cancel_video,
+    list_attempts,
+)  # fmt: skip

@@ -1,0 +1,153 @@
+"""Build the gateway: the one place where objects are made and joined."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import httpx
+import structlog
+from litestar import Litestar, Router
+from litestar.types import ASGIApp
+from msgspec import Struct
+
+from gateway.accept import Acceptor
+from gateway.accounts import Held, open_accounts
+from gateway.api import content, files, health, models, openapi, quotes, videos
+from gateway.api.desk import Desk, Shown, admit
+from gateway.api.problems import HANDLERS
+from gateway.database import Database
+from gateway.edge import Edge
+from gateway.intake import Intake
+from gateway.keys import Gatekeeper
+from gateway.media import Media
+from gateway.settings import Settings, SettingsError, is_loopback, local_path
+from gateway.shop import Shop
+from gateway.steps import Steps
+from gateway.store import Store
+from gateway.telemetry import Metrics
+from gateway.worker import Worker
+from providers.base.transport import AiohttpTransport
+from providers.sandbox import Studio, render_pool
+
+log = structlog.get_logger()
+
+DAY_MS = 86_400_000
+
+
+def milliseconds() -> int:
+    """Read the wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+class Gateway(Struct, frozen=True):
+    """Hold a built gateway: what to serve, and what was found on the way."""
+
+    asgi: ASGIApp
+    litestar: Litestar
+    held: tuple[Held, ...]
+    guarded: bool
+    """Whether callers need a key."""
+
+
+async def create_app(
+    settings: Settings, environ: Mapping[str, str], *, clock: Callable[[], int] = milliseconds
+) -> Gateway:
+    """
+    Open the store and the accounts and build the application.
+
+    :raises SettingsError: when it would be open to the world without a key.
+    :raises StoreUnavailableError: when the store cannot be opened.
+    """
+    store = Store(Database(local_path(settings.store.url, "sqlite")), clock)
+    store.open()
+    try:
+        guarded = await store.has_keys()
+        if not guarded and not is_loopback(settings.server.host):
+            raise SettingsError(
+                f"server.host is {settings.server.host} but no API key exists, so anybody could use this gateway: "
+                "create one (reelgate keys create --name NAME) or listen on 127.0.0.1"
+            )
+        return _build(settings, environ, store, clock, guarded=guarded)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _build(
+    settings: Settings, environ: Mapping[str, str], store: Store, clock: Callable[[], int], *, guarded: bool
+) -> Gateway:
+    """Join the parts."""
+    root = local_path(settings.media.url, "file").absolute()
+    metrics = Metrics()
+    probing, rendering = render_pool(1), render_pool(settings.worker.renderers)
+    media = Media(root, probing, max_clip_bytes=settings.media.max_clip_mb * 2**20)
+    studio = Studio(root / "sandbox", rendering)
+    transport = AiohttpTransport()
+    client = httpx.AsyncClient(transport=transport, mounts={"sandbox://": studio}, trust_env=False)
+    accounts, held = open_accounts(settings, environ, lambda: client, sandbox_only=not guarded)
+    shop = Shop(accounts, settings.aliases, settings.routing)
+    steps = Steps(
+        store,
+        shop,
+        media,
+        metrics,
+        clock,
+        lease_seconds=settings.worker.lease_seconds,
+        retention_ms=int(settings.media.retention_days * DAY_MS),
+    )
+    worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)
+    desk = Desk(
+        settings=settings,
+        store=store,
+        media=media,
+        shop=shop,
+        intake=Intake(media, store),
+        acceptor=Acceptor(store, shop, clock, worker.wake),
+        gatekeeper=Gatekeeper(store, clock),
+        metrics=metrics,
+        shown=Shown(),
+        wake=worker.wake,
+        clock=clock,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        media.open()
+        await store.give_back()
+        for name, running in (await store.running()).items():
+            if name in accounts:
+                accounts[name].running = running
+        working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
+        log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=sorted(accounts))
+        try:
+            yield
+        finally:
+            worker.stop()
+            if working is not None:
+                await working
+            await client.aclose()
+            probing.shutdown(wait=False, cancel_futures=True)
+            rendering.shutdown(wait=False, cancel_futures=True)
+            store.close()
+            log.info("gateway.stopped")
+
+    resources = [*videos.HANDLERS, *content.HANDLERS, *models.HANDLERS, *quotes.HANDLERS, *files.HANDLERS]
+    app = Litestar(
+        route_handlers=[
+            Router("/v1", route_handlers=resources, guards=[admit]),
+            # Clients whose base URL lacks the version ask without it.
+            Router("/", route_handlers=resources, guards=[admit], include_in_schema=False),
+            Router("/", route_handlers=health.HANDLERS, guards=[admit]),
+            *health.OPEN,
+            *(openapi.HANDLERS if settings.server.docs else ()),
+        ],
+        exception_handlers=HANDLERS,
+        lifespan=[lifespan],
+        openapi_config=openapi.config(version("reelgate")),
+        request_max_body_size=None,
+        logging_config=None,
+    )
+    app.state["desk"] = desk
+    return Gateway(Edge(app, metrics), app, tuple(held), guarded)

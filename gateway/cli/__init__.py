@@ -1,0 +1,33 @@
+"""
+The command line: ``reelgate serve``, ``generate``, ``quote``, ``keys``, ``check``, ``demo``.
+
+Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL`` and sign with
+``REELGATE_API_KEY``; the others read the same ``config.toml`` the gateway does.
+"""
+
+import sys
+
+from cyclopts import App
+
+app = App(name="reelgate", help="One API for AI video: quoted first, bought once, kept here.")
+app.command("gateway.cli.serve:serve")
+app.command("gateway.cli.generate:generate")
+app.command("gateway.cli.quote:quote")
+app.command("gateway.cli.check:check")
+app.command("gateway.cli.demo:demo")
+app.command("gateway.cli.keys:app", name="keys")
+
+
+def main() -> None:
+    """Run one command; what the user can mend is said in a line, not in a traceback."""
+    from gateway.cli.common import UsageError  # noqa: PLC0415
+    from gateway.database import StoreUnavailableError  # noqa: PLC0415
+    from gateway.settings import SettingsError  # noqa: PLC0415
+
+    try:
+        app()
+    except (SettingsError, StoreUnavailableError, UsageError) as error:
+        print(f"reelgate: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,38 @@
+"""``reelgate check``: say whether the gateway would start, and what it would sell."""
+
+import os
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.common import Config, settings_of
+from gateway.settings import is_loopback, local_path, missing
+from providers.base.catalog import listings
+
+
+def check(*, config: Config = None) -> None:
+    """Read the configuration, say what each account would do, and exit 1 when something stands in the way."""
+    settings = settings_of(config)
+    known = listings()
+    table = Table("account", "provider", "offers", "state")
+    wrong = 0
+    for name, account in settings.accounts.items():
+        listing = known[account.provider]
+        lacking = missing(name, listing, os.environ)
+        state = "off" if not account.enabled else f"lacks {', '.join(lacking)}" if lacking else "ready"
+        wrong += bool(account.enabled and lacking)
+        table.add_row(name, account.provider, str(len(listing.offers)), state)
+    console = Console()
+    console.print(table)
+    for label, path in (
+        ("store", local_path(settings.store.url, "sqlite").absolute().parent),
+        ("media", local_path(settings.media.url, "file").absolute()),
+    ):
+        folder = next(each for each in (path, *path.parents) if each.exists())
+        writable = os.access(folder, os.W_OK)
+        wrong += not writable
+        console.print(f"{label}: {path} {'can be written' if writable else 'CANNOT be written'}")
+    if not is_loopback(settings.server.host):
+        console.print(f"server: listens on {settings.server.host}, so an API key must exist (reelgate keys list)")
+    sys.exit(1 if wrong else 0)

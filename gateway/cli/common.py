@@ -1,0 +1,57 @@
+"""What commands share: where the configuration lies, and how to reach a running gateway."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+from cyclopts import Parameter
+
+from gateway.settings import Settings, SettingsError, load
+
+Config = Annotated[Path | None, Parameter(name=["--config", "-c"], env_var="REELGATE_CONFIG")]
+Url = Annotated[str, Parameter(name="--url", env_var="REELGATE_URL")]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class UsageError(Exception):
+    """Something the person at the terminal can mend."""
+
+
+def settings_of(config: Path | None) -> Settings:
+    """
+    Read the named file, else ``config.toml`` here, else the defaults.
+
+    :raises SettingsError: when it cannot be started with.
+    """
+    if config is not None and not config.exists():
+        raise SettingsError(f"{config} does not exist")
+    here = Path("config.toml")
+    return load(config or (here if here.exists() else None), os.environ)
+
+
+def client(url: str) -> httpx.Client:
+    """Reach a running gateway."""
+    key = os.environ.get("REELGATE_API_KEY", "")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=60, trust_env=False)
+
+
+def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:
+    """
+    Call the gateway and read its answer.
+
+    :raises UsageError: with the gateway's own words where it refuses.
+    """
+    try:
+        answer = client_.request(method, path, **options)
+    except httpx.TransportError as error:
+        raise UsageError(f"no gateway answers at {client_.base_url}: start one with `reelgate serve`") from error
+    if answer.is_success:
+        return answer.json()
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = f"HTTP {answer.status_code}"
+    raise UsageError(message)

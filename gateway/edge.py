@@ -1,0 +1,122 @@
+"""
+The outermost layer: every answer gets a request id, a duration, a count, and a shape.
+
+Whatever the layers below raise, the client reads the same kind of error.
+"""
+
+import os
+import re
+import time
+from typing import Any, cast
+
+import structlog
+from litestar.datastructures import Headers
+from litestar.exceptions import NotFoundException
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from prometheus_client import Counter, Histogram
+
+from gateway.api.problems import ProblemError, render, understand
+from gateway.telemetry import Metrics
+
+log = structlog.get_logger()
+
+REQUEST_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+HOST = re.compile(rb"([\w.-]+|\[[\w:.%]+\])(:[0-9]{1,5})?")
+MAX_HEAD = 64 * 2**10
+"""Most bytes of headers; the server below us takes six times as many."""
+METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
+
+
+class Edge:
+    """Wrap the application for the server."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Counters by what they count: looking them up by label costs more than counting."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if str(scope["type"]) != "http":  # The server's own start and stop come this way too.
+            await self._app(scope, receive, send)
+            return
+        await self._answer(cast("HTTPScope", scope), receive, send)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens below."""
+        started = time.perf_counter()
+        asked = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        request_id = asked if REQUEST_ID.fullmatch(asked) else f"req_{os.urandom(12).hex()}"
+        scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                took = round((time.perf_counter() - started) * 1000)
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"openai-processing-ms", str(took).encode()),
+                ]
+            await send(message)
+
+        try:
+            _check_head(scope)
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            if status:
+                log.warning("answer.cut", request=request_id, reason=type(error).__name__)
+                raise
+            code, headers, body = render(understand(error), Headers.from_scope(scope), request_id)
+            raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
+            raw.append((b"content-length", str(len(body)).encode()))
+            await answer({"type": "http.response.start", "status": code, "headers": raw})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        finally:
+            self._count(scope, status, time.perf_counter() - started)
+
+    def _count(self, scope: HTTPScope, status: int, seconds: float) -> None:
+        """Count an answer by the route it matched, never by the address asked for."""
+        handler = scope.get("route_handler")
+        route = getattr(handler, "operation_id", None) or "none"
+        counted = (str(route), scope["method"] if scope["method"] in METHODS else "other", status)
+        meters = self._meters.get(counted)
+        if meters is None:
+            requests = self._metrics.requests.labels(*map(str, counted))
+            meters = self._meters[counted] = (requests, self._metrics.request_seconds.labels(counted[0]))
+        meters[0].inc()
+        meters[1].observe(seconds)
+
+
+def _check_head(scope: HTTPScope) -> None:
+    """
+    Refuse a head that can be read in two ways, which the server below us lets through.
+
+    :raises ProblemError: 400, 405 or 431.
+    :raises NotFoundException: for an empty step in the path, which the router would leave out.
+    """
+    if scope["method"] not in METHODS:
+        raise ProblemError(405, "method_not_allowed", "This address does not take that method.")
+    if "//" in scope["path"]:
+        raise NotFoundException
+    size = 0
+    hosts: list[bytes] = []
+    framing: list[bytes] = []
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"content-length":
+            framing.append(b"length")
+        elif name == b"transfer-encoding":
+            framing.append(value.lower())
+    if size > MAX_HEAD:
+        raise ProblemError(431, "headers_too_large", f"The headers are larger than {MAX_HEAD // 2**10} kB.")
+    if framing not in ([], [b"length"], [b"chunked"]):
+        message = "Say once how long the body is: Content-Length, or Transfer-Encoding: chunked."
+        raise ProblemError(400, "invalid_framing", message, headers={"connection": "close"})
+    if (hosts or scope["http_version"] != "1.0") and not (len(hosts) == 1 and HOST.fullmatch(hosts[0])):
+        raise ProblemError(400, "invalid_host", "Send one Host header: a name or an address, and a port.")

@@ -1,0 +1,117 @@
+"""
+Take pictures and clips in safely: by what their bytes say, within caps, before anything is bought.
+
+Nothing is decoded here beyond a header; clips and voices are measured in another process.
+"""
+
+import base64
+import binascii
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+MAX_PIXELS = 40_000_000
+MAX_IMAGE = 20 * 2**20
+"""Largest picture in bytes."""
+MAX_CLIP = 512 * 2**20
+"""Largest clip or voice in bytes."""
+
+IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+
+
+class InputError(Exception):
+    """A piece of media that cannot be taken; the message says why, ``code`` names it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Sniffed(NamedTuple):
+    """Say what a file is by its first bytes."""
+
+    media_type: str
+    width: int = 0
+    height: int = 0
+
+    @property
+    def kind(self) -> str:
+        """image, video or audio."""
+        return self.media_type.partition("/")[0]
+
+
+def sniff(path: Path, size: int) -> Sniffed:
+    """
+    Tell what a file is by its magic bytes, and a picture's size by its header.
+
+    :raises InputError: when it is nothing we take, or too large.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    kind = _magic(head)
+    if kind is None:
+        raise InputError("unsupported_image", "Send a PNG, JPEG, WebP or GIF picture, or an MP4, MOV or WebM clip.")
+    if kind.startswith("image/"):
+        if size > MAX_IMAGE:
+            raise InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most.")
+        return _picture(path)
+    if size > MAX_CLIP:
+        raise InputError("too_large", f"Clips may be {MAX_CLIP // 2**20} MB at most.")
+    return Sniffed(kind)
+
+
+def read_data_url(url: str) -> bytes:
+    """
+    Unpack a ``data:`` URL; the type it claims is not believed.
+
+    :raises InputError: when it is not base64.
+    """
+    head, comma, body = url.partition(",")
+    if not comma or not re.fullmatch(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64", head, re.IGNORECASE):
+        raise InputError("invalid_data_url", "Write data:<type>;base64,<data>.")
+    if len(body) > MAX_IMAGE * 4 // 3 + 4:
+        raise InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most; upload a clip as a file.")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError("invalid_data_url", "The data URL is not base64.") from error
+
+
+def _magic(head: bytes) -> str | None:
+    """Name the type of a file by how it starts."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12])
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head[4:8] == b"ftyp":
+        return {b"qt  ": "video/quicktime", b"M4A ": "audio/mp4"}.get(head[8:12], "video/mp4")
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return "video/webm"
+    if head.startswith((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")):
+        return "audio/mpeg"
+    return None
+
+
+def _picture(path: Path) -> Sniffed:
+    """Read a picture's header; its pixels stay packed."""
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  Only when a picture comes.
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=list(IMAGES))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise InputError("unsupported_image", "The picture's header cannot be read, or it is too large.") from error
+    with picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise InputError("unsupported_image", f"Pictures may have {MAX_PIXELS // 10**6} million pixels at most.")
+        if getattr(picture, "is_animated", False):
+            raise InputError("unsupported_image", "Send a still picture, not an animation.")
+        return Sniffed(IMAGES[picture.format or ""], width, height)

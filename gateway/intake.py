@@ -1,0 +1,195 @@
+"""
+Gather the media a call names: uploads, data URLs, files, earlier videos; look at each before it is kept.
+
+Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` makes it so, and
+:meth:`Gathered.drop` leaves no trace of a refused one.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.api.problems import ProblemError, invalid, missing_video
+from gateway.api.uploads import Upload
+from gateway.api.wishes import Medium
+from gateway.ids import is_id
+from gateway.inputs import InputError, Sniffed, read_data_url
+from gateway.job import State
+from gateway.media import Media
+from gateway.store import Store
+from gateway.wish import Rendition
+from providers.base.order import Input, Role
+
+KINDS = {
+    Role.FIRST_FRAME: {"image"},
+    Role.LAST_FRAME: {"image"},
+    Role.REFERENCE: {"image", "video", "audio"},
+    Role.VOICE: {"audio"},
+    Role.SOURCE: {"video"},
+    Role.MASK: {"image"},
+}
+
+
+class Found(Struct, frozen=True):
+    """Hold one piece of media where it lies now, and whether that place is its own to move."""
+
+    path: Path
+    size: int
+    sha256: str
+    movable: bool
+    sniffed: Sniffed | None = None
+    seconds: float = 0
+
+
+class Gathered:
+    """Hold the media of one call until it is kept or dropped."""
+
+    def __init__(self, media: Media) -> None:
+        self._media = media
+        self._found: list[Found] = []
+        self.inputs: tuple[Input, ...] = ()
+
+    def add(self, medium: Medium, found: Found, sniffed: Sniffed, seconds: float) -> None:
+        """Take one piece in."""
+        self._found.append(found)
+        self.inputs += (
+            Input(
+                role=medium.role,
+                media_type=sniffed.media_type,
+                sha256=found.sha256,
+                size=found.size,
+                width=sniffed.width,
+                height=sniffed.height,
+                seconds=seconds,
+                name=medium.name,
+                purpose=medium.purpose,
+                weight=None if medium.weight is None else float(medium.weight),
+            ),
+        )
+
+    async def keep(self) -> None:
+        """Give every piece its lasting place."""
+        for found in self._found:
+            if found.movable:
+                await self._media.keep_input(found.path, found.sha256)
+            elif not self._media.input_path(found.sha256).exists():
+                # An earlier clip becomes an input: one more name for the same bytes.
+                target = self._media.input_path(found.sha256)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):
+                    os.link(found.path, target)
+
+    def drop(self) -> None:
+        """Remove what was not kept."""
+        for found in self._found:
+            if found.movable:
+                found.path.unlink(missing_ok=True)
+
+
+class Intake:
+    """Find and look at the media of a call."""
+
+    def __init__(self, media: Media, store: Store) -> None:
+        self._media = media
+        self._store = store
+
+    async def gather(self, media: list[Medium], tenant: str) -> Gathered:
+        """
+        Find every piece of media and say what it is.
+
+        :raises ProblemError: 404 for an unknown id, 422 for what cannot be taken.
+        """
+        gathered = Gathered(self._media)
+        try:
+            for medium in media:
+                found = await self._find(medium, medium.source, tenant)
+                try:
+                    sniffed, seconds = found.sniffed, found.seconds
+                    if sniffed is None:
+                        sniffed, seconds = await self._media.study_input(found.path, found.size)
+                except InputError as error:
+                    if found.movable:
+                        found.path.unlink(missing_ok=True)
+                    raise invalid(medium.param, error.message, code=error.code) from error
+                gathered.add(medium, found, sniffed, seconds)
+                if sniffed.kind not in KINDS[medium.role]:
+                    shown = " or ".join(sorted(KINDS[medium.role]))
+                    raise invalid(medium.param, f"{medium.param} takes {shown}; this is {sniffed.media_type}.")
+        except BaseException:
+            gathered.drop()
+            raise
+        return gathered
+
+    async def _find(self, medium: Medium, source: Any, tenant: str) -> Found:
+        """Find one piece of media, however it is named."""
+        param = medium.param
+        if isinstance(source, Upload):
+            return Found(source.path, source.size, source.sha256, movable=True)
+        if isinstance(source, str):
+            return await self._by_url(source, param)
+        if not isinstance(source, dict):
+            raise invalid(param, f"{param} takes a file, a URL, or an object naming one.")
+        if "image" in source and medium.role is Role.MASK:
+            return await self._find(medium, source["image"], tenant)
+        if isinstance(source.get("file_id"), str):
+            return await self._by_file(source["file_id"], param, tenant)
+        if isinstance(source.get("id"), str):
+            return await self._by_video(source["id"], param, tenant)
+        for name in ("image_url", "video_url", "audio_url", "url"):
+            value = source.get(name)
+            if isinstance(value, dict):
+                value = value.get("url")
+            if isinstance(value, str):
+                return await self._by_url(value, f"{param}.{name}")
+        raise invalid(param, f'{param} takes {{"image_url": "..."}}, {{"file_id": "..."}} or {{"id": "video_..."}}.')
+
+    async def _by_url(self, url: str, param: str) -> Found:
+        """Unpack a data URL; other addresses are not fetched."""
+        if not url[:5].lower() == "data:":
+            raise invalid(
+                param,
+                "This gateway does not fetch addresses: send a file, a data: URL, or a file_id of /v1/files.",
+                code="url_not_allowed",
+            )
+        try:
+            data = read_data_url(url)
+        except InputError as error:
+            raise ProblemError(
+                413 if error.code == "too_large" else 422, error.code, error.message, param=param
+            ) from error
+        sha256, path = await self._media.keep_bytes(data)
+        return Found(path, len(data), sha256, movable=True)
+
+    async def _by_file(self, id_: str, param: str, tenant: str) -> Found:
+        """Find an uploaded file."""
+        file = await self._store.file(id_, tenant) if is_id("file", id_) else None
+        if file is None:
+            raise ProblemError(404, "file_not_found", f"No file with id '{id_[:64]}'.", param=param)
+        path = self._media.input_path(file.sha256)
+        sniffed = Sniffed(file.media_type, file.width, file.height) if file.media_type.startswith("image/") else None
+        return Found(path, file.bytes, file.sha256, movable=False, sniffed=sniffed)
+
+    async def _by_video(self, id_: str, param: str, tenant: str) -> Found:
+        """Find the clip of an earlier job."""
+        job = await self._store.job(id_, tenant) if is_id("video", id_) else None
+        if job is None:
+            raise missing_video(id_)
+        if job.state is not State.SUCCEEDED:
+            raise ProblemError(400, "video_not_ready", f"Video '{id_}' is not completed.", param=param)
+        kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+        clip = next((each for each in kept if each.kind == "video"), None)
+        if clip is None:
+            raise ProblemError(404, "video_expired", f"The clip of video '{id_}' is no longer kept.", param=param)
+        sniffed = Sniffed(clip.content_type, clip.width, clip.height)
+        return Found(
+            self._media.path(clip),
+            clip.bytes,
+            clip.sha256,
+            movable=False,
+            sniffed=sniffed,
+            seconds=clip.duration_seconds or 0,
+        )

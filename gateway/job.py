@@ -1,0 +1,227 @@
+"""
+What a job is, and how it may move: pure, the time is an argument.
+
+::
+
+    queued ──> submitting ──> running ──> storing ──> succeeded*
+      │  ^        │   │          │           │
+      │  └────────┘   │          ├──> failed*┘
+      │ not taken     └> unknown ┘
+      └──> cancelled*           (found again, or proven absent: back to queued)
+
+``submitting`` is committed before the buying call leaves. A job found there by a worker that did not
+put it there is ``unknown``: nobody can tell "about to send" from "sent". An unknown job is never sent
+again unless its provider proves that it never took it.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from providers.base.task import State as TaskState
+
+
+class State(StrEnum):
+    """Name where a job stands."""
+
+    QUEUED = "queued"
+    """Accepted, durable, nothing bought. Left by a claim."""
+    SUBMITTING = "submitting"
+    """The intent to buy is committed. Left by the provider's answer, or by its silence."""
+    UNKNOWN = "unknown"
+    """The buying call may have been taken. Left by evidence only."""
+    RUNNING = "running"
+    """The provider has a task. Left by the provider's verdict only."""
+    STORING = "storing"
+    """The clip is made and paid for, and being copied here."""
+    SUCCEEDED = "succeeded"
+    """The clip lies in our own store."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will never change again."""
+        return self in FINAL
+
+
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+MOVES: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.QUEUED, State.SUBMITTING, State.FAILED, State.CANCELLED}),
+    State.SUBMITTING: frozenset(
+        {State.RUNNING, State.STORING, State.QUEUED, State.UNKNOWN, State.FAILED, State.CANCELLED}
+    ),
+    State.UNKNOWN: frozenset(
+        {State.UNKNOWN, State.RUNNING, State.STORING, State.QUEUED, State.FAILED, State.CANCELLED}
+    ),
+    State.RUNNING: frozenset({State.RUNNING, State.STORING, State.FAILED, State.CANCELLED}),
+    State.STORING: frozenset({State.STORING, State.SUCCEEDED, State.FAILED}),
+    State.SUCCEEDED: frozenset({State.SUCCEEDED}),
+    State.FAILED: frozenset({State.FAILED}),
+    State.CANCELLED: frozenset({State.CANCELLED}),
+}
+"""Every legal move. A move to the same state is a look that changed nothing but times and progress."""
+
+
+class Outcome(StrEnum):
+    """Name where an attempt stands; the first three are open, and a job has at most one of those."""
+
+    INTENT = "intent"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    NOT_ACCEPTED = "not_accepted"
+    ABSENT = "absent"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+OPEN = frozenset({Outcome.INTENT, Outcome.UNKNOWN, Outcome.ACCEPTED})
+
+
+class Attempt(Struct, frozen=True):
+    """Hold one order made for a job: a row of ``attempts``, its fields in the order of the columns."""
+
+    id: str
+    job: str
+    number: int
+    """1 for the first."""
+    offer: str
+    account: str
+    submit_class: str
+    outcome: Outcome
+    usd_micros: int
+    """What the quote said."""
+    intent_at: int
+    answered_at: int | None = None
+    ended_at: int | None = None
+    task: str | None = None
+    error: str | None = None
+
+
+class IllegalMoveError(Exception):
+    """Code tried to move a job where the state machine has no arrow."""
+
+
+class Job(Struct, frozen=True):
+    """Hold one durable record of a request: a row of ``jobs``, its fields in the order of the columns."""
+
+    id: str
+    tenant: str
+    state: State
+    seq: int
+    """Grows with every move; an answer to an older one is refused."""
+    created_at: int
+    """Milliseconds since the epoch, like every time here."""
+    updated_at: int
+    started_at: int | None
+    completed_at: int | None
+    expires_at: int | None
+    """When the clip is removed."""
+    deadline_at: int
+    """When a job without a verdict is given up."""
+    due_at: int | None
+    """When a worker should look next; while leased, when the lease runs out."""
+    lease_until: int | None
+    tries: int
+    """Looks and downloads in this state that came to nothing."""
+    lease_epoch: int
+    """Grows with every claim; a worker whose lease was taken over is refused."""
+    operation: str
+    """create, remix, edit or extend."""
+    parent: str | None
+    wish: str
+    """The :class:`~gateway.wish.Wish` as JSON: what was asked, never changed."""
+    offer: str | None
+    """``provider:model`` chosen last, with its quote in ``quote``."""
+    account: str | None
+    quote: str
+    """The :class:`Choice` as JSON."""
+    attempt: str | None
+    attempts: int
+    """How many were made."""
+    task: str | None
+    """The provider's handle as JSON."""
+    progress: int
+    cancel_requested: bool
+    outputs: str
+    """The kept renditions as JSON."""
+    usage: str
+    warnings: str
+    error: str | None
+    deleted_at: int | None
+
+
+def move(job: Job, state: State, now: int, **changes: object) -> Job:
+    """
+    Move a job along one arrow, giving its lease up unless ``lease_until`` says otherwise.
+
+    Progress never runs backwards; a final state keeps its time and is looked at no more.
+
+    :raises IllegalMoveError: when there is no such arrow.
+    """
+    if state not in MOVES[job.state]:
+        raise IllegalMoveError(f"{job.id}: {job.state} -> {state}")
+    progress = changes.pop("progress", None)
+    if isinstance(progress, int):
+        changes["progress"] = max(job.progress, min(99, progress))
+    if state is not job.state:
+        changes.setdefault("tries", 0)
+        if state is State.SUCCEEDED:
+            changes["progress"] = 100
+        if state.final:
+            changes.setdefault("completed_at", now)
+            changes.setdefault("due_at", None)
+    return replace(job, state=state, seq=job.seq + 1, updated_at=now, **{"lease_until": None, **changes})
+
+
+VERDICTS: dict[TaskState, State] = {
+    TaskState.QUEUED: State.RUNNING,
+    TaskState.RUNNING: State.RUNNING,
+    TaskState.UNKNOWN: State.RUNNING,
+    TaskState.SUCCEEDED: State.STORING,
+    TaskState.FAILED: State.FAILED,
+    TaskState.REFUSED: State.FAILED,
+    TaskState.CANCELLED: State.CANCELLED,
+    TaskState.EXPIRED: State.FAILED,
+}
+"""What a task's state means for its job; an unknown word is not a verdict."""
+
+ENDINGS: dict[TaskState, Outcome] = {
+    TaskState.SUCCEEDED: Outcome.SUCCEEDED,
+    TaskState.FAILED: Outcome.FAILED,
+    TaskState.REFUSED: Outcome.REFUSED,
+    TaskState.CANCELLED: Outcome.CANCELLED,
+    TaskState.EXPIRED: Outcome.FAILED,
+}
+"""What a task's final state means for the attempt that made it."""
+
+POLL_LEAST = 0.2
+POLL_MOST = 60.0
+
+
+def next_look(base: float, waited: float, asked: float | None) -> float:
+    """
+    Decide how many seconds to wait before the next look at a task.
+
+    The provider's word comes first; else looks start at the listing's interval and stretch with
+    the time already waited, to a tenth of it.
+    """
+    if asked is not None:
+        return max(POLL_LEAST, asked)
+    return min(POLL_MOST, max(base, waited / 10))
+
+
+def backoff(tries: int, asked: float | None, jitter: float) -> float:
+    """
+    Decide how many seconds to wait after an answer that took nothing.
+
+    What the provider asks for is never undercut (up to 15 minutes); else one second, doubled each
+    time to at most a minute. ``jitter`` (0 to 1) spreads callers apart.
+    """
+    if asked is not None:
+        return max(1.0, min(900.0, asked)) * (1 + jitter / 10)
+    return min(60.0, 2.0 ** min(tries, 10)) * (0.5 + jitter / 2)

@@ -1,0 +1,90 @@
+"""
+Measure finished clips and draw their renditions; runs in another process, imported only there.
+
+Bytes come from strangers: a decoder that crashes takes that process with it, not the gateway.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from PIL import Image
+
+SHEET_COLUMNS = 5
+SHEET_TILES = 25
+TILE_WIDTH = 256
+
+
+def probe(path: str) -> dict[str, Any]:
+    """
+    Say what a file really holds.
+
+    Keys: codec, width, height, duration_seconds, fps, has_audio, audio_codec.
+
+    :raises ValueError: when it holds neither pictures nor sound.
+    """
+    try:
+        with av.open(path) as container:
+            seconds = float(container.duration / av.time_base) if container.duration else None
+            facts: dict[str, Any] = {"duration_seconds": seconds and round(seconds, 3), "has_audio": False}
+            for sound in container.streams.audio:
+                facts |= {"has_audio": True, "audio_codec": sound.codec_context.name}
+            for video in container.streams.video:
+                rate = video.average_rate or Fraction(0)
+                facts |= {
+                    "codec": video.codec_context.name,
+                    "width": video.codec_context.width,
+                    "height": video.codec_context.height,
+                    "fps": round(float(rate), 3),
+                }
+                if video.duration and video.time_base:
+                    facts["duration_seconds"] = round(float(video.duration * video.time_base), 3)
+            if "codec" not in facts and not facts["has_audio"]:
+                raise ValueError("no pictures and no sound")
+            return facts
+    except (av.error.FFmpegError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a clip: {type(error).__name__}") from None
+
+
+def draw(path: str, thumbnail: str, sheet: str) -> None:
+    """
+    Draw a clip's thumbnail (WebP, its first frame) and spritesheet (JPEG, frames in even steps).
+
+    :raises ValueError: when no frame can be decoded.
+    """
+    try:
+        with av.open(path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            length = container.duration or 0
+            tiles: list[Image.Image] = []
+            for number in range(SHEET_TILES):
+                container.seek(length * number // SHEET_TILES)
+                frame = next(container.decode(stream), None)
+                if frame is None:
+                    break
+                picture: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+                if not tiles:
+                    picture.save(thumbnail, "WEBP", quality=82, method=2)
+                tiles.append(picture.resize((TILE_WIDTH, round(TILE_WIDTH * picture.height / picture.width))))
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise ValueError(f"cannot be drawn: {type(error).__name__}") from None
+    if not tiles:
+        raise ValueError("no frames")
+    rows = -(-len(tiles) // SHEET_COLUMNS)
+    whole = Image.new("RGB", (TILE_WIDTH * SHEET_COLUMNS, tiles[0].height * rows))
+    for number, tile in enumerate(tiles):
+        whole.paste(tile, (TILE_WIDTH * (number % SHEET_COLUMNS), tiles[0].height * (number // SHEET_COLUMNS)))
+    whole.save(sheet, "JPEG", quality=80)
+
+
+def study(path: str, folder: str, stem: str) -> dict[str, Any]:
+    """Measure a clip and draw its renditions beside it; ``drawn`` says whether that worked."""
+    facts = probe(path)
+    try:
+        draw(path, str(Path(folder) / f"{stem}.webp"), str(Path(folder) / f"{stem}.jpg"))
+    except ValueError:
+        return {**facts, "drawn": False}
+    return {**facts, "drawn": True}

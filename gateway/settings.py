@@ -1,0 +1,233 @@
+"""
+Read ``config.toml`` and the environment into frozen records; a word nobody knows stops the start.
+
+``config.toml`` at the root of the repository is complete and commented: it is the documentation.
+``REELGATE__SECTION__KEY`` overrides a key, secrets come from the environment only.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from providers.base.catalog import Listing, listings
+
+PREFIX = "REELGATE__"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class SettingsError(Exception):
+    """A configuration that cannot be started with; the message says what to change."""
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the gateway listens and what it takes."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str = ""
+    """How clients reach the gateway, where that is not what they connect to (a reverse proxy)."""
+    max_body_mb: int = 64
+    """Largest request body, pictures and clips included."""
+    body_seconds: float = 30
+    """A body that has not arrived after this long is refused."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    docs: bool = True
+    """Whether ``/docs`` and ``/openapi.json`` are served."""
+
+
+class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where jobs are remembered."""
+
+    url: str = "sqlite:///data/reelgate.db"
+
+
+class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where clips and inputs are kept, and for how long."""
+
+    url: str = "file:///data/media"
+    retention_days: float = 30
+    """Clips are removed after this long; 0 keeps them for ever."""
+    max_clip_mb: int = 2048
+
+
+class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an offer is chosen where the client leaves the choice open."""
+
+    policy: Literal["cheapest", "best", "order"] = "cheapest"
+    order: list[str] = []
+    """Providers in order of preference, for the policy ``order`` and to break ties."""
+    default_model: str = "sora-2"
+    max_attempts: int = 3
+    """How many offers or accounts one job may try."""
+
+
+class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How waiting jobs are worked off."""
+
+    enabled: bool = True
+    at_once: int = 64
+    """Steps under way at the same time (a submit, a look, a download)."""
+    lease_seconds: float = 60
+    renderers: int = 1
+    """Processes that render sandbox clips and probe finished ones."""
+
+
+class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One set of credentials at a provider."""
+
+    provider: str
+    plan: str = ""
+    base_url: str = ""
+    max_running: int = 4
+    """Most tasks under way at this account."""
+    enabled: bool = True
+
+
+Alias = str | list[str]
+
+BOUNDS = (
+    ("server", "port", 1, 65_535),
+    ("server", "max_body_mb", 1, 4_096),
+    ("server", "body_seconds", 1, 3_600),
+    ("media", "retention_days", 0, 36_500),
+    ("media", "max_clip_mb", 1, 1_048_576),
+    ("routing", "max_attempts", 1, 20),
+    ("worker", "at_once", 1, 4_096),
+    ("worker", "lease_seconds", 1, 3_600),
+    ("worker", "renderers", 1, 64),
+)
+"""Numbers with a least and a most."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything the gateway was told."""
+
+    server: Server = field(default_factory=Server)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    media: MediaSettings = field(default_factory=MediaSettings)
+    routing: Routing = field(default_factory=Routing)
+    worker: Worker = field(default_factory=Worker)
+    aliases: dict[str, Alias] = field(
+        default_factory=lambda: {
+            "sora-2": ["google/veo-3.1-fast", "google/gemini-omni-flash"],
+            "sora-2-pro": ["google/veo-3.1", "google/gemini-omni-flash"],
+        }
+    )
+    """A name clients use: a model, or several of which the first that can do what is asked is taken."""
+    accounts: dict[str, Account] = field(
+        default_factory=lambda: {"sandbox": Account(provider="sandbox", max_running=16)}
+    )
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """
+    Read a file, lay the environment over it and check that it can be started with.
+
+    :raises SettingsError: naming the file, the key and what is wrong with it.
+    """
+    tree: dict[str, Any] = {}
+    where = str(path) if path else "the environment"
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not TOML: {error}") from error
+    _overlay(tree, environ)
+    try:
+        settings = msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {error}") from error
+    _check(settings, where)
+    return settings
+
+
+def secrets(name: str, listing: Listing, environ: Mapping[str, str]) -> dict[str, str]:
+    """
+    Collect an account's secrets: ``REELGATE_ACCOUNT_<NAME>__<SECRET>`` before ``<SECRET>``.
+
+    Missing ones are left out; :func:`missing` names them.
+    """
+    own = f"REELGATE_ACCOUNT_{name.upper().replace('-', '_')}__"
+    found = {each.name: environ.get(own + each.name) or environ.get(each.name, "") for each in listing.secrets}
+    return {key: value for key, value in found.items() if value}
+
+
+def missing(name: str, listing: Listing, environ: Mapping[str, str]) -> list[str]:
+    """Name the secrets an account still needs."""
+    have = secrets(name, listing, environ)
+    return [each.name for each in listing.secrets if each.required and each.name not in have]
+
+
+def local_path(url: str, scheme: str) -> Path:
+    """
+    Read ``scheme:///relative`` or ``scheme:////absolute`` as a path.
+
+    :raises SettingsError: for any other scheme.
+    """
+    start = f"{scheme}:///"
+    if not url.startswith(start) or url == start:
+        raise SettingsError(f"{url!r} is not served yet: write {start}path or {start}/absolute/path")
+    return Path(url.removeprefix(start))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host in LOOPBACK or host.startswith("127.")
+
+
+def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Write ``REELGATE__A__B=c`` over ``[a] b``; account names keep their dashes as underscores."""
+    for name, value in sorted(environ.items()):
+        if not name.startswith(PREFIX):
+            continue
+        *sections, key = name.removeprefix(PREFIX).lower().split("__")
+        if not sections or not all([*sections, key]):
+            raise SettingsError(f"{name}: write {PREFIX}SECTION__KEY")
+        node = tree
+        for section in sections:
+            node = node.setdefault(next((each for each in node if each.replace("-", "_") == section), section), {})
+            if not isinstance(node, dict):
+                raise SettingsError(f"{name}: {section} is not a section")
+        node[key] = _typed(value)
+
+
+def _typed(value: str) -> Any:
+    """Read an override as TOML where it is a list or a table, else as the text it is."""
+    if value[:1] in "[{":
+        try:
+            return tomllib.loads(f"it = {value}")["it"]
+        except tomllib.TOMLDecodeError:
+            return value
+    return value
+
+
+def _check(settings: Settings, where: str) -> None:
+    """Refuse what msgspec cannot see."""
+    for name, account in settings.accounts.items():
+        _check_account(account, f"{where}: accounts.{name}")
+    for section, name, least, most in BOUNDS:
+        value = getattr(getattr(settings, section), name)
+        if not least <= value <= most:
+            raise SettingsError(f"{where}: {section}.{name} must be between {least:g} and {most:g}")
+    local_path(settings.store.url, "sqlite")
+    local_path(settings.media.url, "file")
+
+
+def _check_account(account: Account, where: str) -> None:
+    """Refuse an account no listing knows how to use."""
+    listing = listings().get(account.provider)
+    if listing is None:
+        raise SettingsError(f"{where}.provider is {account.provider!r}; known are {', '.join(listings())}")
+    plans = sorted({plan.name for plan in listing.plans})
+    if account.plan and account.plan not in plans:
+        raise SettingsError(f"{where}.plan is {account.plan!r}; {account.provider} has {', '.join(plans) or 'none'}")
+    if account.base_url and not account.base_url.startswith(("http://", "https://", "sandbox://")):
+        raise SettingsError(f"{where}.base_url must start with http:// or https://")
+    if account.max_running < 1:
+        raise SettingsError(f"{where}.max_running must be at least 1")

@@ -1,0 +1,131 @@
+-- Every query there is, by name. ``:name`` is a parameter; one query, one statement.
+
+-- job_insert --
+-- Only when the row in ``idempotency`` points here: a folded retry inserts nothing.
+INSERT INTO jobs (
+    id, tenant, state, seq, created_at, updated_at, started_at, completed_at, expires_at, deadline_at, due_at,
+    lease_until, tries, lease_epoch, operation, parent, wish, offer, account, quote, attempt, attempts, task, progress,
+    cancel_requested, outputs, usage, warnings, error, deleted_at
+)
+SELECT
+    :id, :tenant, :state, :seq, :created_at, :updated_at, :started_at, :completed_at, :expires_at, :deadline_at, :due_at,
+    :lease_until, :tries, :lease_epoch, :operation, :parent, :wish, :offer, :account, :quote, :attempt, :attempts, :task, :progress,
+    :cancel_requested, :outputs, :usage, :warnings, :error, :deleted_at
+WHERE EXISTS (SELECT 1 FROM idempotency WHERE tenant = :tenant AND name = :idempotency AND job = :id);
+
+-- idempotency_take --
+-- ``fresh`` takes the name over from an older job; otherwise only an expired row gives way.
+INSERT INTO idempotency (tenant, name, fingerprint, job, expires_at)
+VALUES (:tenant, :name, :fingerprint, :job, :expires_at)
+ON CONFLICT (tenant, name) DO UPDATE
+SET fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at
+WHERE :fresh = 1 OR idempotency.expires_at <= :now
+RETURNING job;
+
+-- idempotency_read --
+SELECT fingerprint, job FROM idempotency WHERE tenant = :tenant AND name = :name;
+
+-- idempotency_sweep --
+DELETE FROM idempotency WHERE expires_at <= :now;
+
+-- job_read --
+SELECT * FROM jobs WHERE id = :id;
+
+-- job_of_tenant --
+SELECT * FROM jobs WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL;
+
+-- job_version --
+SELECT seq, cancel_requested FROM jobs WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL;
+
+-- jobs_newest --
+SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id < :after ORDER BY id DESC LIMIT :most;
+
+-- jobs_oldest --
+SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id > :after ORDER BY id LIMIT :most;
+
+-- jobs_claim --
+-- A lease is a due time in the future: a worker that dies gives its jobs back by doing nothing.
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+WHERE id IN (SELECT id FROM jobs WHERE due_at <= :now ORDER BY due_at LIMIT :most)
+RETURNING *;
+
+-- jobs_next_due --
+SELECT min(due_at) FROM jobs WHERE due_at IS NOT NULL;
+
+-- jobs_keep --
+-- Long steps (a download) keep their lease.
+UPDATE jobs SET lease_until = :until, due_at = :until WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
+
+-- jobs_give_back --
+-- At start of the only process on this database every lease is a dead one's.
+UPDATE jobs SET lease_until = NULL, due_at = :now WHERE lease_until IS NOT NULL;
+
+-- job_save --
+UPDATE jobs SET
+    state = :state, seq = :seq, updated_at = :updated_at, started_at = :started_at, completed_at = :completed_at,
+    expires_at = :expires_at, due_at = :due_at, lease_until = :lease_until,
+    tries = :tries, offer = :offer, account = :account,
+    quote = :quote, attempt = :attempt, attempts = :attempts, task = :task, progress = :progress, outputs = :outputs,
+    usage = :usage, warnings = :warnings, error = :error
+WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch;
+
+-- job_cancel --
+-- Only a flag: the worker that holds the job, or the next one, acts on it.
+UPDATE jobs SET cancel_requested = 1, due_at = CASE WHEN lease_until IS NULL THEN :now ELSE due_at END
+WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND completed_at IS NULL
+RETURNING *;
+
+-- job_delete --
+UPDATE jobs SET deleted_at = :now, due_at = NULL
+WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND completed_at IS NOT NULL
+RETURNING *;
+
+-- jobs_by_state --
+SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
+
+-- attempt_insert --
+INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)
+VALUES (:id, :job, :number, :offer, :account, :submit_class, :outcome, :usd_micros, :intent_at, :answered_at, :ended_at, :task, :error);
+
+-- attempt_save --
+UPDATE attempts SET outcome = :outcome, answered_at = coalesce(answered_at, :answered_at), ended_at = :ended_at,
+    task = coalesce(:task, task), error = :error
+WHERE id = :id;
+
+-- attempts_of_job --
+SELECT * FROM attempts WHERE job = :job ORDER BY number;
+
+-- attempts_running --
+SELECT account, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'accepted') GROUP BY account;
+
+-- key_insert --
+INSERT INTO keys (id, name, tenant, hash, scopes, created_at, expires_at, revoked_at)
+VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_at);
+
+-- key_by_hash --
+SELECT * FROM keys WHERE hash = :hash;
+
+-- keys_all --
+SELECT * FROM keys ORDER BY created_at, id;
+
+-- keys_live --
+SELECT count(*) FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now);
+
+-- key_revoke --
+UPDATE keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING *;
+
+-- file_insert --
+INSERT INTO files (id, tenant, filename, purpose, media_type, sha256, bytes, width, height, created_at)
+VALUES (:id, :tenant, :filename, :purpose, :media_type, :sha256, :bytes, :width, :height, :created_at);
+
+-- file_of_tenant --
+SELECT * FROM files WHERE id = :id AND tenant = :tenant;
+
+-- files_newest --
+SELECT * FROM files WHERE tenant = :tenant AND id < :after ORDER BY id DESC LIMIT :most;
+
+-- files_oldest --
+SELECT * FROM files WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :most;
+
+-- file_delete --
+DELETE FROM files WHERE id = :id AND tenant = :tenant RETURNING *;

@@ -1,0 +1,92 @@
+"""What a client asked for, as kept in the job's row: the request and everything around it."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from providers.base.order import Request, Spec
+
+
+class Preferences(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold how the client wants an offer chosen."""
+
+    policy: str | None = None
+    only: tuple[str, ...] = ()
+    """Providers it may be, by slug; empty for any."""
+    order: tuple[str, ...] = ()
+    """Providers to try first, in this order."""
+    ignore: tuple[str, ...] = ()
+    allow_fallbacks: bool = True
+    max_usd_micros: int | None = None
+    on_unsupported: Literal["error", "warn"] = "error"
+
+
+class Wish(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold one create call, validated; never changed afterwards."""
+
+    request: Request
+    preferences: Preferences = Preferences()
+    metadata: dict[str, str] = {}
+    user: str | None = None
+    external_id: str | None = None
+    callback_url: str | None = None
+    retention_seconds: int | None = None
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """Hold the offer chosen for a job and what it costs there."""
+
+    account: str
+    provider: str
+    model: str
+    spec: Spec
+    usd_micros: int
+    credits: str | None = None
+    source: str = ""
+    why: str = ""
+
+    @property
+    def offer(self) -> str:
+        """The offer's name: ``provider:model``."""
+        return f"{self.provider}:{self.model}"
+
+
+class Rendition(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold one kept piece of media of a job."""
+
+    index: int
+    kind: str
+    """video, thumbnail or spritesheet."""
+    path: str
+    """Where it lies below the media root."""
+    content_type: str
+    bytes: int
+    sha256: str
+    width: int = 0
+    height: int = 0
+    duration_seconds: float | None = None
+    fps: float | None = None
+    has_audio: bool | None = None
+    codec: str | None = None
+    audio_codec: str | None = None
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold why a job or an attempt ended badly, as shown to the client."""
+
+    code: str
+    message: str
+    type: str = "server_error"
+    param: str | None = None
+    retryable: bool = False
+    provider: str | None = None
+    provider_code: str | None = None
+
+
+class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold something the client should know that did not stop the job."""
+
+    type: str
+    """unsupported, sandbox, mismatch."""
+    feature: str
+    details: str

@@ -1,0 +1,114 @@
+"""
+Find due jobs and start a step with each: no task, timer or thread per waiting job.
+
+Due work is an indexed scan; a claim is a lease. What a step does is :mod:`gateway.steps`' business.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import structlog
+
+from gateway.database import ConflictError, StoreUnavailableError
+from gateway.job import Job
+from gateway.steps import Steps
+from gateway.store import Store
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 1.0
+"""Longest pause between two scans: bounds how late work from another process is seen."""
+GRACE_SECONDS = 25.0
+"""How long steps under way may take to end when the gateway stops."""
+
+
+class Worker:
+    """Take every due job one step further, a bounded number at a time."""
+
+    def __init__(
+        self, store: Store, steps: Steps, clock: Callable[[], int], *, at_once: int, lease_seconds: float
+    ) -> None:
+        self._store = store
+        self._steps = steps
+        self._clock = clock
+        self._at_once = at_once
+        self._lease = int(lease_seconds * 1000)
+        self._under_way: dict[asyncio.Task[None], tuple[Job, int]] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Say that something may be due."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more, and end once the steps under way have."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        keeping = asyncio.create_task(self._keep_leases())
+        try:
+            while not self._stopping:
+                try:
+                    await self._turn()
+                except StoreUnavailableError as error:
+                    log.error("worker.stalled", reason=str(error))
+                    await asyncio.sleep(IDLE_SECONDS)
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
+        finally:
+            keeping.cancel()
+            for step in self._under_way:
+                step.cancel()
+
+    async def _turn(self) -> None:
+        """Claim what is due and start its steps; then rest until something else is."""
+        self._wake.clear()
+        free = self._at_once - len(self._under_way)
+        jobs = await self._store.claim(lease=self._lease, most=free) if free else []
+        for job in jobs:
+            step = asyncio.create_task(self._step(job))
+            self._under_way[step] = (job, self._clock())
+            step.add_done_callback(self._done)
+        if len(jobs) == free:
+            # Every place is taken, or just was: the next step to end makes room.
+            await self._rest(IDLE_SECONDS)
+            return
+        due = await self._store.next_due()
+        wait = IDLE_SECONDS if due is None else (due - self._clock()) / 1000
+        await self._rest(max(0.0, min(IDLE_SECONDS, wait)))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for a reason to look, or until it is time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _step(self, job: Job) -> None:
+        """Take one step; whatever goes wrong, the lease brings the job back."""
+        try:
+            await self._steps.take(job)
+        except ConflictError:
+            log.info("job.overtaken", job=job.id)
+        except StoreUnavailableError as error:
+            log.error("job.stalled", job=job.id, reason=str(error))
+        except Exception as error:
+            log.exception("job.crashed", job=job.id, state=job.state, exc_info=error)
+
+    def _done(self, step: "asyncio.Task[None]") -> None:
+        """Make room for the next step."""
+        self._under_way.pop(step, None)
+        self._wake.set()
+
+    async def _keep_leases(self) -> None:
+        """Keep the leases of steps that take long."""
+        while True:
+            await asyncio.sleep(self._lease / 3000)
+            old = self._clock() - self._lease // 4
+            jobs = [job for job, since in self._under_way.values() if since < old]
+            if jobs:
+                with contextlib.suppress(StoreUnavailableError):
+                    await self._store.keep(jobs, lease=self._lease)

@@ -1,0 +1,223 @@
+"""
+What is wanted: a request leaves choices open, a spec has made them all, an order is sent.
+
+The words are ours, not a vendor's: a surface maps its client's words to a :class:`Request`,
+an adapter maps an :class:`Order` to its provider's words.
+"""
+
+from enum import StrEnum
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+
+class Mode(StrEnum):
+    """Name a way of making a clip; an offer lists the ones it sells."""
+
+    TEXT = "text"
+    """From the prompt alone."""
+    FIRST_FRAME = "first_frame"
+    """The clip starts from a picture."""
+    FRAMES = "frames"
+    """The clip runs from a first to a last picture."""
+    REFERENCE = "reference"
+    """Pictures, clips or voices guide the clip without being a frame of it."""
+    EDIT = "edit"
+    """A source clip is changed as the prompt says."""
+    EXTEND = "extend"
+    """A source clip goes on; the result is both, stitched."""
+    UPSCALE = "upscale"
+    """A source clip is made again at a higher resolution."""
+
+
+class Role(StrEnum):
+    """Say what an input is for."""
+
+    FIRST_FRAME = "first_frame"
+    LAST_FRAME = "last_frame"
+    REFERENCE = "reference"
+    SOURCE = "source"
+    VOICE = "voice"
+    MASK = "mask"
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """Hold one piece of media a client handed in, already sniffed and stored."""
+
+    role: Role
+    media_type: str
+    """By magic bytes, never by the client's word: ``image/png``, ``video/mp4``."""
+    sha256: str
+    size: int
+    """Bytes."""
+    width: int = 0
+    height: int = 0
+    """Pixels; 0 where the format has none."""
+    seconds: float = 0
+    """Length of a clip or a voice; 0 for a picture."""
+    name: str = ""
+    """What the prompt calls it (``@name``), where the client gave one."""
+    purpose: str = ""
+    """A reference's finer role: subject, style, character, object, scene, motion."""
+    weight: float | None = None
+
+
+class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe one part of a clip told in several."""
+
+    prompt: str
+    seconds: int
+
+
+class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    Hold what a client wants; ``None`` means the client left the choice open.
+
+    A field a client set is never changed: an offer takes it as it is or cannot be used.
+    """
+
+    prompt: str
+    model: str
+    """A model, an alias, an offer (``provider:maker/model``) or ``auto``."""
+    mode: Mode = Mode.TEXT
+    seconds: int | None = None
+    resolution: str | None = None
+    """The short side: ``720p``, ``1080p``, ``4k``."""
+    aspect_ratio: str | None = None
+    """``16:9``."""
+    audio: bool | None = None
+    n: int | None = None
+    fps: int | None = None
+    seed: int | None = None
+    negative_prompt: str | None = None
+    guidance_scale: float | None = None
+    enhance_prompt: bool | None = None
+    person_generation: str | None = None
+    watermark: bool | None = None
+    shots: tuple[Shot, ...] = ()
+    characters: tuple[str, ...] = ()
+    elements: tuple[dict[str, Any], ...] = ()
+    voices: tuple[dict[str, Any], ...] = ()
+    container: str | None = None
+    """``mp4``, ``webm``, ``mov``."""
+    inputs: tuple[Input, ...] = ()
+    options: dict[str, Any] = {}
+    """What the client passes through to one provider, by the listing's slug."""
+
+    def features(self) -> frozenset[str]:
+        """Name the optional fields this request sets; an offer must list each one."""
+        return frozenset(name for name in FEATURES if getattr(self, name) not in UNSET)
+
+
+FEATURES = (
+    "seed",
+    "negative_prompt",
+    "guidance_scale",
+    "enhance_prompt",
+    "person_generation",
+    "watermark",
+    "shots",
+    "characters",
+    "elements",
+    "voices",
+)
+"""Fields of a request that an offer either takes or does not; the rest are lists of values sold."""
+
+UNSET = (None, ())
+"""What a field holds that the client left alone."""
+
+CHOICES = ("mode", "resolution", "seconds", "aspect_ratio", "audio", "n", "fps", "container")
+"""Fields of a request that an offer sells as a list of values, the first being the default."""
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """Hold a request with every choice made; what was open came from the offer's listing."""
+
+    mode: Mode
+    resolution: str
+    seconds: int
+    aspect_ratio: str
+    audio: bool
+    n: int
+    fps: int
+    container: str = "mp4"
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return frame_size(self.resolution, self.aspect_ratio)
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """Hold one decided spec at one offer, ready to be put into a provider's words."""
+
+    attempt: str
+    """The gateway's own id of this purchase; the same order always carries the same one."""
+    wire_name: str
+    """What the seller calls the model."""
+    request: Request
+    spec: Spec
+    files: dict[str, Path] = {}
+    """Where the bytes of each input lie, by its sha256."""
+
+
+RESOLUTIONS = {"2k": 1440, "4k": 2160}
+
+
+def lines(resolution: str) -> int:
+    """
+    Read a resolution's short side in pixels.
+
+    :raises ValueError: for anything but ``<number>p``, ``2K`` or ``4K``.
+    """
+    word = resolution.lower()
+    if word in RESOLUTIONS:
+        return RESOLUTIONS[word]
+    if word.endswith("p") and word[:-1].isascii() and word[:-1].isdigit() and len(word) <= 5:
+        return int(word[:-1])
+    msg = f"{resolution!r} is not a resolution"
+    raise ValueError(msg)
+
+
+def frame_size(resolution: str, aspect_ratio: str) -> tuple[int, int]:
+    """
+    Work out width and height from a resolution (the short side) and a ratio; both are even.
+
+    >>> frame_size("720p", "9:16")
+    (720, 1280)
+    """
+    wide, high = (int(part) for part in aspect_ratio.split(":"))
+    short = lines(resolution)
+    long = round(short * max(wide, high) / min(wide, high) / 2) * 2
+    return (long, short) if wide >= high else (short, long)
+
+
+def read_size(size: str) -> tuple[str, str]:
+    """
+    Read ``WxH`` as a resolution and an aspect ratio.
+
+    >>> read_size("1280x720")
+    ('720p', '16:9')
+
+    :raises ValueError: when it is not two whole numbers of pixels.
+    """
+    wide, _, high = size.lower().partition("x")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 5 for part in (wide, high)):
+        msg = f"{size!r} is not a size"
+        raise ValueError(msg)
+    width, height = int(wide), int(high)
+    if not (width and height):
+        msg = f"{size!r} is not a size"
+        raise ValueError(msg)
+    short = min(width, height)
+    for ratio in COMMON_RATIOS:
+        if frame_size(f"{short}p", ratio) == (width, height):
+            return (NAMED.get(short, f"{short}p"), ratio)
+    step = gcd(width, height)
+    return (NAMED.get(short, f"{short}p"), f"{width // step}:{height // step}")
+
+
+COMMON_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9")
+NAMED = {2160: "4k"}

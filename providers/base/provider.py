@@ -1,0 +1,75 @@
+"""The adapter contract: six verbs, and the promise to translate and nothing else."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import httpx
+from msgspec import Struct
+
+from providers.base.catalog import Listing
+from providers.base.errors import ProviderError, Unsupported
+from providers.base.order import Order
+from providers.base.task import AssetRef, Task, Update
+from providers.base.wire import Call, Reply, Wire
+
+
+class HookHint(Struct, frozen=True):
+    """Name a task a provider's callback spoke of: a reason to look, never a verdict."""
+
+    task: str
+
+
+class Provider(ABC):
+    """
+    Speak one vendor's dialect.
+
+    Translates and nothing else: never sleeps, retries, loops, logs, reads settings or opens a connection.
+    ``encode`` and ``decode`` are pure functions of the adapter's module; these methods join them to a wire.
+    """
+
+    def __init__(self, listing: Listing, credentials: Mapping[str, str], *, base_url: str = "") -> None:
+        """Speak for one account; ``base_url`` points somewhere other than the listing says."""
+        self.listing = listing
+        self.credentials = credentials
+        self.base_url = (base_url or listing.base_url).rstrip("/")
+
+    def auth(self) -> httpx.Auth:
+        """Sign calls with this account's credentials."""
+        return httpx.Auth()
+
+    @abstractmethod
+    async def submit(self, order: Order, wire: Wire) -> Update:
+        """Hand an order over, once; the one call in it that buys is not repeatable."""
+
+    @abstractmethod
+    async def poll(self, task: Task, wire: Wire) -> Update:
+        """Look at a task."""
+
+    async def cancel(self, task: Task, wire: Wire) -> Update:
+        """Ask the provider to stop a task; its verdict counts."""
+        del task, wire
+        msg = f"{self.listing.name} cannot cancel"
+        raise Unsupported(msg)
+
+    async def find(self, order: Order, wire: Wire) -> Update | None:
+        """
+        Look for an order whose answer was lost.
+
+        ``None`` is proof that the provider never took it; where it cannot prove that, it raises.
+        """
+        del order, wire
+        msg = f"{self.listing.name} cannot look an order up"
+        raise Unsupported(msg)
+
+    def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
+        """Read which tasks a callback speaks of; pure."""
+        del headers, body
+        return ()
+
+    @abstractmethod
+    def fetch(self, asset: AssetRef) -> Call:
+        """Say how to download a finished clip; pure."""
+
+    @abstractmethod
+    def explain(self, reply: Reply) -> ProviderError:
+        """Turn an error answer into our words: status first, vendor code second, prose never; pure."""

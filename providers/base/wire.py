@@ -1,0 +1,151 @@
+"""
+The only way out: a call goes in, a reply or a :class:`~providers.base.errors.ProviderError` comes out.
+
+The error says whether the provider can have seen the call. That verdict decides whether money may be
+spent a second time, so it is made here, once, from what the socket did.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from providers.base.errors import Indeterminate, Malformed, Unavailable
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """Describe one HTTP call; ``repeatable`` says that sending it twice costs nothing."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    repeatable: bool
+    timeout: float = 60.0
+    """Seconds of silence after which the reply is given up."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """Hold a whole HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+    def json(self) -> Any:
+        """
+        Decode the body.
+
+        :raises Malformed: when it is not JSON.
+        """
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            msg = "the answer is not JSON"
+            raise Malformed(msg, status=self.status) from error
+
+
+class Download(Struct, frozen=True, kw_only=True):
+    """Hold the head of a streamed answer and its bytes as they come."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+class Wire(Protocol):
+    """Carry calls for one account."""
+
+    async def send(self, call: Call) -> Reply:
+        """Send and read the whole answer, whatever its status."""
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[Download]:
+        """Send and hand the answer over piece by piece."""
+
+
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+"""The socket never carried a byte of the call."""
+
+
+class HttpWire:
+    """
+    Send calls through one long-lived client, signed with one account's credentials.
+
+    Redirects are never followed: an adapter that expects one asks for it. Nothing is retried.
+    """
+
+    def __init__(
+        self, client: httpx.AsyncClient, auth: httpx.Auth | None = None, *, max_bytes: int = 64 * 2**20
+    ) -> None:
+        self._client = client
+        self._auth = auth or httpx.Auth()
+        self._max_bytes = max_bytes
+
+    async def send(self, call: Call) -> Reply:
+        """
+        Send and read the whole answer, whatever its status.
+
+        :raises Unavailable: the call never left, or it is repeatable and no answer came.
+        :raises Indeterminate: a call that buys left and no whole answer came back.
+        :raises Malformed: the answer is larger than any dialect's.
+        """
+        async with self.stream(call) as download:
+            body = bytearray()
+            async for chunk in download.chunks:
+                body += chunk
+                if len(body) > self._max_bytes:
+                    msg = f"the answer is larger than {self._max_bytes} bytes"
+                    raise Malformed(msg, status=download.status)
+        return Reply(status=download.status, headers=download.headers, body=bytes(body))
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[Download]:
+        """
+        Send and hand the answer over piece by piece; errors as for :meth:`send`.
+
+        Bytes come as they were sent: a compressed answer is not unpacked.
+        """
+        with self._verdict(call):
+            request = self._client.build_request(
+                call.method,
+                call.url,
+                headers={"accept-encoding": "identity", **call.headers},
+                content=call.body or None,
+                timeout=httpx.Timeout(call.timeout, connect=10.0),
+            )
+            response = await self._client.send(request, auth=self._auth, stream=True, follow_redirects=False)
+        try:
+            yield Download(
+                status=response.status_code,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                chunks=self._chunks(response, call),
+            )
+        finally:
+            await response.aclose()
+
+    async def _chunks(self, response: httpx.Response, call: Call) -> AsyncIterator[bytes]:
+        """Pass the answer's bytes on as they were sent."""
+        with self._verdict(call):
+            async for chunk in response.aiter_raw():
+                yield chunk
+
+    @contextmanager
+    def _verdict(self, call: Call) -> Iterator[None]:
+        """Say what a broken connection means for the call."""
+        try:
+            yield
+        except NOT_SENT as error:
+            raise Unavailable(_say(error)) from error
+        except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
+            if call.repeatable:
+                raise Unavailable(_say(error)) from error
+            raise Indeterminate(_say(error)) from error
+
+
+def _say(error: Exception) -> str:
+    """Describe a transport error without its URL, which may carry a key."""
+    return f"no answer: {type(error).__name__}"

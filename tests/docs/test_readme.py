@@ -1,0 +1,92 @@
+"""Laws of the README: what it shows works as it stands."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from providers._studio import MAGIC
+from tests.server import ROOT, Server, eventually
+
+README = (ROOT / "README.md").read_text()
+NODE = ROOT / "tests" / "sdk" / "node"
+
+
+def example(language: str, containing: str) -> str:
+    """Find the one block of a language that holds a word."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (found,) = (block for block in blocks if containing in block)
+    return found
+
+
+def test_the_curl_example(server: Server, tmp_path: Path) -> None:
+    """The first thing a newcomer types answers a video."""
+    command = example("sh", "curl").replace("http://127.0.0.1:8080", server.url)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=tmp_path)
+    video = json.loads(done.stdout)
+
+    assert (video["object"], video["model"], video["seconds"], video["provider"]) == ("video", "sora-2", "4", "sandbox")
+    eventually(lambda: server.get(f"/v1/videos/{video['id']}").json()["status"] == "completed")
+
+
+def test_the_python_example(server: Server, tmp_path: Path) -> None:
+    """The Python example leaves a clip."""
+    program = example("python", "create_and_poll").replace("http://127.0.0.1:8080", server.url)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["completed", "4", "1280x720", "sandbox"]
+    assert (tmp_path / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_node_example(server: Server, tmp_path: Path) -> None:
+    """The Node example leaves a clip."""
+    if shutil.which("node") is None or not (NODE / "node_modules").exists():
+        if os.environ.get("CI"):
+            pytest.fail("CI must have Node and its SDK")
+        pytest.skip("Node or its SDK is not here: install Node and run make test")
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    program = tmp_path / "example.mjs"
+    program.write_text(example("js", "OpenAI").replace("http://127.0.0.1:8080", server.url))
+    done = subprocess.run(["node", str(program)], capture_output=True, text=True, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["completed", "4", "1280x720"]
+    assert (tmp_path / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_terminal_example(server: Server, tmp_path: Path) -> None:
+    """The two commands do what they say."""
+    for line in example("sh", "reelgate quote").splitlines():
+        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)]
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *words[1:]],
+            env={**os.environ, "REELGATE_URL": server.url},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_magic_words_are_all_told() -> None:
+    """Every word the sandbox listens to is in the README, and none else."""
+    section = README.partition("## Try your own error handling")[2].partition("\n## ")[0]
+
+    assert set(re.findall(r"`\[(\w+)[^\]]*\]`", section)) == set(MAGIC)
+
+
+def test_commands_named_exist() -> None:
+    """Every ``make`` target and ``reelgate`` command the README names is there."""
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake (demo|serve|test|check|setup|bench)\b", README)):
+        assert f"\n{target}:" in makefile
+    for command in set(re.findall(r"`?reelgate (\w+)", README)):
+        if command not in {"keys", ".", "lies"}:
+            assert (ROOT / "gateway" / "cli" / f"{command}.py").exists(), command

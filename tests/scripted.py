@@ -1,0 +1,210 @@
+"""A provider that does as it is told and keeps its own ledger, and a gateway's engine on a stopped clock."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from gateway.accept import Acceptor, Repeat
+from gateway.accounts import Account
+from gateway.database import Database
+from gateway.job import Job
+from gateway.media import Media
+from gateway.settings import Routing
+from gateway.shop import Shop
+from gateway.steps import Steps
+from gateway.store import Store
+from gateway.telemetry import Metrics
+from gateway.wish import Wish
+from providers.base.catalog import Listing
+from providers.base.errors import ProviderError, Refused
+from providers.base.order import Order, Request
+from providers.base.provider import Provider
+from providers.base.task import AssetRef, State, Task, Update
+from providers.base.wire import Call, Download, Reply, Wire
+from tests.make import listing
+
+START = 1_800_000_000_000
+
+
+@cache
+def clip(seconds: int = 8, size: tuple[int, int] = (1280, 720), *, audio: bool = True) -> bytes:
+    """Render a small, valid clip: one flat colour."""
+    out = BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=2, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        sound = container.add_stream("aac", rate=8000, layout="mono") if audio else None
+        for number in range(seconds * 2):
+            frame = av.VideoFrame.from_image(Image.new("RGB", size, "teal"))
+            frame.pts, frame.time_base = number, Fraction(1, 2)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if sound is not None:
+            silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+            silence.rate = 8000
+            for plane in silence.planes:
+                plane.update(bytes(plane.buffer_size))
+            for number in range(seconds * 8000 // 1024):
+                silence.pts = number * 1024
+                container.mux(sound.encode(silence))
+            container.mux(sound.encode())
+    return out.getvalue()
+
+
+class Scripted(Provider):
+    """Answer from a script; what has no line is a success."""
+
+    def __init__(self, sold: Listing) -> None:
+        super().__init__(sold, {})
+        self.submits: list[Update | Exception] = []
+        self.polls: list[Update | Exception] = []
+        self.finds: list[Update | Exception | None] = []
+        self.cancels: list[Update | Exception] = []
+        self.ledger: list[str] = []
+        """The attempt of every order that arrived: what was bought."""
+        self.looked = 0
+
+    async def submit(self, order: Order, wire: Wire) -> Update:
+        self.ledger.append(order.attempt)
+        return self._say(self.submits, running(order.attempt))
+
+    async def poll(self, task: Task, wire: Wire) -> Update:
+        self.looked += 1
+        return self._say(self.polls, done(task.id))
+
+    async def find(self, order: Order, wire: Wire) -> Update | None:
+        if not self.finds:
+            return await super().find(order, wire)
+        said = self.finds.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    async def cancel(self, task: Task, wire: Wire) -> Update:
+        if not self.cancels:
+            return await super().cancel(task, wire)
+        return self._say(self.cancels, done(task.id))
+
+    def fetch(self, asset: AssetRef) -> Call:
+        return Call(method="GET", url=asset.url, repeatable=True)
+
+    def explain(self, reply: Reply) -> ProviderError:
+        return Refused("no")
+
+    @staticmethod
+    def _say(script: list[Update | Exception], otherwise: Update) -> Update:
+        said = script.pop(0) if script else otherwise
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+class Clips:
+    """A wire that serves clips: by default the one that was ordered."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, bytes] | Exception] = []
+        self.default = clip()
+
+    async def send(self, call: Call) -> Reply:
+        raise AssertionError("a scripted provider sends nothing")
+
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[Download]:
+        said = self.answers.pop(0) if self.answers else (200, self.default)
+        if isinstance(said, Exception):
+            raise said
+        status, body = said
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for at in range(0, len(body), 65_536):
+                yield body[at : at + 65_536]
+
+        yield Download(status=status, headers={}, chunks=chunks())
+
+
+def running(task: str, **changes: object) -> Update:
+    return Update(state=State.RUNNING, task=Task(task), **changes)  # type: ignore[arg-type]
+
+
+def done(task: str, **changes: object) -> Update:
+    return Update(state=State.SUCCEEDED, task=Task(task), assets=(AssetRef(url="https://acme.test/a.mp4"),), **changes)  # type: ignore[arg-type]
+
+
+class Engine:
+    """Everything between a wish and a kept clip, one step at a time, on a clock that stands still."""
+
+    def __init__(self, folder: Path, *sold: Listing, routing: Routing | None = None, max_running: int = 4) -> None:
+        self.now = START
+        self.folder = folder
+        self.store = Store(Database(folder / "engine.db"), self.clock)
+        self.store.open()
+        self.pool = ThreadPoolExecutor(1)
+        self.media = Media(folder / "media", self.pool, max_clip_bytes=2**24)
+        self.media.open()
+        self.wire = Clips()
+        self.providers = {each.slug: Scripted(each) for each in sold or (listing(),)}
+        self.accounts = {
+            slug: Account(slug, provider, self.wire, plan="", max_running=max_running)
+            for slug, provider in self.providers.items()
+        }
+        self.shop = Shop(self.accounts, {}, routing or Routing())
+        self.metrics = Metrics()
+        self.steps = self.new_steps()
+        self.acceptor = Acceptor(self.store, self.shop, self.clock, lambda: None)
+
+    def new_steps(self) -> Steps:
+        """Build the steps anew, as a process that was started again would."""
+        return Steps(
+            self.store, self.shop, self.media, self.metrics, self.clock, lease_seconds=60, retention_ms=3_600_000
+        )
+
+    @property
+    def provider(self) -> Scripted:
+        """The first provider."""
+        return next(iter(self.providers.values()))
+
+    def clock(self) -> int:
+        return self.now
+
+    async def accept(self, repeat: Repeat = Repeat(), **request: object) -> Job:  # noqa: B008
+        """Take a wish in."""
+        wanted = Wish(request=Request(**{"prompt": "a cat", "model": "maker/one", **request}))  # type: ignore[arg-type]
+        job, _ = await self.acceptor.accept(wanted, self.acceptor.decide(wanted), "tenant", repeat)
+        return job
+
+    async def job(self, id_: str) -> Job:
+        job = await self.store.job(id_, "tenant")
+        assert job is not None
+        return job
+
+    async def turn(self, *, seconds: float = 0) -> int:
+        """Let time pass, then take one step with everything that is due; says how many."""
+        self.now += int(seconds * 1000)
+        jobs = await self.store.claim(lease=60_000, most=100)
+        for job in jobs:
+            await self.steps.take(job)
+        return len(jobs)
+
+    async def run(self, id_: str, *, most: int = 200) -> Job:
+        """Let time pass from due to due until a job has ended."""
+        for _ in range(most):
+            job = await self.job(id_)
+            if job.state.final:
+                return job
+            due = await self.store.next_due()
+            assert due is not None
+            self.now = max(self.now, due)
+            await self.turn()
+        raise AssertionError(f"{id_} never ended: {await self.job(id_)}")
+
+    def close(self) -> None:
+        self.store.close()
+        self.pool.shutdown()

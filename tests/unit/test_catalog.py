@@ -1,0 +1,177 @@
+"""Laws of fitting and quoting."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.base.catalog import Listing, Plan, Quote, Refusal, Rule, fit, listings, quote
+from providers.base.order import CHOICES, FEATURES, Mode, Request, Spec, frame_size, lines, read_size
+from tests.make import listing, offer, price
+
+DAY = date(2026, 11, 1)
+
+
+def request(**changes: object) -> Request:
+    return Request(prompt="a cat", model="maker/one", **changes)  # type: ignore[arg-type]
+
+
+def test_the_first_value_is_the_default() -> None:
+    """A client who chooses nothing gets the first of everything."""
+    spec = fit(offer(), request())
+
+    assert spec == Spec(
+        mode=Mode.TEXT, resolution="720p", seconds=8, aspect_ratio="16:9", audio=True, n=1, fps=24, container="mp4"
+    )
+
+
+wishes = st.fixed_dictionaries(
+    {},
+    optional={
+        "seconds": st.sampled_from([4, 6, 8]),
+        "resolution": st.sampled_from(["720p", "1080p", "4k"]),
+        "aspect_ratio": st.sampled_from(["16:9", "9:16", "1:1"]),
+        "audio": st.booleans(),
+        "n": st.sampled_from([1, 2]),
+        "seed": st.integers(0, 9),
+        "negative_prompt": st.just("rain"),
+    },
+)
+TIED = offer(
+    rules=[Rule(when={"resolution": ["1080p"]}, only={"seconds": [8], "audio": [True]}, why="1080p is 8 s, with sound")]
+)
+
+
+@given(wishes, st.sampled_from([offer(), TIED, offer(resolution=["1080p", "720p"], rules=TIED.rules)]))
+def test_a_choice_is_kept_or_refused(chosen: dict[str, object], sold: object) -> None:
+    """What the client chose is in the spec unchanged, or the offer refuses naming a field; what it sells it sells."""
+    answer = fit(sold, request(**chosen))  # type: ignore[arg-type]
+    if isinstance(answer, Spec):
+        assert {name: getattr(answer, name) for name in chosen if name in CHOICES} == {
+            name: value for name, value in chosen.items() if name in CHOICES
+        }
+        for name in CHOICES:
+            assert getattr(answer, name) in getattr(sold, name)
+        assert "negative_prompt" not in chosen
+        if sold.rules and answer.resolution == "1080p":  # type: ignore[attr-defined]
+            assert (answer.seconds, answer.audio) == (8, True)
+    else:
+        assert answer
+        assert all(refusal.field and refusal.message for refusal in answer)
+
+
+def test_open_choices_give_way_to_rules() -> None:
+    """An open choice moves to a value the rules allow beside what was chosen."""
+    sold = offer(resolution=["1080p", "720p"], rules=TIED.rules)
+    spec = fit(sold, request(seconds=4))
+
+    assert isinstance(spec, Spec)
+    assert (spec.resolution, spec.seconds) == ("720p", 4)
+
+
+def test_rules_may_speak_of_the_plan() -> None:
+    """Short clips may need a dearer subscription."""
+    sold = offer(rules=[Rule(when={"seconds": [4]}, only={"plan": ["ultra"]}, why="4 s only on Ultra")])
+
+    assert isinstance(fit(sold, request(seconds=4), plan="ultra"), Spec)
+    assert fit(sold, request(seconds=4), plan="pro") == [Refusal("plan", "4 s only on Ultra")]
+
+
+def test_prices_are_dated_and_the_most_particular_counts() -> None:
+    """Yesterday keeps yesterday's price; a line for the resolution beats the general one."""
+    sold = listing(
+        prices=[
+            price("0.10"),
+            price("0.20", since=date(2026, 10, 1)),
+            price("0.50", when={"resolution": ["1080p"]}),
+            price("9.99", since=date(2027, 1, 1)),
+        ]
+    )
+    spec = fit(sold.offers[0], request())
+    assert isinstance(spec, Spec)
+    high = fit(sold.offers[0], request(resolution="1080p", n=1))
+    assert isinstance(high, Spec)
+
+    def usd(which: Spec, day: date) -> int:
+        answer = quote(sold, sold.offers[0], which, on=day)
+        assert isinstance(answer, Quote)
+        return answer.usd_micros
+
+    assert usd(spec, DAY) == 1_600_000
+    assert usd(spec, date(2026, 9, 30)) == 800_000
+    assert usd(high, DAY) == 4_000_000
+
+
+def test_no_price_no_order() -> None:
+    """What cannot be priced cannot be ordered."""
+    sold = listing(prices=[])
+    spec = fit(sold.offers[0], request())
+    assert isinstance(spec, Spec)
+
+    assert isinstance(quote(sold, sold.offers[0], spec, on=DAY), Refusal)
+
+
+def test_credits_become_dollars_through_the_plan() -> None:
+    """A credit costs what the plan charges for it, rounded up to a whole micro-dollar."""
+    plans = [
+        Plan(name="ultra", usd_month=usd, credits_month=25_000, since=since, source="s", checked=DAY)
+        for usd, since in (("249.99", date(2026, 1, 1)), ("199.99", date(2026, 6, 1)))
+    ]
+    sold = listing(plans=plans, prices=[price("", credits="10", per="video")])
+    spec = fit(sold.offers[0], request())
+    assert isinstance(spec, Spec)
+    answer = quote(sold, sold.offers[0], spec, on=DAY, plan="ultra")
+
+    assert isinstance(answer, Quote)
+    assert (answer.credits, answer.usd_micros) == (Decimal(10), 79_996)
+    assert isinstance(quote(sold, sold.offers[0], spec, on=DAY), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "ratio", "size"),
+    [
+        ("720p", "16:9", (1280, 720)),
+        ("720p", "9:16", (720, 1280)),
+        ("1080p", "1:1", (1080, 1080)),
+        ("360p", "16:9", (640, 360)),
+        ("4k", "16:9", (3840, 2160)),
+        ("1024p", "4:7", (1024, 1792)),
+    ],
+)
+def test_sizes_read_both_ways(resolution: str, ratio: str, size: tuple[int, int]) -> None:
+    """A resolution and a ratio are a size, and the size reads back as them."""
+    assert frame_size(resolution, ratio) == size
+    assert read_size(f"{size[0]}x{size[1]}") == (resolution, ratio)
+
+
+@pytest.mark.parametrize("text", ["", "x", "12", "12x", "x12", "0x5", "-1x5", "1e3x5", "999999x5", "\uff11x\uff12"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """Anything else is an error, not a guess."""
+    with pytest.raises(ValueError, match="size"):
+        read_size(text)
+
+
+@pytest.mark.parametrize("slug", sorted(listings()))
+def test_listings_are_whole(slug: str) -> None:
+    """Every listing reads, names its sources, and says nothing twice."""
+    kept: Listing = listings()[slug]
+
+    assert kept.slug == slug
+    names = [each.model for each in kept.offers]
+    assert len(set(names)) == len(names)
+    for each in kept.offers:
+        assert set(each.features) <= set(FEATURES)
+        for name in CHOICES:
+            sold = getattr(each, name)
+            assert sold, (each.model, name)
+            assert len(set(sold)) == len(sold), (each.model, name)
+        for resolution in each.resolution:
+            assert lines(resolution)
+        assert isinstance(fit(each, Request(prompt="x", model=each.model)), Spec | list)
+    for line in kept.prices:
+        assert line.source
+        assert bool(line.usd) != bool(line.credits)
+        assert Decimal(line.usd or line.credits) >= 0
+        assert line.since <= line.checked

@@ -1,0 +1,72 @@
+"""Laws of ranges and validators."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api.content import plan, read_range
+from gateway.api.problems import ProblemError
+from gateway.wish import Rendition
+from tests.make import job
+
+KEPT = Rendition(index=0, kind="video", path="clips/x/0.mp4", content_type="video/mp4", bytes=100, sha256="ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bytes=0-0", (0, 0)),
+        ("bytes=10-", (10, 99)),
+        ("bytes=-5", (95, 99)),
+        ("bytes=-500", (0, 99)),
+        ("bytes=0-99999999999999999999", (0, 99)),
+        ("bytes=9-1", None),
+        ("bytes=", None),
+        ("bytes=-", None),
+        ("bytes=0-1,3-4", None),
+        ("bytes=a-b", None),
+        ("bytes=٣-", None),
+        ("lines=0-1", None),
+        ("", None),
+    ],
+)
+def test_one_range_is_read(text: str, expected: tuple[int, int] | None) -> None:
+    """One range counts; what is none, or several, does not."""
+    assert expected == read_range(text, 100)
+
+
+@given(st.text(alphabet="bytes=0123456789-, ", max_size=40))
+def test_a_range_is_served_or_refused(text: str) -> None:
+    """Whatever the header says, the answer is the whole, a part inside it, or 416."""
+    part = read_range(text, KEPT.bytes)
+    if part is not None and part[0] >= KEPT.bytes:
+        with pytest.raises(ProblemError) as caught:
+            plan(KEPT, job(), {"range": text})
+
+        assert (caught.value.status, caught.value.headers["content-range"]) == (416, "bytes */100")
+        return
+    answer = plan(KEPT, job(), {"range": text})
+
+    assert answer.status in {200, 206}
+    assert answer.start >= 0
+    assert answer.start + answer.length <= KEPT.bytes
+    assert str(answer.length) == answer.headers["content-length"]
+
+
+def test_validators_hold() -> None:
+    """A client that has the file is told so; a range of another file is not served."""
+    etag = plan(KEPT, job(), {}).headers["etag"]
+
+    assert plan(KEPT, job(), {"if-none-match": f'"other", W/{etag}'}).status == 304
+    assert plan(KEPT, job(), {"if-none-match": "*"}).status == 304
+    assert plan(KEPT, job(), {"if-none-match": '"other"'}).status == 200
+    assert plan(KEPT, job(), {"range": "bytes=0-1", "if-range": etag}).status == 206
+    assert plan(KEPT, job(), {"range": "bytes=0-1", "if-range": '"other"'}).status == 200
+
+
+def test_a_suffix_of_nothing_is_refused() -> None:
+    """``bytes=-0`` names no byte."""
+    with pytest.raises(ProblemError) as caught:
+        plan(KEPT, job(), {"range": "bytes=-0"})
+
+    assert caught.value.status == 416

@@ -1,0 +1,123 @@
+"""Laws of the state machine."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.job import (
+    ENDINGS,
+    FINAL,
+    MOVES,
+    OPEN,
+    VERDICTS,
+    IllegalMoveError,
+    Outcome,
+    State,
+    backoff,
+    move,
+    next_look,
+)
+from providers.base.task import State as TaskState
+from tests.make import job
+
+
+@pytest.mark.parametrize(("was", "to"), list(itertools.product(State, State)))
+def test_only_arrows_are_taken(was: State, to: State) -> None:
+    """A job moves along an arrow of the table or not at all."""
+    if to in MOVES[was]:
+        assert to is move(job(was), to, 7).state
+    else:
+        with pytest.raises(IllegalMoveError):
+            move(job(was), to, 7)
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_ends_are_final(state: State) -> None:
+    """No arrow leaves an end state."""
+    assert frozenset({state}) == MOVES[state]
+
+
+def test_every_state_reaches_an_end() -> None:
+    """From everywhere there is a way to success, to failure, or both."""
+    reached = set(FINAL)
+    for _ in State:
+        reached |= {state for state in State if MOVES[state] & reached}
+
+    assert set(State) == reached
+
+
+def test_unknown_is_left_by_evidence_only() -> None:
+    """The state machine has no arrow from unknown to a second submit."""
+    assert State.SUBMITTING not in MOVES[State.UNKNOWN]
+
+
+def test_nothing_is_bought_twice_in_a_row() -> None:
+    """Submitting is entered from queued alone."""
+    assert {State.QUEUED} == {state for state in State if State.SUBMITTING in MOVES[state]}
+
+
+@given(st.lists(st.integers(-50, 500) | st.none(), max_size=20))
+def test_progress_never_runs_backwards(seen: list[int | None]) -> None:
+    """Whatever a provider reports, progress is monotonic and below 100 until the clip is kept."""
+    running = job(State.RUNNING)
+    for progress in seen:
+        after = move(running, State.RUNNING, 1, progress=progress)
+
+        assert running.progress <= after.progress <= 99
+
+        running = after
+
+    assert move(move(running, State.STORING, 1), State.SUCCEEDED, 1).progress == 100
+
+
+def test_every_move_counts_and_gives_the_lease_up() -> None:
+    """Seq grows by one; the lease goes unless it is kept by name."""
+    moved = move(job(), State.SUBMITTING, 9)
+
+    assert (moved.seq, moved.lease_until, moved.updated_at) == (4, None, 9)
+    assert move(job(), State.SUBMITTING, 9, lease_until=5).lease_until == 5
+
+
+def test_tries_count_within_a_state() -> None:
+    """Another state starts counting anew."""
+    assert move(job(State.RUNNING), State.RUNNING, 1).tries == 2
+    assert move(job(State.RUNNING), State.STORING, 1).tries == 0
+
+
+def test_an_end_is_dated_once() -> None:
+    """Cleaning up after a success leaves its time alone."""
+    done = move(job(State.STORING), State.SUCCEEDED, 50, due_at=99)
+
+    assert (done.completed_at, done.due_at) == (50, 99)
+    assert move(done, State.SUCCEEDED, 99, due_at=None).completed_at == 50
+
+
+def test_every_task_state_has_a_meaning() -> None:
+    """A word is a verdict exactly when it is final."""
+    for state in TaskState:
+        verdict = VERDICTS[state]
+
+        assert state.final == (verdict in {State.STORING, State.FAILED, State.CANCELLED})
+        assert state.final == (state in ENDINGS)
+    assert not OPEN & set(ENDINGS.values())
+    assert set(Outcome) - OPEN >= set(ENDINGS.values())
+
+
+@given(st.floats(0.1, 60), st.floats(0, 10_000), st.none() | st.floats(0, 100))
+def test_looks_keep_to_the_providers_word(base: float, waited: float, asked: float | None) -> None:
+    """Never faster than asked, and never faster than the listing's interval otherwise."""
+    wait = next_look(base, waited, asked)
+
+    assert wait >= (base if asked is None else asked)
+
+
+@given(st.integers(0, 500), st.none() | st.floats(-5, 1e9), st.floats(0, 1))
+def test_backoff_is_bounded_and_never_undercuts(tries: int, asked: float | None, jitter: float) -> None:
+    """Between half a second and a quarter of an hour; a Retry-After is kept, as far as it is sane."""
+    wait = backoff(tries, asked, jitter)
+
+    assert 0.5 <= wait < 991
+    if asked is not None and 1 <= asked <= 900:
+        assert wait >= asked

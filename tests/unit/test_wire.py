@@ -1,0 +1,174 @@
+"""Laws of the only way out: what a broken connection proves, and what it does not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+import pytest
+from pytest_httpx import HTTPXMock
+
+from providers.base.errors import Billed, Indeterminate, Malformed, ProviderError, Unavailable
+from providers.base.transport import AiohttpTransport
+from providers.base.wire import Call, HttpWire
+from tests.server import free_port
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def upstream(talk: Talk) -> AsyncIterator[str]:
+    """Run a peer that says exactly what the test wants."""
+    talking: list[tuple[asyncio.Task[None], asyncio.StreamWriter]] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        talking.append((task, writer))
+        await talk(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/tasks"
+    for task, writer in talking:
+        task.cancel()
+        writer.transport.abort()
+        with suppress(asyncio.CancelledError, OSError):
+            await writer.wait_closed()
+
+
+@asynccontextmanager
+async def wire() -> AsyncIterator[HttpWire]:
+    """Carry calls as production does."""
+    async with httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False) as client:
+        yield HttpWire(client)
+
+
+def buying(url: str, **changes: object) -> Call:
+    return Call(method="POST", url=url, body=b"{}", repeatable=False, **{"timeout": 5.0, **changes})  # type: ignore[arg-type]
+
+
+async def reset_after_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"{}")
+    writer.transport.abort()
+
+
+async def close_after_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"{}")
+
+
+async def half_an_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"{}")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+    await writer.drain()
+
+
+async def not_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"{}")
+    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    await writer.drain()
+
+
+async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+LOST = [reset_after_reading, close_after_reading, half_an_answer, not_http]
+
+
+@pytest.mark.parametrize("talk", LOST)
+async def test_silence_after_a_purchase_is_never_called_not_sent(talk: Talk) -> None:
+    """Once the order left, no broken connection proves that it was not taken."""
+    async with upstream(talk) as url, wire() as out:
+        with pytest.raises(Indeterminate) as caught:
+            await out.send(buying(url))
+
+    assert caught.value.billed is Billed.MAYBE
+
+
+@pytest.mark.parametrize("talk", LOST)
+async def test_silence_after_a_look_costs_nothing(talk: Talk) -> None:
+    """A repeatable call that was lost may simply be made again."""
+    async with upstream(talk) as url, wire() as out:
+        with pytest.raises(Unavailable) as caught:
+            await out.send(Call(method="POST", url=url, body=b"{}", repeatable=True))
+
+    assert caught.value.billed is Billed.NO
+
+
+async def test_a_hung_purchase_is_indeterminate() -> None:
+    """A peer that takes the order and says nothing may have sold it."""
+    async with upstream(silence) as url, wire() as out:
+        with pytest.raises(Indeterminate):
+            await out.send(buying(url, timeout=0.05))
+
+
+async def test_a_refused_connection_was_not_sent() -> None:
+    """Where nobody listens nothing was bought."""
+    async with wire() as out:
+        with pytest.raises(Unavailable):
+            await out.send(buying(f"http://127.0.0.1:{free_port()}/tasks"))
+
+
+async def test_a_connection_that_died_idle_is_not_silence_of_ours_to_repeat() -> None:
+    """A keep-alive connection the peer dropped is still not proof: a purchase on it is indeterminate or made anew."""
+    seen: list[bytes] = []
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"{}"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with upstream(once) as url, wire() as out:
+        await out.send(buying(url))
+        try:
+            await out.send(buying(url))
+        except ProviderError as error:
+            assert isinstance(error, Indeterminate)  # noqa: PT017
+        assert len(seen) <= 2
+
+
+async def test_redirects_are_answers_and_nothing_is_unpacked(httpx_mock: HTTPXMock) -> None:
+    """A redirect is not followed, no body is decompressed, and identity is asked for."""
+    httpx_mock.add_response(
+        status_code=302, headers={"location": "http://127.0.0.1:1/", "content-encoding": "gzip"}, content=b"x"
+    )
+    async with httpx.AsyncClient() as client:
+        reply = await HttpWire(client).send(Call(method="GET", url="https://acme.test/a", repeatable=True))
+
+    assert (reply.status, reply.body) == (302, b"x")
+    (request,) = httpx_mock.get_requests()
+    assert request.headers["accept-encoding"] == "identity"
+
+
+async def test_an_endless_answer_is_cut(httpx_mock: HTTPXMock) -> None:
+    """No answer takes more memory than any dialect needs."""
+    httpx_mock.add_response(content=b"x" * 2048)
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(Malformed):
+            await HttpWire(client, max_bytes=1024).send(Call(method="GET", url="https://acme.test/a", repeatable=True))
+
+
+async def test_errors_carry_no_address(httpx_mock: HTTPXMock) -> None:
+    """An address may hold a key; what is said of a failure does not repeat it."""
+    httpx_mock.add_exception(httpx.ReadError("https://acme.test/?key=canary"))
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(Unavailable) as caught:
+            await HttpWire(client).send(Call(method="GET", url="https://acme.test/?key=canary", repeatable=True))
+
+    assert "canary" not in f"{caught.value}{caught.value.message}"
+
+
+async def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies named in the environment are not used."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+
+    async def fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with upstream(fine) as url, wire() as out:
+        assert (await out.send(buying(url))).json() == {}
