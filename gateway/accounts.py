@@ -1,6 +1,6 @@
 """Join each enabled account to the adapter that speaks its dialect and the wire that carries it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 
 import httpx
@@ -24,6 +24,11 @@ class Account:
         self.max_running = max_running
         self.running = 0
         """Attempts open here; the store's count at start, kept up by the worker."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more task may be under way here."""
+        return self.running < self.max_running
 
     @property
     def seller(self) -> Seller:
@@ -50,11 +55,7 @@ def adapter(dialect: str) -> type[Provider]:
 
 
 def open_accounts(
-    settings: Settings,
-    environ: Mapping[str, str],
-    client: Callable[[], httpx.AsyncClient],
-    *,
-    sandbox_only: bool,
+    settings: Settings, environ: Mapping[str, str], transport: httpx.AsyncBaseTransport, *, sandbox_only: bool
 ) -> tuple[dict[str, Account], list[Held]]:
     """
     Build every account that can be used, and say of the others why not.
@@ -75,6 +76,6 @@ def open_accounts(
             held.append(Held(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
         else:
             provider = adapter(listing.dialect)(listing, secrets(name, listing, environ), base_url=each.base_url)
-            wire = HttpWire(client(), provider.auth())
+            wire = HttpWire(transport, provider.auth())
             accounts[name] = Account(name, provider, wire, plan=each.plan, max_running=each.max_running)
     return accounts, held

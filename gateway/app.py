@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-import httpx
 import structlog
 from litestar import Litestar, Router
 from litestar.types import ASGIApp
@@ -28,7 +27,7 @@ from gateway.steps import Steps
 from gateway.store import Store
 from gateway.telemetry import Metrics
 from gateway.worker import Worker
-from providers.base.transport import AiohttpTransport
+from providers.base.transport import AiohttpTransport, ByScheme
 from providers.sandbox import Studio, render_pool
 
 log = structlog.get_logger()
@@ -84,9 +83,9 @@ def _build(
     probing, rendering = render_pool(1), render_pool(settings.worker.renderers)
     media = Media(root, probing, max_clip_bytes=settings.media.max_clip_mb * 2**20)
     studio = Studio(root / "sandbox", rendering)
-    transport = AiohttpTransport()
-    client = httpx.AsyncClient(transport=transport, mounts={"sandbox://": studio}, trust_env=False)
-    accounts, held = open_accounts(settings, environ, lambda: client, sandbox_only=not guarded)
+    internet = AiohttpTransport()
+    transport = ByScheme({"http": internet, "https": internet, "sandbox": studio})
+    accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     shop = Shop(accounts, settings.aliases, settings.routing)
     steps = Steps(
         store,
@@ -127,7 +126,7 @@ def _build(
             worker.stop()
             if working is not None:
                 await working
-            await client.aclose()
+            await transport.aclose()
             probing.shutdown(wait=False, cancel_futures=True)
             rendering.shutdown(wait=False, cancel_futures=True)
             store.close()
@@ -136,10 +135,10 @@ def _build(
     resources = [*videos.HANDLERS, *content.HANDLERS, *models.HANDLERS, *quotes.HANDLERS, *files.HANDLERS]
     app = Litestar(
         route_handlers=[
-            Router("/v1", route_handlers=resources, guards=[admit]),
+            Router("/v1", route_handlers=resources, before_request=admit),
             # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, guards=[admit], include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, guards=[admit]),
+            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+            Router("/", route_handlers=health.HANDLERS, before_request=admit),
             *health.OPEN,
             *(openapi.HANDLERS if settings.server.docs else ()),
         ],

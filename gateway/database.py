@@ -38,6 +38,10 @@ class Statement(Struct, frozen=True):
     rows: int | None = None
 
 
+Write = tuple[Sequence[Statement], "asyncio.Future[list[list[Row]]]"]
+Done = tuple["asyncio.Future[list[list[Row]]]", list[list[Row]]]
+
+
 class ConflictError(Exception):
     """A statement did not touch the rows it had to; nothing of its write was kept."""
 
@@ -56,7 +60,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._waiting: list[tuple[Sequence[Statement], asyncio.Future[list[list[Row]]]]] = []
+        self._waiting: list[Write] = []
         self._committing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._writer: sqlite3.Connection
@@ -126,18 +130,13 @@ class Database:
     def _flush(self) -> None:
         """Run the waiting writes in one transaction and commit it in the thread."""
         batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-        done: list[tuple[asyncio.Future[list[list[Row]]], list[list[Row]]]] = []
+        batch = [(statements, future) for statements, future in batch if not future.cancelled()]
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for statements, future in batch:
-                if future.cancelled():
-                    continue
-                try:
-                    done.append((future, self._run(statements)))
-                except (ConflictError, sqlite3.IntegrityError) as error:
-                    self._writer.execute("ROLLBACK TO one")
-                    self._writer.execute("RELEASE one")
-                    future.set_exception(ConflictError(str(error)))
+            try:
+                done = self._together(batch)
+            except (ConflictError, sqlite3.IntegrityError):
+                self._writer.execute("ROLLBACK")
+                done = self._apart(batch)
         except (sqlite3.Error, OverflowError) as error:
             self._abandon(error, [future for _, future in batch])
             self._next()
@@ -146,9 +145,27 @@ class Database:
         commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit)
         commit.add_done_callback(lambda ended: self._committed(ended, done))
 
+    def _together(self, batch: Sequence[Write]) -> list[Done]:
+        """Run a batch as if nothing could go wrong, which is nearly always true."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        return [(future, self._run(statements)) for statements, future in batch]
+
+    def _apart(self, batch: Sequence[Write]) -> list[Done]:
+        """Run a batch with a savepoint around each write, so that one can fail alone."""
+        done: list[Done] = []
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statements, future in batch:
+            self._writer.execute("SAVEPOINT one")
+            try:
+                done.append((future, self._run(statements)))
+            except (ConflictError, sqlite3.IntegrityError) as error:
+                self._writer.execute("ROLLBACK TO one")
+                future.set_exception(ConflictError(str(error)))
+            self._writer.execute("RELEASE one")
+        return done
+
     def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run one write inside the batch, so that it can fail alone."""
-        self._writer.execute("SAVEPOINT one")
+        """Run one write's statements and answer their rows."""
         answers = []
         for each in statements:
             cursor = self._writer.execute(queries()[each.query], each.params)
@@ -156,7 +173,6 @@ class Database:
             if each.rows is not None and max(cursor.rowcount, len(rows)) != each.rows:
                 raise ConflictError(each.query)
             answers.append(rows)
-        self._writer.execute("RELEASE one")
         return answers
 
     def _commit(self) -> None:
@@ -171,9 +187,7 @@ class Database:
             return Path(f"{self.path}-wal").stat().st_size // 4096
         return 0
 
-    def _committed(
-        self, ended: "asyncio.Future[None]", done: list[tuple[asyncio.Future[list[list[Row]]], list[list[Row]]]]
-    ) -> None:
+    def _committed(self, ended: "asyncio.Future[None]", done: Sequence[Done]) -> None:
         """Tell every caller of a batch how it ended."""
         error = ended.exception()
         if error is not None:

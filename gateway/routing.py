@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.wish import Choice, Notice, Preferences
-from providers.base.catalog import Listing, Offer, Quote, Refusal, fit, quote
+from providers.base.catalog import Listing, Offer, Quote, Refusal, Shape, fit, quote, shape
 from providers.base.order import Request
 
 AUTO = "auto"
@@ -72,13 +72,14 @@ def table(
     :raises UnknownModelError: when nobody sells a model by that name.
     """
     lines: list[Line] = []
+    wanted = shape(request)
     for name in names(request.model, aliases):
         slug, _, model = name.rpartition(":")
         for seller in sellers:
             if slug and slug != seller.listing.slug:
                 continue
-            wanted = seller.listing.offers if model == AUTO else filter(None, [seller.listing.offer(model)])
-            lines += [_ask(seller, offer, request, on) for offer in wanted]
+            offers = seller.listing.offers if model == AUTO else filter(None, [seller.listing.offer(model)])
+            lines += [_ask(seller, offer, request, wanted, on) for offer in offers]
     if not lines:
         sold = {offer.model for seller in sellers for offer in seller.listing.offers}
         raise UnknownModelError(request.model, sorted(sold | set(aliases)))
@@ -134,10 +135,10 @@ def choose(
     return Decision(ranked=tuple(ranked), others=others, request=request)
 
 
-def _ask(seller: Seller, offer: Offer, request: Request, on: date) -> Line:
+def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date) -> Line:
     """Ask one offer what it would charge."""
     listing = seller.listing
-    answer: Any = fit(offer, request, plan=seller.plan)
+    answer: Any = fit(offer, request, plan=seller.plan, wanted=wanted)
     if not isinstance(answer, list):
         answer = quote(listing, offer, answer, on=on, plan=seller.plan)
     choice = None

@@ -28,6 +28,7 @@ from providers.base.task import State as TaskState
 
 log = structlog.get_logger()
 
+DAY_MS = 86_400_000
 FETCH_TRIES = 5
 FULL_MS = 500
 """Shortest wait for a place at a full account."""
@@ -92,7 +93,7 @@ class Steps:
             await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem)
             return
         account = self._shop.accounts[choice.account]
-        if account.running >= account.max_running:
+        if not account.has_room:
             wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
             await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
             return
@@ -129,7 +130,11 @@ class Steps:
 
     async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
         """Pick the best offer not yet shown to be of no use, one with room first; else say why none is left."""
+        accounts = self._shop.accounts
         day = datetime.fromtimestamp(self._clock() / 1000, UTC).date()
+        chosen = accounts.get(first.account)
+        if not job.attempts and chosen and chosen.has_room and job.created_at // DAY_MS == self._clock() // DAY_MS:
+            return first, ""  # Decided when it was accepted, by the same prices.
         decision = self._shop.decide(pin(wish, first.spec), on=day)
         tried = await self._store.attempts(job.id) if job.attempts else []
         spent = {(each.account, each.offer) for each in tried if each.outcome is Outcome.REFUSED}
@@ -143,9 +148,7 @@ class Steps:
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
         if not able:
             return None, next(iter(refusals), "every account that could has refused it")
-        accounts = self._shop.accounts
-        roomy = [each for each in able if accounts[each.account].running < accounts[each.account].max_running]
-        return (roomy or able)[0], ""
+        return next((each for each in able if accounts[each.account].has_room), able[0]), ""
 
     async def _buy(self, job: Job, wish: Wish, choice: Choice) -> None:
         """Hand the order over, and keep what came of it."""

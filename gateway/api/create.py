@@ -138,7 +138,7 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
 
 def explain(error: msgspec.ValidationError) -> ProblemError:
     """Say which field is wrong, and how."""
-    message, _, place = str(error).partition(" - at `$")
+    message, _, place = str(error).replace("`key` in ", "").partition(" - at `$")
     if message.startswith("Object contains unknown field"):
         name = message.split("`")[1]
         return ProblemError(

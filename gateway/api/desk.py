@@ -6,7 +6,6 @@ from typing import Any, cast
 import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
@@ -71,15 +70,17 @@ def caller(connection: Connection) -> Caller:
     return cast("Caller", connection.scope["state"]["caller"])
 
 
-async def admit(connection: Connection, handler: BaseRouteHandler) -> None:
+async def admit(request: Incoming) -> None:
     """
-    Let a caller through to the handler its request matched.
+    Let a caller through to the handler its request matched, before that runs.
+
+    A hook and not a guard: Litestar copies the whole handler for every guard it calls.
 
     :raises ProblemError: 401 or 403.
     """
-    # Litestar adds a handler of its own for OPTIONS.
-    scope = "read" if connection.scope["method"] == "OPTIONS" else handler.opt["scope"]  # type: ignore[typeddict-item]
-    connection.scope["state"]["caller"] = await desk(connection).gatekeeper.admit(connection, scope)
+    # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes.
+    scope = "read" if request.method == "OPTIONS" else request.scope["route_handler"].opt["scope"]
+    request.scope["state"]["caller"] = await desk(request).gatekeeper.admit(request, scope)
 
 
 async def body_of(request: Incoming) -> Body:

@@ -46,7 +46,7 @@ async def read_body(request: Request[Any, Any, Any], *, folder: Path, max_bytes:
     :raises ProblemError: 400 what cannot be read, 408 too slow, 413 too large, 415 another kind.
     """
     headers = request.headers
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if any(each.lower() != "identity" for each in headers.getall("content-encoding", [])):
         raise ProblemError(415, "unsupported_encoding", "Send the body uncompressed, without Content-Encoding.")
     kind, options = parse_options_header(headers.get("content-type", ""))
     if options.get("charset", "utf-8").lower().replace("_", "-") not in {"utf-8", "utf8", "us-ascii"}:

@@ -70,7 +70,7 @@ def _list_of(name: str) -> dict[str, Any]:
 
 
 THIRTEEN: dict[str, Any] = {
-    "id": {"type": "string", "pattern": "^video_[0-9a-v]{26}$"},
+    "id": {"type": "string", "pattern": "^video_[0-9a-f]{32}$"},
     "object": {"const": "video"},
     "model": {"type": "string"},
     "status": {"enum": ["queued", "in_progress", "completed", "failed"]},

@@ -54,7 +54,9 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, server.stop)
+    # What is built by now lives as long as the process; what a request leaves behind needs no search so often.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     print(f"reelgate: http://{settings.server.host}:{settings.server.port}  docs at /docs", file=sys.stderr)
     await server.serve()

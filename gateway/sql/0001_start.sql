@@ -37,9 +37,6 @@ CREATE TABLE jobs (
 -- The queue: what a worker should look at next.
 CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL;
 
--- Leases of a process that died, given back at start.
-CREATE INDEX jobs_leased ON jobs (lease_until) WHERE lease_until IS NOT NULL;
-
 -- A tenant's list, newest or oldest first: ids sort by time.
 CREATE INDEX jobs_of_tenant ON jobs (tenant, id) WHERE deleted_at IS NULL;
 
@@ -61,11 +58,8 @@ CREATE TABLE attempts (
 
 CREATE INDEX attempts_of_job ON attempts (job, number);
 
--- The database itself forbids a second purchase while one is open.
+-- The database itself forbids a second purchase while one is open; it also finds what is under way.
 CREATE UNIQUE INDEX attempts_open ON attempts (job) WHERE outcome IN ('intent', 'unknown', 'accepted');
-
--- How many tasks each account has under way.
-CREATE INDEX attempts_running ON attempts (account) WHERE outcome IN ('intent', 'unknown', 'accepted');
 
 -- One row per Idempotency-Key, and one per body for folding the retries SDKs make by themselves.
 CREATE TABLE idempotency (

@@ -58,7 +58,7 @@ UPDATE jobs SET lease_until = :until, due_at = :until WHERE id = :id AND lease_e
 
 -- jobs_give_back --
 -- At start of the only process on this database every lease is a dead one's.
-UPDATE jobs SET lease_until = NULL, due_at = :now WHERE lease_until IS NOT NULL;
+UPDATE jobs SET lease_until = NULL, due_at = :now WHERE due_at IS NOT NULL AND lease_until IS NOT NULL;
 
 -- job_save --
 UPDATE jobs SET

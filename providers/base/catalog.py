@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -69,8 +69,8 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     required: bool = True
 
 
-class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Describe one model as one provider sells it."""
+class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
+    """Describe one model as one provider sells it; compared by identity, so that answers about it can be kept."""
 
     model: str
     wire_name: str
@@ -96,8 +96,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long making a clip usually takes, until enough have been observed."""
 
 
-class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hold everything one provider sells, as written in its TOML file."""
+class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
+    """Hold everything one provider sells, as written in its TOML file; compared by identity."""
 
     slug: str
     name: str
@@ -161,31 +161,58 @@ def listings() -> Mapping[str, Listing]:
     return {name.removesuffix(".toml"): load(name.removesuffix(".toml")) for name in names}
 
 
-def fit(offer: Offer, request: Request, *, plan: str = "") -> Spec | list[Refusal]:
+class Shape(NamedTuple):
+    """Hold what of a request decides whether an offer can do it; most requests share a few shapes."""
+
+    choices: tuple[Value | None, ...]
+    """One for each of ``CHOICES``; ``None`` where it is open."""
+    features: tuple[str, ...]
+    references: tuple[str, ...]
+    """The kind of each reference: image, video, audio."""
+
+
+def shape(request: Request) -> Shape:
+    """Read a request's shape."""
+    return Shape(
+        tuple([getattr(request, name) for name in CHOICES]),
+        tuple([name for name in FEATURES if getattr(request, name) not in UNSET]),
+        tuple([each.media_type.partition("/")[0] for each in request.inputs if each.role is Role.REFERENCE]),
+    )
+
+
+def fit(offer: Offer, request: Request, *, plan: str = "", wanted: Shape | None = None) -> Spec | list[Refusal]:
     """
     Make every choice a request leaves open, or say each reason the offer cannot do it.
 
     Choices the client made stay as they are; open ones take the first value sold that the offer's
-    rules allow beside them.
+    rules allow beside them. ``wanted`` is the request's shape, where the caller has it already.
     """
-    refusals = list(_misfits(offer, request))
+    answer = _fit(offer, wanted or shape(request), plan)
+    if len(request.prompt) > offer.prompt_max:
+        long = Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
+        return [long] if isinstance(answer, Spec) else [long, *answer]
+    return answer if isinstance(answer, Spec) else list(answer)
+
+
+@lru_cache(maxsize=4096)
+def _fit(offer: Offer, wanted: Shape, plan: str) -> Spec | tuple[Refusal, ...]:
+    """Answer :func:`fit` for every request of a shape."""
+    refusals = tuple(_misfits(offer, wanted))
     if refusals:
         return refusals
     asked: dict[str, Any] = {"plan": plan}
-    for name in CHOICES:
-        value = getattr(request, name)
-        if value is not None:
-            asked[name] = value
-    broken = [Refusal(_culprit(rule, asked), rule.why) for rule in offer.rules if _breaks(rule, asked)]
+    asked |= {name: value for name, value in zip(CHOICES, wanted.choices, strict=True) if value is not None}
+    broken = tuple(Refusal(_culprit(rule, asked), rule.why) for rule in offer.rules if _breaks(rule, asked))
     if broken:
         return broken
     decided = _close(offer, asked, [name for name in CHOICES if name not in asked])
     if decided is None:
-        return [Refusal("seconds", f"{offer.model} sells no combination of the choices made")]
+        return (Refusal("seconds", f"{offer.model} sells no combination of the choices made"),)
     del decided["plan"]
     return Spec(**decided)
 
 
+@lru_cache(maxsize=4096)
 def quote(listing: Listing, offer: Offer, spec: Spec, *, on: date, plan: str = "") -> Quote | Refusal:
     """Price a spec by the line in force on a day; the most particular line wins, then the newest."""
     decided = {"plan": plan, **{name: getattr(spec, name) for name in CHOICES}}
@@ -209,24 +236,20 @@ def quote(listing: Listing, offer: Offer, spec: Spec, *, on: date, plan: str = "
     return Quote(spec=spec, usd_micros=_micros(spent * (rate or 0)), credits=spent, price=line)
 
 
-def _misfits(offer: Offer, request: Request) -> Iterator[Refusal]:
+def _misfits(offer: Offer, wanted: Shape) -> Iterator[Refusal]:
     """Name every wish the offer does not list."""
-    for name in CHOICES:
-        value = getattr(request, name)
+    for name, value in zip(CHOICES, wanted.choices, strict=True):
         sold = getattr(offer, name)
         if value is not None and value not in sold:
             shown = ", ".join(_word(each) for each in sold)
             yield Refusal(name, f"{offer.model} sells {name} {shown}; not {_word(value)}")
-    for name in FEATURES:
-        if getattr(request, name) not in UNSET and name not in offer.features:
+    for name in wanted.features:
+        if name not in offer.features:
             yield Refusal(name, f"{offer.model} does not take {name}")
-    references = [each for each in request.inputs if each.role is Role.REFERENCE]
-    if len(references) > offer.references:
+    if len(wanted.references) > offer.references:
         yield Refusal("input_references", f"{offer.model} takes at most {offer.references} references")
-    for kind in sorted({each.media_type.partition("/")[0] for each in references} - set(offer.reference_types)):
+    for kind in sorted(set(wanted.references) - set(offer.reference_types)):
         yield Refusal("input_references", f"{offer.model} does not take a reference of type {kind}")
-    if len(request.prompt) > offer.prompt_max:
-        yield Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
 
 
 def _close(offer: Offer, decided: dict[str, Any], open_: list[str]) -> dict[str, Any] | None:
@@ -283,9 +306,11 @@ __all__ = [
     "Refusal",
     "Rule",
     "Secret",
+    "Shape",
     "fit",
     "frame_size",
     "listings",
     "load",
     "quote",
+    "shape",
 ]

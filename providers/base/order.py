@@ -6,6 +6,7 @@ an adapter maps an :class:`Order` to its provider's words.
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,7 @@ def lines(resolution: str) -> int:
     raise ValueError(msg)
 
 
+@lru_cache(maxsize=256)
 def frame_size(resolution: str, aspect_ratio: str) -> tuple[int, int]:
     """
     Work out width and height from a resolution (the short side) and a ratio; both are even.
@@ -194,6 +196,7 @@ def frame_size(resolution: str, aspect_ratio: str) -> tuple[int, int]:
     return (long, short) if wide >= high else (short, long)
 
 
+@lru_cache(maxsize=256)
 def read_size(size: str) -> tuple[str, str]:
     """
     Read ``WxH`` as a resolution and an aspect ratio.

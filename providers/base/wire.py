@@ -7,6 +7,7 @@ spent a second time, so it is made here, once, from what the socket did.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import Any, Protocol
 
 import httpx
@@ -67,21 +68,24 @@ class Wire(Protocol):
         """Send and hand the answer over piece by piece."""
 
 
+CONNECT_SECONDS = 10.0
+
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 """The socket never carried a byte of the call."""
 
 
 class HttpWire:
     """
-    Send calls through one long-lived client, signed with one account's credentials.
+    Send calls through one long-lived transport, signed with one account's credentials.
 
-    Redirects are never followed: an adapter that expects one asks for it. Nothing is retried.
+    httpx's requests, answers and signing, without its client: that would merge addresses, keep cookies and
+    follow redirects, none of which a purchase wants, at twice the cost of the call. Nothing is retried.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, auth: httpx.Auth | None = None, *, max_bytes: int = 64 * 2**20
+        self, transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None = None, *, max_bytes: int = 64 * 2**20
     ) -> None:
-        self._client = client
+        self._transport = transport
         self._auth = auth or httpx.Auth()
         self._max_bytes = max_bytes
 
@@ -109,28 +113,47 @@ class HttpWire:
 
         Bytes come as they were sent: a compressed answer is not unpacked.
         """
+        timeout = {"connect": CONNECT_SECONDS, "read": call.timeout, "write": call.timeout, "pool": CONNECT_SECONDS}
         with self._verdict(call):
-            request = self._client.build_request(
+            request = httpx.Request(
                 call.method,
-                call.url,
+                _parsed(call.url),
                 headers={"accept-encoding": "identity", **call.headers},
                 content=call.body or None,
-                timeout=httpx.Timeout(call.timeout, connect=10.0),
+                extensions={"timeout": timeout},
             )
-            response = await self._client.send(request, auth=self._auth, stream=True, follow_redirects=False)
+            response = await self._signed(request)
         try:
             yield Download(
                 status=response.status_code,
-                headers={name.lower(): value for name, value in response.headers.items()},
+                headers={
+                    name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
+                },
                 chunks=self._chunks(response, call),
             )
         finally:
             await response.aclose()
 
+    async def _signed(self, request: httpx.Request) -> httpx.Response:
+        """Let the account's credentials sign a request; some need an answer first (a token that ran out)."""
+        flow = self._auth.async_auth_flow(request)
+        try:
+            request = await anext(flow)
+            while True:
+                response = await self._transport.handle_async_request(request)
+                try:
+                    request = await flow.asend(response)
+                except StopAsyncIteration:
+                    return response
+                await response.aclose()
+        finally:
+            await flow.aclose()
+
     async def _chunks(self, response: httpx.Response, call: Call) -> AsyncIterator[bytes]:
         """Pass the answer's bytes on as they were sent."""
         with self._verdict(call):
-            async for chunk in response.aiter_raw():
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            async for chunk in response.stream:
                 yield chunk
 
     @contextmanager
@@ -144,6 +167,12 @@ class HttpWire:
             if call.repeatable:
                 raise Unavailable(_say(error)) from error
             raise Indeterminate(_say(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def _parsed(url: str) -> httpx.URL:
+    """Read an address; orders go to a few, and reading one costs as much as sending a small call."""
+    return httpx.URL(url)
 
 
 def _say(error: Exception) -> str:

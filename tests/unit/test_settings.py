@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.accounts import adapter, open_accounts
@@ -102,7 +103,7 @@ def test_secrets_come_by_the_names_the_listing_gives() -> None:
 def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
     """A disabled account is named, not dropped in silence."""
     settings = Settings(accounts={"on": Account(provider="sandbox"), "off": Account(provider="sandbox", enabled=False)})
-    accounts, held = open_accounts(settings, {}, lambda: None, sandbox_only=True)  # type: ignore[arg-type, return-value]
+    accounts, held = open_accounts(settings, {}, httpx.AsyncHTTPTransport(), sandbox_only=True)
 
     assert list(accounts) == ["on"]
     assert [(each.account, each.reason) for each in held] == [("off", "enabled = false")]

@@ -41,8 +41,8 @@ async def upstream(talk: Talk) -> AsyncIterator[str]:
 @asynccontextmanager
 async def wire() -> AsyncIterator[HttpWire]:
     """Carry calls as production does."""
-    async with httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False) as client:
-        yield HttpWire(client)
+    async with AiohttpTransport() as transport:
+        yield HttpWire(transport)
 
 
 def buying(url: str, **changes: object) -> Call:
@@ -134,8 +134,8 @@ async def test_redirects_are_answers_and_nothing_is_unpacked(httpx_mock: HTTPXMo
     httpx_mock.add_response(
         status_code=302, headers={"location": "http://127.0.0.1:1/", "content-encoding": "gzip"}, content=b"x"
     )
-    async with httpx.AsyncClient() as client:
-        reply = await HttpWire(client).send(Call(method="GET", url="https://acme.test/a", repeatable=True))
+    async with httpx.AsyncHTTPTransport() as transport:
+        reply = await HttpWire(transport).send(Call(method="GET", url="https://acme.test/a", repeatable=True))
 
     assert (reply.status, reply.body) == (302, b"x")
     (request,) = httpx_mock.get_requests()
@@ -145,17 +145,19 @@ async def test_redirects_are_answers_and_nothing_is_unpacked(httpx_mock: HTTPXMo
 async def test_an_endless_answer_is_cut(httpx_mock: HTTPXMock) -> None:
     """No answer takes more memory than any dialect needs."""
     httpx_mock.add_response(content=b"x" * 2048)
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncHTTPTransport() as transport:
         with pytest.raises(Malformed):
-            await HttpWire(client, max_bytes=1024).send(Call(method="GET", url="https://acme.test/a", repeatable=True))
+            await HttpWire(transport, max_bytes=1024).send(
+                Call(method="GET", url="https://acme.test/a", repeatable=True)
+            )
 
 
 async def test_errors_carry_no_address(httpx_mock: HTTPXMock) -> None:
     """An address may hold a key; what is said of a failure does not repeat it."""
     httpx_mock.add_exception(httpx.ReadError("https://acme.test/?key=canary"))
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncHTTPTransport() as transport:
         with pytest.raises(Unavailable) as caught:
-            await HttpWire(client).send(Call(method="GET", url="https://acme.test/?key=canary", repeatable=True))
+            await HttpWire(transport).send(Call(method="GET", url="https://acme.test/?key=canary", repeatable=True))
 
     assert "canary" not in f"{caught.value}{caught.value.message}"
 
