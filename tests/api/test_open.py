@@ -1,0 +1,316 @@
+"""Laws of the open gateway: what a newcomer finds on the embedded default."""
+
+import base64
+import json
+from io import BytesIO
+
+import httpx
+import pytest
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.job import State
+from tests.server import Server, eventually
+
+CLIP = {"model": "sandbox/demo", "prompt": "a paper boat", "seconds": 1, "resolution": "360p", "seed": 3}
+THIRTEEN = {
+    "id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "prompt", "seconds",
+    "size", "remixed_from_video_id", "error",
+}  # fmt: skip
+
+
+def finished(server: Server, **changes: object) -> dict[str, object]:
+    """Order a clip and wait for its end."""
+    answer = server.post("/v1/videos", {**CLIP, **changes})
+    assert answer.status_code == 200, answer.text
+    path = f"/v1/videos/{answer.json()['id']}"
+    eventually(lambda: server.get(path).json()["status"] in {"completed", "failed"})
+    video: dict[str, object] = server.get(path).json()
+    return video
+
+
+@pytest.fixture(scope="module")
+def clip(server: Server) -> dict[str, object]:
+    """One finished clip."""
+    return finished(server)
+
+
+def test_thirteen_fields_whatever_happens(server: Server, clip: dict[str, object]) -> None:
+    """Queued, failed or done, a video has every field of OpenAI's, of the right kind."""
+    queued = server.post("/v1/videos", CLIP).json()
+    failed = finished(server, prompt="[fail] no")
+    for video in (queued, failed, clip):
+        assert set(video) >= THIRTEEN
+        assert video["status"] in {"queued", "in_progress", "completed", "failed"}
+        assert isinstance(video["progress"], int)
+        assert isinstance(video["seconds"], str)
+        assert isinstance(video["created_at"], int)
+    assert failed["error"]["code"] == "generation_failed"  # type: ignore[index]
+    assert (clip["error"], clip["progress"], clip["size"]) == (None, 100, "640x360")
+
+
+def test_a_sandbox_clip_says_so(clip: dict[str, object]) -> None:
+    """Nobody takes a test clip for a real one."""
+    assert clip["provider"] == "sandbox"
+    assert "sandbox" in [warning["type"] for warning in clip["warnings"]]  # type: ignore[attr-defined, index]
+    assert clip["usage"]["cost"] == 0  # type: ignore[index]
+
+
+def test_a_clip_is_measured_when_it_is_kept(clip: dict[str, object]) -> None:
+    """What the file really is stands in the answer."""
+    video = clip["outputs"][0]  # type: ignore[index]
+    assert (video["codec"], video["width"], video["height"], video["fps"]) == ("h264", 640, 360, 24)
+    assert (video["has_audio"], video["audio_codec"]) == (True, "aac")
+    assert video["duration_seconds"] == pytest.approx(1, abs=0.05)
+
+
+def test_content_is_served_as_files_are(server: Server, clip: dict[str, object]) -> None:
+    """HEAD, ranges, validators and renditions, on the real socket."""
+    path = f"/v1/videos/{clip['id']}/content"
+    whole = server.get(path)
+    head = httpx.head(f"{server.url}{path}", trust_env=False)
+    assert (whole.status_code, head.status_code, head.content) == (200, 200, b"")
+    assert int(head.headers["content-length"]) == len(whole.content)
+    assert whole.headers["accept-ranges"] == "bytes"
+
+    def ask(**headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.get(f"{server.url}{path}", headers=named, trust_env=False)
+
+    part = ask(range="bytes=4-7")
+    assert (part.status_code, part.content) == (206, b"ftyp")
+    assert part.headers["content-range"] == f"bytes 4-7/{len(whole.content)}"
+    assert ask(range="bytes=-3").content == whole.content[-3:]
+    assert ask(range=f"bytes={len(whole.content)}-").status_code == 416
+    assert ask(if_none_match=whole.headers["etag"]).status_code == 304
+    assert ask(range="bytes=0-1", if_range='"stale"').status_code == 200
+    joined = b"".join(ask(range=f"bytes={at}-{at + 9999}").content for at in range(0, len(whole.content), 10_000))
+    assert joined == whole.content
+    assert server.get(f"{path}?variant=thumbnail").content[8:12] == b"WEBP"
+    assert server.get(f"{path}?variant=spritesheet").content[:3] == b"\xff\xd8\xff"
+    assert server.get(f"{path}?variant=hologram").status_code == 422
+    assert server.get(f"{path}?index=1").status_code == 404
+
+
+def test_every_field_is_echoed(server: Server) -> None:
+    """What was asked, with every open choice made, stands in ``request``."""
+    asked = {
+        "negative_prompt": "rain", "seed": 9, "fps": 12, "guidance_scale": 7.5, "enhance_prompt": True,
+        "watermark": False, "person_generation": "allow_adult",
+    }  # fmt: skip
+    body = {
+        **CLIP,
+        **asked,
+        "metadata": {"a": "b"},
+        "user": "u",
+        "external_id": "x",
+        "callback_url": "https://acme.test/h",
+    }
+    video = server.post("/v1/videos", body).json()
+
+    assert {name: video["request"][name] for name in asked} == asked
+    assert (video["request"]["aspect_ratio"], video["request"]["audio"], video["request"]["n"]) == ("16:9", True, 1)
+    assert (video["metadata"], video["user"], video["external_id"]) == ({"a": "b"}, "u", "x")
+    assert "callback_url" in [warning["feature"] for warning in video["warnings"]]
+
+
+def test_aliases_keep_old_apps_alive(server: Server) -> None:
+    """``sora-2`` is served by a model that can; a length only another can make goes there."""
+    short = server.post("/v1/videos", {"prompt": "x", "model": "sora-2", "seconds": "4"}).json()
+    longer = server.post("/v1/videos", {"prompt": "x", "model": "sora-2", "seconds": "10"}).json()
+
+    assert (short["model"], short["resolved_model"]) == ("sora-2", "google/veo-3.1-fast")
+    assert longer["resolved_model"] == "google/gemini-omni-flash"
+    for video in (short, longer):
+        server.post(f"/v1/videos/{video['id']}/cancel", {})
+
+
+def test_clips_are_made_from_clips(server: Server, clip: dict[str, object]) -> None:
+    """Remix, edit and extend take an earlier clip; an extension is as long as both."""
+    remix = server.post(f"/v1/videos/{clip['id']}/remix", {"prompt": "at night"}).json()
+    edit = server.post("/v1/videos/edits", {"prompt": "at dusk", "video": {"id": clip["id"]}}).json()
+    longer = server.post("/v1/videos/extensions", {"prompt": "on", "video": {"id": clip["id"]}, "seconds": "2"}).json()
+
+    assert (remix["remixed_from_video_id"], remix["operation"]) == (clip["id"], "remix")
+    assert (edit["remixed_from_video_id"], edit["parent_video_id"], edit["size"]) == (None, clip["id"], clip["size"])
+    assert longer["seconds"] == "3"
+    for video in (remix, edit, longer):
+        path = f"/v1/videos/{video['id']}"
+        eventually(lambda path=path: server.get(path).json()["status"] in {"completed", "failed"})
+        done = server.get(path).json()
+        assert done["status"] == "completed", done["error"]
+        assert done["outputs"][0]["duration_seconds"] == pytest.approx(int(done["seconds"]), abs=0.1)
+        assert [warning for warning in done["warnings"] if warning["type"] == "mismatch"] == []
+
+
+def test_several_clips_are_one_video(server: Server) -> None:
+    """``n`` clips come as outputs of one video, each by its index."""
+    video = finished(server, n=2)
+    first, second = (server.get(f"/v1/videos/{video['id']}/content?index={index}").content for index in (0, 1))
+
+    assert first[4:8] == second[4:8] == b"ftyp"
+    assert first != second
+
+
+def test_a_clip_that_is_not_what_was_ordered_is_marked(server: Server) -> None:
+    """The sandbox's ``[short]`` clip is kept, with a warning that names the difference."""
+    video = finished(server, seconds=2, prompt="[short] a boat")
+
+    assert video["status"] == "completed"
+    assert ("mismatch", "seconds") in [(each["type"], each["feature"]) for each in video["warnings"]]  # type: ignore[attr-defined, index]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code"),
+    [
+        ("[refuse]", "content_policy_violation"),
+        ("[block]", "content_policy_violation"),
+        ("[reject]", "provider_invalid"),
+        ("[unauthorized]", "provider_unauthorized"),
+        ("[exhausted]", "provider_exhausted"),
+        ("[vanish]", "task_lost"),
+    ],
+)
+def test_trouble_comes_through_as_what_it_is(server: Server, prompt: str, code: str) -> None:
+    """Each way of failing has its own code."""
+    video = finished(server, prompt=f"{prompt} trouble")
+
+    assert (video["status"], video["error"]["code"]) == ("failed", code)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("prompt", ["[throttle]", "[unavailable]", "[lost]", "[garbage]", "[strange]", "[slow 0.5]"])
+def test_trouble_that_passes_is_got_over(server: Server, prompt: str) -> None:
+    """Turned away, lost and found again, or in words nobody knows: the clip comes, bought once."""
+    video = finished(server, prompt=f"{prompt} trouble {prompt}")
+    attempts = server.get(f"/v1/videos/{video['id']}/attempts").json()["data"]
+
+    assert video["status"] == "completed", video["error"]
+    assert [each["outcome"] for each in attempts].count("succeeded") == 1
+
+
+def test_cancelling_stops_the_work(server: Server) -> None:
+    """A cancelled video is failed to the SDKs, with a code of its own; a finished one cannot be cancelled."""
+    id_ = server.post("/v1/videos", {**CLIP, "prompt": "[stuck] for ever"}).json()["id"]
+    assert httpx.delete(f"{server.api}/videos/{id_}", trust_env=False).status_code == 409
+    assert server.post(f"/v1/videos/{id_}/cancel", {}).status_code == 200
+    eventually(lambda: server.get(f"/v1/videos/{id_}").json()["status"] == "failed")
+
+    assert server.get(f"/v1/videos/{id_}").json()["error"]["code"] == "cancelled"
+    again = server.post(f"/v1/videos/{id_}/cancel", {})
+    assert (again.status_code, again.headers["x-should-retry"]) == (409, "false")
+
+
+def test_pictures_may_be_files_data_or_ids(server: Server) -> None:
+    """The same picture by three ways is the same input."""
+    held = BytesIO()
+    Image.new("RGB", (640, 360), "orange").save(held, "PNG")
+    data = "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
+    with httpx.Client(base_url=server.api, trust_env=False) as http:
+        upload = {"file": ("../../x.png", held.getvalue(), "text/plain")}
+        file = http.post("files", files=upload, data={"purpose": "vision"}).json()
+        by_id = http.post("videos", json={**CLIP, "input_reference": {"file_id": file["id"]}}).json()
+        by_data = http.post("videos", json={**CLIP, "input_reference": {"image_url": data}}).json()
+        form = {key: str(value) for key, value in CLIP.items()}
+        by_file = http.post("videos", data=form, files={"input_reference": ("a", held.getvalue())}).json()
+        assert http.get(f"files/{file['id']}/content").content == held.getvalue()
+        assert [each["id"] for each in http.get("files").json()["data"]].count(file["id"]) == 1
+        assert http.delete(f"files/{file['id']}").json()["deleted"] is True
+        assert http.get(f"files/{file['id']}").status_code == 404
+
+    assert file["filename"] == "x.png"
+    inputs = [video["request"]["inputs"] for video in (by_id, by_data, by_file)]
+    assert inputs[0] == inputs[1] == inputs[2]
+    assert (inputs[0][0]["role"], inputs[0][0]["width"], inputs[0][0]["media_type"]) == (
+        "first_frame",
+        640,
+        "image/png",
+    )
+
+
+def test_quotes_cost_nothing(server: Server) -> None:
+    """Every offer answers with a price or its reasons, and no job comes of it."""
+    before = server.get("/v1/videos?limit=1").json()["first_id"]
+    quotes = server.post("/v1/quotes", {"prompt": "x", "model": "auto", "seconds": 8}).json()["data"]
+
+    assert {quote["offer"] for quote in quotes} >= {"sandbox:google/veo-3.1", "sandbox:sandbox/demo"}
+    for quote in quotes:
+        assert quote["can"] == (quote["usd"] is not None) == (not quote["reasons"])
+    assert next(quote for quote in quotes if quote["model"] == "sandbox/unpriced")["can"] is False
+    assert server.get("/v1/videos?limit=1").json()["first_id"] == before
+
+
+def test_models_are_listed_with_what_they_take(server: Server) -> None:
+    """The list a chat UI probes, and one model by its name, slash and all."""
+    listed = server.get("/v1/models").json()
+    names = [model["id"] for model in listed["data"]]
+
+    assert listed["object"] == "list"
+    assert {"sora-2", "google/veo-3.1-fast", "google/gemini-omni-flash", "sandbox/demo"} <= set(names)
+    one = server.get("/v1/models/google/veo-3.1-fast").json()
+    assert (one["object"], one["owned_by"], one["offers"][0]["provider"]) == ("model", "google", "sandbox")
+    assert server.get("/v1/models/sora-2").json()["alias_of"][0] == "google/veo-3.1-fast"
+    assert server.get("/v1/models/nobody").status_code == 404
+
+
+def test_the_version_may_be_left_out(server: Server, clip: dict[str, object]) -> None:
+    """Clients whose base URL lacks /v1 are served the same."""
+    assert server.get(f"/videos/{clip['id']}").json() == server.get(f"/v1/videos/{clip['id']}").json()
+
+
+def test_health_and_metrics(server: Server, clip: dict[str, object]) -> None:
+    """Probes answer, and the figures are Prometheus' own format with our counts in them."""
+    assert server.get("/health/live").json() == {"status": "live"}
+    assert server.get("/health/ready").json() == {"status": "ready"}
+    families = {family.name: family for family in text_string_to_metric_families(server.get("/metrics").text)}
+    ended = {tuple(sorted(sample.labels.items())): sample.value for sample in families["reelgate_jobs"].samples}
+
+    assert ended[("model", "sandbox/demo"), ("provider", "sandbox"), ("state", "succeeded")] >= 1
+    assert {sample.labels["state"] for sample in families["reelgate_jobs_now"].samples} == set(State)
+    assert all("video_" not in str(sample.labels) for family in families.values() for sample in family.samples)
+
+
+def test_answers_carry_an_id(server: Server) -> None:
+    """A sane request id is kept, any other replaced; what was asked twice can be found in the log."""
+    own = httpx.get(f"{server.url}/health/live", headers={"x-request-id": "mine-1"}, trust_env=False)
+    odd = httpx.get(f"{server.url}/health/live", headers={"x-request-id": "a b;c" * 50}, trust_env=False)
+
+    assert own.headers["x-request-id"] == "mine-1"
+    assert odd.headers["x-request-id"].startswith("req_")
+    assert own.headers["openai-processing-ms"].isdigit()
+
+
+def test_events_are_json(server: Server, clip: dict[str, object]) -> None:
+    """Every event is one JSON object named noun.past-participle; no prompt is in the log."""
+    lines = [line for line in server.log.read_text().splitlines() if not line.startswith("reelgate: ")]
+    events = [json.loads(line) for line in lines]
+
+    assert {"gateway.started", "job.ended"} <= {event["event"] for event in events}
+    assert all(event["event"].count(".") == 1 for event in events)
+    assert "paper boat" not in server.log.read_text()
+
+
+def test_the_document_describes_what_is_there(server: Server) -> None:
+    """OpenAPI 3.1: every route, both bodies, the thirteen fields, the one shape of errors."""
+    document = server.get("/openapi.json").json()
+    create = document["paths"]["/v1/videos"]["post"]
+
+    assert document["openapi"].startswith("3.1")
+    assert set(create["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+    assert set(document["components"]["schemas"]["Video"]["required"]) == THIRTEEN
+    assert {"/v1/videos/{video_id}/content", "/v1/videos/edits", "/v1/quotes", "/v1/files"} <= set(document["paths"])
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation.get("summary") or operation.get("description"), path
+            assert "4XX" in operation["responses"]
+    references = {part for part in json.dumps(document).split('"') if part.startswith("#/components/schemas/")}
+    assert {part.rpartition("/")[2] for part in references} <= set(document["components"]["schemas"])
+
+
+def test_the_docs_page_needs_no_network(server: Server) -> None:
+    """The page and its script come from here, and may load nothing from elsewhere."""
+    page = server.get("/docs")
+
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert server.get("/docs/rapidoc-min.js").content.startswith(b"/*! RapiDoc")
