@@ -9,10 +9,13 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-from litestar import Litestar, get
+from litestar import Litestar, Router, get
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.routes import BaseRoute
 from litestar.types import ASGIApp
 
+from gateway.api.content import VARIANTS
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Incoming, Reply, reply
 
@@ -38,13 +41,13 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
     "listVideos": [
         {"name": "after", "in": "query", "schema": {"type": "string"}},
         {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
-        {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"], "default": "desc"}},
+        {"name": "order", "in": "query", "schema": {"type": "string", "enum": ["asc", "desc"], "default": "desc"}},
     ],
     "downloadVideo": [
         {
             "name": "variant",
             "in": "query",
-            "schema": {"enum": ["video", "thumbnail", "spritesheet"], "default": "video"},
+            "schema": {"type": "string", "enum": [*VARIANTS], "default": "video"},
         },
         {"name": "index", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}},
     ],
@@ -73,7 +76,7 @@ THIRTEEN: dict[str, Any] = {
     "id": {"type": "string", "pattern": "^video_[0-9a-f]{32}$"},
     "object": {"const": "video"},
     "model": {"type": "string"},
-    "status": {"enum": ["queued", "in_progress", "completed", "failed"]},
+    "status": {"type": "string", "enum": ["queued", "in_progress", "completed", "failed"]},
     "progress": {"type": "integer", "minimum": 0, "maximum": 100},
     "created_at": {"type": "integer", "description": "Seconds since the epoch."},
     "completed_at": _nullable("integer"),
@@ -164,14 +167,23 @@ SCHEMAS: dict[str, Any] = {
 }
 
 
+class _Closed(Router):
+    """Take no routes: Litestar's own pages are open to all and load scripts from a CDN."""
+
+    def register(self, value: Any) -> list[BaseRoute]:
+        """Leave a route out."""
+        del value
+        return []
+
+
 def config(version: str) -> OpenAPIConfig:
-    """Tell Litestar what the document says of itself; its own pages, which load scripts from a CDN, stay off."""
+    """Tell Litestar what the document says of itself; its own pages stay off."""
     return OpenAPIConfig(
         title="Reelgate",
         version=version,
         summary="One API for AI video: quoted first, bought once, kept here.",
-        render_plugins=[],
-        path=None,
+        render_plugins=[JsonRenderPlugin()],
+        openapi_router=_Closed("/schema", route_handlers=[]),
         use_handler_docstrings=True,
     )
 
@@ -184,8 +196,9 @@ def document(app: Litestar) -> dict[str, Any]:
     components.setdefault("schemas", {}).update({**SCHEMAS, **parts})
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     whole["security"] = [{"key": []}]
-    for operations in whole["paths"].values():
+    for path, operations in whole["paths"].items():
         for operation in operations.values():
+            operation["tags"] = [path.removeprefix("/v1").split("/")[1].title()]
             _complete(operation, created["$ref"])
     return whole
 
