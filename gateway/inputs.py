@@ -69,7 +69,7 @@ def read_data_url(url: str) -> bytes:
     :raises InputError: when it is not base64.
     """
     head, comma, body = url.partition(",")
-    if not comma or not re.fullmatch(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64", head, re.IGNORECASE):
+    if not comma or len(head) > 200 or not re.fullmatch(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64", head, re.IGNORECASE):
         raise InputError("invalid_data_url", "Write data:<type>;base64,<data>.")
     if len(body) > MAX_IMAGE * 4 // 3 + 4:
         raise InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most; upload a clip as a file.")

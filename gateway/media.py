@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from gateway import inputs
@@ -62,7 +63,7 @@ class Media:
     async def keep_bytes(self, data: bytes) -> tuple[str, Path]:
         """Write bytes that came inside a request beside the ones still arriving; answers hash and path."""
         sha256 = hashlib.sha256(data).hexdigest()
-        path = self.incoming / f"data-{sha256}-{id(data):x}"
+        path = self.incoming / f"data-{sha256}-{token_hex(4)}"
         await asyncio.to_thread(path.write_bytes, data)
         return sha256, path
 

@@ -1,5 +1,5 @@
 """
-Serve kept clips: whole files by the server's zero-copy path, one range at a time, validators that hold.
+Serve kept clips: whole files handed to the server by path, one range at a time, validators that hold.
 
 https://www.rfc-editor.org/rfc/rfc9110 §13 and §14. A range we cannot read is ignored, as §14.2 allows; of several
 only none is served, so that no list of ranges costs anything.
@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from litestar import HttpMethod, route
+from litestar import HttpMethod, get, route
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
@@ -27,13 +28,7 @@ CHUNK = 256 * 1024
 VARIANTS = ("video", "thumbnail", "spritesheet")
 
 
-@route(
-    "/videos/{video_id:str}/content",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    opt={"scope": "read"},
-    operation_id="downloadVideo",
-)
-async def download_video(request: Incoming, video_id: str) -> ASGIApp:
+async def _download(request: Incoming, video_id: str) -> ASGIApp:
     """Download the clip, its thumbnail or its spritesheet (``variant``); of several clips, one (``index``)."""
     services = desk(request)
     job = await services.store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
@@ -51,6 +46,16 @@ async def download_video(request: Incoming, video_id: str) -> ASGIApp:
         raise ProblemError(410, "video_expired", f"The {variant} of video '{job.id}' is no longer kept.")
     answer = plan(kept, job, request.headers)
     return FileAnswer(path, answer, head=request.method == "HEAD")
+
+
+CONTENT: dict[str, Any] = {
+    "path": "/videos/{video_id:str}/content",
+    "opt": {"scope": "read"},
+    "operation_id": "downloadVideo",
+}
+download_video = get(**CONTENT)(_download)
+# An operation has one method in the document.
+head_video = route(**CONTENT, http_method=HttpMethod.HEAD, include_in_schema=False)(_download)
 
 
 class Answer(Struct, frozen=True):
@@ -184,4 +189,4 @@ def _find(job: Job, variant: str, index: int) -> Rendition:
     return found
 
 
-HANDLERS = (download_video,)
+HANDLERS = (download_video, head_video)

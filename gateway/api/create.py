@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.api.forms import Body, check_depth, refuse_nul
+from gateway.api.forms import Body, check_crowd, check_depth, refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from providers.base.order import Shot
@@ -144,13 +144,14 @@ def explain(error: msgspec.ValidationError) -> ProblemError:
         return ProblemError(
             400, "unknown_parameter", f"Unknown field: {name!r}.", param=(place.strip("`.") or name)[:64]
         )
-    param = place.rstrip("`").lstrip(".")[:64] or None
+    param = place.rstrip("`").lstrip(".").removesuffix("[...]")[:64] or None
     return invalid(param, f"{param}: {message[0].lower()}{message[1:]}." if param else f"{message}.")
 
 
 def _unpack(name: str, value: Any) -> Any:
     """Read JSON text where a form carries a list or an object."""
     if name in COMPLEX and isinstance(value, str) and value[:1] in {"{", "["}:
+        check_crowd(value.encode())
         try:
             value = msgspec.json.decode(value)
         except (msgspec.DecodeError, RecursionError) as error:

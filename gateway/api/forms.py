@@ -23,6 +23,8 @@ MAX_PARTS = 256
 MAX_TEXT = 4 * 2**20
 """Longest text part in bytes; room for a data URL goes to JSON or a file."""
 DEPTH = 32
+MAX_VALUES = 100_000
+"""Most values of a JSON text: room is made for every one before any is looked at."""
 
 
 class Body:
@@ -93,6 +95,7 @@ def decode_object(raw: bytes) -> dict[str, Any]:
 
     :raises ProblemError: 400 when it is anything else, 422 for a NUL in a text or a number beyond bounds.
     """
+    check_crowd(raw)
     try:
         fields = msgspec.json.decode(raw)
     except msgspec.ValidationError as error:  # Good JSON, for numbers nobody can hold.
@@ -126,6 +129,16 @@ def refuse_nul(value: Any, param: str = "") -> None:
     elif isinstance(value, list):
         for each in value:
             refuse_nul(each, param)
+
+
+def check_crowd(raw: bytes) -> None:
+    """
+    Refuse a JSON text of more values than any call needs, before they take a hundred times its size.
+
+    :raises ProblemError: 400.
+    """
+    if len(raw) > MAX_VALUES and sum(map(raw.count, (b"[", b"{", b","))) > MAX_VALUES:
+        raise ProblemError(400, "invalid_json", f"The body holds more than {MAX_VALUES} values.")
 
 
 def check_depth(value: Any, depth: int = 1) -> None:

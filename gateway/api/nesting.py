@@ -78,15 +78,24 @@ def _path(name: str) -> list[str]:
 
 
 def _plant(tree: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a leaf, making the branches to it."""
-    for step in path[:-1]:
+    """Set a leaf, making the branches to it; a path that ends in ``[]`` adds to a list."""
+    *branches, leaf = path if path[-1] else path[:-1]
+    for step in branches:
+        if not step:
+            raise ValueError(f"{path[0][:64]!r} holds a list of objects: send it as one JSON text")
         branch = tree.setdefault(step, {})
         if not isinstance(branch, dict):
-            raise ValueError(f"{step[:64]!r} is both a value and an object")  # noqa: TRY004  The form is wrong, not a type.
+            raise ValueError(f"{step[:64]!r} is both a value and an object")  # noqa: TRY004  The form is wrong.
         tree = branch
-    if path[-1] in tree:
-        raise ValueError(f"{path[-1][:64]!r} is given twice")
-    tree[path[-1]] = value
+    if not path[-1]:
+        held = tree.setdefault(leaf, [])
+        if not isinstance(held, list):
+            raise ValueError(f"{leaf[:64]!r} is both a list and not")
+        held.append(value)
+    elif leaf in tree:
+        raise ValueError(f"{leaf[:64]!r} is given twice")
+    else:
+        tree[leaf] = value
 
 
 def _listed(value: Any) -> Any:

@@ -12,6 +12,7 @@ from gateway.api.nesting import nest
         ([("a[b]", "1")], {"a": {"b": "1"}}),
         ([("a[b][c]", "1"), ("a[b][d]", "2")], {"a": {"b": {"c": "1", "d": "2"}}}),
         ([("a.b", "1")], {"a": {"b": "1"}}),
+        ([("a[b][]", "1"), ("a[b][]", "2"), ("a[c]", "3")], {"a": {"b": ["1", "2"], "c": "3"}}),
         ([("a[]", "1"), ("a[]", "2")], {"a": ["1", "2"]}),
         ([("a[]", "1")], {"a": ["1"]}),
         ([("a.0.b", "1"), ("a.1.b", "2")], {"a": [{"b": "1"}, {"b": "2"}]}),
@@ -39,6 +40,8 @@ def test_names_are_paths(entries: list[tuple[str, str]], expected: dict[str, obj
         [("a", "1"), ("a[b]", "2")],
         [("a[b]", "1"), ("a[b]", "2")],
         [("a[b]", "1"), ("a[b][c]", "2")],
+        [("a[b]", "1"), ("a[b][]", "2")],
+        [("a[b][][c]", "1")],
         [("a[][u]", "1"), ("a[][u]", "2"), ("a[][t]", "3")],
         [("", "1")],
         [("[]", "1")],
@@ -47,5 +50,5 @@ def test_names_are_paths(entries: list[tuple[str, str]], expected: dict[str, obj
 )
 def test_contradictions_are_refused(entries: list[tuple[str, str]]) -> None:
     """What cannot be told apart is an error, never a guess."""
-    with pytest.raises(ValueError, match=r"twice|field name|both|differ"):
+    with pytest.raises(ValueError, match=r"twice|field name|both|differ|JSON"):
         nest(entries)
