@@ -49,14 +49,31 @@ class Repeat(Struct, frozen=True):
     """How often its SDK has tried this call before (``x-stainless-retry-count``)."""
 
 
+class Hands:
+    """Those who take a new job up at once: nobody here; a :class:`~gateway.worker.Worker` where one runs."""
+
+    lease = 0
+    """How long a job taken up is theirs alone, in milliseconds."""
+
+    def free(self) -> bool:
+        """Whether one more job can be taken up now."""
+        return False
+
+    def take_up(self, job: Job) -> None:
+        """Begin with a job that was kept as leased to us."""
+
+    def wake(self) -> None:
+        """Hear that something may be due."""
+
+
 class Acceptor:
     """Turn wishes into jobs."""
 
-    def __init__(self, store: Store, shop: Shop, clock: Callable[[], int], wake: Callable[[], None]) -> None:
+    def __init__(self, store: Store, shop: Shop, clock: Callable[[], int], hands: Hands) -> None:
         self._store = store
         self._shop = shop
         self._clock = clock
-        self._wake = wake
+        self._hands = hands
 
     def decide(self, wish: Wish) -> Decision:
         """
@@ -100,6 +117,8 @@ class Acceptor:
             notices.append(UNTOLD)
         now = self._clock()
         whole = {"wish": wish, "operation": operation, "parent": parent}
+        # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
+        leased = now + self._hands.lease if self._hands.free() else None
         fingerprint = hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
         job = Job(
             id=new_id("video", now),
@@ -112,8 +131,8 @@ class Acceptor:
             completed_at=None,
             expires_at=None,
             deadline_at=now + int(listing.deadline_seconds * 1000),
-            due_at=now,
-            lease_until=None,
+            due_at=leased or now,
+            lease_until=leased,
             tries=0,
             lease_epoch=0,
             operation=operation,
@@ -141,8 +160,10 @@ class Acceptor:
             expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
         )
         kept, new = await self._store.accept(job, idempotency)
-        if new:
-            self._wake()
+        if new and leased:
+            self._hands.take_up(kept)
+        elif new:
+            self._hands.wake()
         return kept, new
 
 

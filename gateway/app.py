@@ -11,7 +11,7 @@ from litestar import Litestar, Router
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from gateway.accept import Acceptor
+from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
 from gateway.api import content, files, health, models, openapi, quotes, videos
 from gateway.api.desk import Desk, Shown, admit
@@ -103,7 +103,7 @@ def _build(
         media=media,
         shop=shop,
         intake=Intake(media, store),
-        acceptor=Acceptor(store, shop, clock, worker.wake),
+        acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
         shown=Shown(),

@@ -12,11 +12,12 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib import resources
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ class Database:
     async def read(self, query: str, params: Params | None = None) -> list[Row]:
         """Answer a query from what is committed."""
         try:
-            return self._reader.execute(queries()[query], params or {}).fetchall()
+            asked = queries()[query]
+            return self._reader.execute(asked.sql, asked.values(params or {})).fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailableError(str(error)) from error
 
@@ -166,9 +168,10 @@ class Database:
 
     def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run one write's statements and answer their rows."""
-        answers = []
+        answers, known = [], queries()
         for each in statements:
-            cursor = self._writer.execute(queries()[each.query], each.params)
+            asked = known[each.query]
+            cursor = self._writer.execute(asked.sql, asked.values(each.params))
             rows = cursor.fetchall()
             if each.rows is not None and max(cursor.rowcount, len(rows)) != each.rows:
                 raise ConflictError(each.query)
@@ -226,15 +229,35 @@ class Database:
         return connection
 
 
+class Query(Struct, frozen=True):
+    """Hold one statement with numbered places, and how to read their values off named ones."""
+
+    sql: str
+    values: Callable[[Params], tuple[Any, ...]]
+
+
 @cache
-def queries() -> Mapping[str, str]:
-    """Read ``sql/queries.sql``, by name."""
+def queries() -> Mapping[str, Query]:
+    """Read ``sql/queries.sql``, by name; names become numbers, which are bound faster and which PostgreSQL takes."""
     text = resources.files("gateway").joinpath("sql/queries.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)[1:]
     return {
-        name: re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";")
+        name: _number(re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";"))
         for name, body in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+def _number(text: str) -> Query:
+    """Turn ``:name`` into ``?1``, the same name into the same number."""
+    names = list(dict.fromkeys(re.findall(r":(\w+)", text)))
+    sql = re.sub(r":(\w+)", lambda match: f"?{names.index(match[1]) + 1}", text)
+    match names:
+        case []:
+            return Query(sql, lambda _: ())
+        case [only]:
+            return Query(sql, lambda params: (params[only],))
+        case _:
+            return Query(sql, itemgetter(*names))
 
 
 def migrations() -> list[tuple[int, str]]:

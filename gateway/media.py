@@ -109,7 +109,9 @@ class Media:
         """
         folder = self.clip_folder(job)
         folder.mkdir(parents=True, exist_ok=True)
-        part = self.incoming / f"{job}-{index}.part"
+        # A worker that lost its lease may still be at it: each has names of its own until the file is whole.
+        stem = f"{job}-{index}-{token_hex(4)}"
+        part = self.incoming / f"{stem}.part"
         size = 0
         with part.open("wb") as file:
             async for chunk in chunks:
@@ -119,7 +121,7 @@ class Media:
                 file.write(chunk)
         loop = asyncio.get_running_loop()
         try:
-            facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), f"{job}-{index}")
+            facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), stem)
         except ValueError as error:
             part.unlink(missing_ok=True)
             raise ClipError(str(error)) from error
@@ -134,7 +136,7 @@ class Media:
                 ("thumbnail", "webp", "image/webp"),
                 ("spritesheet", "jpg", "image/jpeg"),
             ):
-                drawing = self.incoming / f"{job}-{index}.{suffix}"
+                drawing = self.incoming / f"{stem}.{suffix}"
                 kept.append(await self._place(drawing, folder / f"{index}.{suffix}", index, kind, content_type, {}))
         return kept
 

@@ -105,27 +105,26 @@ class Store:
         :raises MismatchError: the same key was used for something else.
         """
         named = {"tenant": job.tenant, "name": idempotency.name}
-        answers = await self._database.write(
-            Statement(
-                "idempotency_take",
-                {
-                    **named,
-                    "fingerprint": idempotency.fingerprint,
-                    "job": job.id,
-                    "expires_at": idempotency.expires_at,
-                    "fresh": int(idempotency.fresh),
-                    "now": self._clock(),
-                },
-            ),
-            Statement("job_insert", {**asdict(job), "idempotency": idempotency.name}),
-        )
-        if answers[0]:
-            return job, True
-        ((fingerprint, kept),) = await self._database.read("idempotency_read", named)
-        if fingerprint != idempotency.fingerprint:
-            raise MismatchError(idempotency.name)
-        found = await self._database.read("job_read", {"id": kept})
-        return _job(found[0]), False
+        take = {
+            **named,
+            "fingerprint": idempotency.fingerprint,
+            "job": job.id,
+            "expires_at": idempotency.expires_at,
+            "fresh": int(idempotency.fresh),
+            "now": self._clock(),
+        }
+        try:
+            await self._database.write(Statement("idempotency_take", take, 1), Statement("job_insert", asdict(job)))
+        except ConflictError:
+            rows = await self._database.read("idempotency_read", named)
+            if not rows:
+                raise
+            ((fingerprint, kept),) = rows
+            if fingerprint != idempotency.fingerprint:
+                raise MismatchError(idempotency.name) from None
+            found = await self._database.read("job_read", {"id": kept})
+            return _job(found[0]), False
+        return job, True
 
     async def job(self, id_: str, tenant: str) -> Job | None:
         """Find a tenant's job; another tenant's is as unknown as none."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from gateway.accept import Hands
 from gateway.database import ConflictError, StoreUnavailableError
 from gateway.job import Job
 from gateway.steps import Steps
@@ -23,7 +24,7 @@ GRACE_SECONDS = 25.0
 """How long steps under way may take to end when the gateway stops."""
 
 
-class Worker:
+class Worker(Hands):
     """Take every due job one step further, a bounded number at a time."""
 
     def __init__(
@@ -33,14 +34,24 @@ class Worker:
         self._steps = steps
         self._clock = clock
         self._at_once = at_once
-        self._lease = int(lease_seconds * 1000)
+        self.lease = int(lease_seconds * 1000)
         self._under_way: dict[asyncio.Task[None], tuple[Job, int]] = {}
         self._wake = asyncio.Event()
         self._stopping = False
 
     def wake(self) -> None:
-        """Say that something may be due."""
+        """Hear that something may be due."""
         self._wake.set()
+
+    def free(self) -> bool:
+        """Whether one more job can be taken up now."""
+        return not self._stopping and len(self._under_way) < self._at_once
+
+    def take_up(self, job: Job) -> None:
+        """Begin with a job that is leased to us."""
+        step = asyncio.create_task(self._step(job))
+        self._under_way[step] = (job, self._clock())
+        step.add_done_callback(self._done)
 
     def stop(self) -> None:
         """Claim nothing more, and end once the steps under way have."""
@@ -67,12 +78,10 @@ class Worker:
     async def _turn(self) -> None:
         """Claim what is due and start its steps; then rest until something else is."""
         self._wake.clear()
-        free = self._at_once - len(self._under_way)
-        jobs = await self._store.claim(lease=self._lease, most=free) if free else []
+        free = max(0, self._at_once - len(self._under_way))
+        jobs = await self._store.claim(lease=self.lease, most=free) if free else []
         for job in jobs:
-            step = asyncio.create_task(self._step(job))
-            self._under_way[step] = (job, self._clock())
-            step.add_done_callback(self._done)
+            self.take_up(job)
         if len(jobs) == free:
             # Every place is taken, or just was: the next step to end makes room.
             await self._rest(IDLE_SECONDS)
@@ -106,9 +115,9 @@ class Worker:
     async def _keep_leases(self) -> None:
         """Keep the leases of steps that take long."""
         while True:
-            await asyncio.sleep(self._lease / 3000)
-            old = self._clock() - self._lease // 4
+            await asyncio.sleep(self.lease / 3000)
+            old = self._clock() - self.lease // 4
             jobs = [job for job, since in self._under_way.values() if since < old]
             if jobs:
                 with contextlib.suppress(StoreUnavailableError):
-                    await self._store.keep(jobs, lease=self._lease)
+                    await self._store.keep(jobs, lease=self.lease)

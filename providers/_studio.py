@@ -313,7 +313,7 @@ class Studio(httpx.AsyncBaseTransport):
         clips = [{"index": at, "url": f"{base}/clips/{task.name}/{at}{clip.suffix}"} for at, clip in shown]
         passed = self._clock() - task.taken
         left = passed * (100 - progress) / progress if progress else 10 * passed
-        wait = min(max(left / 10, 0.2), 2.0)
+        wait = min(max(min(left / 10, passed), 0.2), 2.0)
         answer = {"id": task.name, "state": state, "progress": progress, "poll_after_ms": int(1000 * wait)}
         return _answer(status, msgspec.json.encode({**answer, "clips": clips, "error": error}))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from gateway.accept import Acceptor, Repeat
+from gateway.accept import Acceptor, Hands, Repeat
 from gateway.accounts import Account
 from gateway.database import Database
 from gateway.job import Job
@@ -158,7 +158,7 @@ class Engine:
         self.shop = Shop(self.accounts, {}, routing or Routing())
         self.metrics = Metrics()
         self.steps = self.new_steps()
-        self.acceptor = Acceptor(self.store, self.shop, self.clock, lambda: None)
+        self.acceptor = Acceptor(self.store, self.shop, self.clock, Hands())
 
     def new_steps(self) -> Steps:
         """Build the steps anew, as a process that was started again would."""

@@ -1,20 +1,19 @@
 -- Every query there is, by name. ``:name`` is a parameter; one query, one statement.
 
 -- job_insert --
--- Only when the row in ``idempotency`` points here: a folded retry inserts nothing.
 INSERT INTO jobs (
     id, tenant, state, seq, created_at, updated_at, started_at, completed_at, expires_at, deadline_at, due_at,
-    lease_until, tries, lease_epoch, operation, parent, wish, offer, account, quote, attempt, attempts, task, progress,
-    cancel_requested, outputs, usage, warnings, error, deleted_at
-)
-SELECT
-    :id, :tenant, :state, :seq, :created_at, :updated_at, :started_at, :completed_at, :expires_at, :deadline_at, :due_at,
-    :lease_until, :tries, :lease_epoch, :operation, :parent, :wish, :offer, :account, :quote, :attempt, :attempts, :task, :progress,
-    :cancel_requested, :outputs, :usage, :warnings, :error, :deleted_at
-WHERE EXISTS (SELECT 1 FROM idempotency WHERE tenant = :tenant AND name = :idempotency AND job = :id);
+    lease_until, tries, lease_epoch, operation, parent, wish, offer, account, quote, attempt, attempts, task,
+    progress, cancel_requested, outputs, usage, warnings, error, deleted_at
+) VALUES (
+    :id, :tenant, :state, :seq, :created_at, :updated_at, :started_at, :completed_at, :expires_at, :deadline_at,
+    :due_at, :lease_until, :tries, :lease_epoch, :operation, :parent, :wish, :offer, :account, :quote, :attempt,
+    :attempts, :task, :progress, :cancel_requested, :outputs, :usage, :warnings, :error, :deleted_at
+);
 
 -- idempotency_take --
--- ``fresh`` takes the name over from an older job; otherwise only an expired row gives way.
+-- ``fresh`` takes the name over from an older job; otherwise only an expired row gives way. No row comes back
+-- where the name is taken.
 INSERT INTO idempotency (tenant, name, fingerprint, job, expires_at)
 VALUES (:tenant, :name, :fingerprint, :job, :expires_at)
 ON CONFLICT (tenant, name) DO UPDATE

@@ -5,8 +5,8 @@ The error says whether the provider can have seen the call. That verdict decides
 spent a second time, so it is made here, once, from what the socket did.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from providers.base.errors import Indeterminate, Malformed, Unavailable
+from providers.base.errors import Indeterminate, Malformed, ProviderError, Unavailable
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -68,10 +68,14 @@ class Wire(Protocol):
         """Send and hand the answer over piece by piece."""
 
 
-CONNECT_SECONDS = 10.0
+CONNECT = {"connect": 10.0, "pool": 10.0}
+"""Seconds a connection may take to be made, or to come free."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 """The socket never carried a byte of the call."""
+
+BROKEN = (httpx.TransportError, httpx.InvalidURL, OSError)
+"""What a transport raises."""
 
 
 class HttpWire:
@@ -87,6 +91,7 @@ class HttpWire:
     ) -> None:
         self._transport = transport
         self._auth = auth or httpx.Auth()
+        self._plain = type(self._auth) is httpx.Auth
         self._max_bytes = max_bytes
 
     async def send(self, call: Call) -> Reply:
@@ -97,14 +102,20 @@ class HttpWire:
         :raises Indeterminate: a call that buys left and no whole answer came back.
         :raises Malformed: the answer is larger than any dialect's.
         """
-        async with self.stream(call) as download:
-            body = bytearray()
-            async for chunk in download.chunks:
-                body += chunk
-                if len(body) > self._max_bytes:
-                    msg = f"the answer is larger than {self._max_bytes} bytes"
-                    raise Malformed(msg, status=download.status)
-        return Reply(status=download.status, headers=download.headers, body=bytes(body))
+        try:
+            response = await self._open(call)
+            try:
+                body = bytearray()
+                async for chunk in response.stream:  # type: ignore[union-attr]
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        msg = f"the answer is larger than {self._max_bytes} bytes"
+                        raise Malformed(msg, status=response.status_code)
+            finally:
+                await response.aclose()
+        except BROKEN as error:
+            raise judge(error, call) from error
+        return Reply(status=response.status_code, headers=_lowered(response), body=bytes(body))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Download]:
@@ -113,29 +124,26 @@ class HttpWire:
 
         Bytes come as they were sent: a compressed answer is not unpacked.
         """
-        timeout = {"connect": CONNECT_SECONDS, "read": call.timeout, "write": call.timeout, "pool": CONNECT_SECONDS}
-        with self._verdict(call):
-            request = httpx.Request(
-                call.method,
-                _parsed(call.url),
-                headers={"accept-encoding": "identity", **call.headers},
-                content=call.body or None,
-                extensions={"timeout": timeout},
-            )
-            response = await self._signed(request)
         try:
-            yield Download(
-                status=response.status_code,
-                headers={
-                    name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
-                },
-                chunks=self._chunks(response, call),
-            )
+            response = await self._open(call)
+        except BROKEN as error:
+            raise judge(error, call) from error
+        try:
+            yield Download(status=response.status_code, headers=_lowered(response), chunks=_chunks(response, call))
         finally:
             await response.aclose()
 
-    async def _signed(self, request: httpx.Request) -> httpx.Response:
-        """Let the account's credentials sign a request; some need an answer first (a token that ran out)."""
+    async def _open(self, call: Call) -> httpx.Response:
+        """Send a call, signed, and wait for the head of its answer."""
+        request = httpx.Request(
+            call.method,
+            _parsed(call.url),
+            headers={"accept-encoding": "identity", **call.headers},
+            content=call.body or None,
+            extensions={"timeout": {**CONNECT, "read": call.timeout, "write": call.timeout}},
+        )
+        if self._plain:
+            return await self._transport.handle_async_request(request)
         flow = self._auth.async_auth_flow(request)
         try:
             request = await anext(flow)
@@ -145,36 +153,34 @@ class HttpWire:
                     request = await flow.asend(response)
                 except StopAsyncIteration:
                     return response
-                await response.aclose()
+                await response.aclose()  # Some credentials need an answer first: a token that ran out.
         finally:
             await flow.aclose()
 
-    async def _chunks(self, response: httpx.Response, call: Call) -> AsyncIterator[bytes]:
-        """Pass the answer's bytes on as they were sent."""
-        with self._verdict(call):
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            async for chunk in response.stream:
-                yield chunk
 
-    @contextmanager
-    def _verdict(self, call: Call) -> Iterator[None]:
-        """Say what a broken connection means for the call."""
-        try:
-            yield
-        except NOT_SENT as error:
-            raise Unavailable(_say(error)) from error
-        except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
-            if call.repeatable:
-                raise Unavailable(_say(error)) from error
-            raise Indeterminate(_say(error)) from error
+def judge(error: Exception, call: Call) -> ProviderError:
+    """Say what a broken connection means for a call; an address, which may hold a key, is not repeated."""
+    message = f"no answer: {type(error).__name__}"
+    if call.repeatable or isinstance(error, NOT_SENT):
+        return Unavailable(message)
+    return Indeterminate(message)
+
+
+async def _chunks(response: httpx.Response, call: Call) -> AsyncIterator[bytes]:
+    """Pass an answer's bytes on as they were sent."""
+    try:
+        async for chunk in response.stream:  # type: ignore[union-attr]
+            yield chunk
+    except BROKEN as error:
+        raise judge(error, call) from error
+
+
+def _lowered(response: httpx.Response) -> dict[str, str]:
+    """Read an answer's headers, names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
 
 
 @lru_cache(maxsize=1024)
 def _parsed(url: str) -> httpx.URL:
     """Read an address; orders go to a few, and reading one costs as much as sending a small call."""
     return httpx.URL(url)
-
-
-def _say(error: Exception) -> str:
-    """Describe a transport error without its URL, which may carry a key."""
-    return f"no answer: {type(error).__name__}"

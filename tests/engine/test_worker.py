@@ -1,0 +1,135 @@
+"""Laws of the worker: bounded, awake when there is work, and no richer for waiting jobs."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.accept import Acceptor
+from gateway.database import StoreUnavailableError
+from gateway.job import State
+from gateway.worker import Worker
+from providers.base.order import Order
+from providers.base.task import Update
+from providers.base.wire import Wire
+from tests.scripted import Engine, done, running
+
+
+@asynccontextmanager
+async def working(engine: Engine, *, at_once: int = 4) -> AsyncIterator[Worker]:
+    """Let a worker run beside the test."""
+    worker = Worker(engine.store, engine.steps, engine.clock, at_once=at_once, lease_seconds=60)
+    engine.acceptor = Acceptor(engine.store, engine.shop, engine.clock, worker)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task
+
+
+async def settle(engine: Engine, worker: Worker, id_: str) -> None:
+    """Let the loop turn until a job has ended; time passes only while no step is under way."""
+    async with asyncio.timeout(60):
+        while not (await engine.job(id_)).state.final:
+            due = await engine.store.next_due()
+            if not worker._under_way and due is not None and due > engine.now:
+                engine.now = due
+                worker.wake()
+            await asyncio.sleep(0.001)
+
+
+async def test_a_job_is_begun_as_it_is_accepted(tmp_path: Path) -> None:
+    """With a hand free nothing is claimed: the job is born leased, and one step takes it to its task."""
+    engine = Engine(tmp_path)
+    async with working(engine) as worker:
+        job = await engine.accept()
+        assert (job.lease_until, job.due_at) == (engine.now + 60_000, engine.now + 60_000)
+        await settle(engine, worker, job.id)
+        assert (await engine.job(job.id)).lease_epoch <= 2
+    assert len(engine.provider.ledger) == 1
+    engine.close()
+
+
+async def test_no_more_steps_at_once_than_allowed(tmp_path: Path) -> None:
+    """However many jobs come, so many steps run, and all jobs end."""
+    engine = Engine(tmp_path, max_running=100)
+    now = most = 0
+    submit = engine.provider.submit
+
+    async def counted(order: Order, wire: Wire) -> Update:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return await submit(order, wire)
+
+    engine.provider.submit = counted  # type: ignore[method-assign]
+    async with working(engine, at_once=3) as worker:
+        jobs = [await engine.accept(seed=seed) for seed in range(12)]
+        for job in jobs:
+            await settle(engine, worker, job.id)
+    assert 1 <= most <= 3
+    assert len(engine.provider.ledger) == 12
+    engine.close()
+
+
+async def test_waiting_jobs_are_rows_not_tasks(tmp_path: Path) -> None:
+    """Five hundred running tasks at a provider cost no task of the loop."""
+    engine = Engine(tmp_path, max_running=1000)
+    engine.provider.polls = [running("t", poll_after=3600.0)] * 1000
+    engine.provider.submits = [running("t", poll_after=3600.0)] * 500
+    async with working(engine, at_once=8):
+        for seed in range(500):
+            await engine.accept(seed=seed)
+        async with asyncio.timeout(30):
+            while (await engine.store.census()).get(State.RUNNING) != 500:
+                engine.now += 1
+                await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) <= 4
+    engine.close()
+
+
+async def test_a_store_that_fails_stalls_the_worker_and_no_more(tmp_path: Path) -> None:
+    """While nothing can be committed nothing is bought; afterwards the job is made."""
+    engine = Engine(tmp_path)
+    write = engine.store._database.write
+    broken = False
+
+    async def fragile(*statements: object) -> object:
+        if broken:
+            raise StoreUnavailableError("disk full")
+        return await write(*statements)  # type: ignore[arg-type]
+
+    engine.store._database.write = fragile  # type: ignore[method-assign, assignment]
+    job = await engine.accept()
+    broken = True
+    worker = Worker(engine.store, engine.steps, engine.clock, at_once=4, lease_seconds=60)
+    with contextlib.suppress(StoreUnavailableError):
+        await worker._turn()
+    assert engine.provider.ledger == []
+    broken = False
+    assert (await engine.run(job.id)).state is State.SUCCEEDED
+    engine.close()
+
+
+async def test_a_stop_lets_steps_end(tmp_path: Path) -> None:
+    """What is under way when the gateway stops is finished, and kept."""
+    engine = Engine(tmp_path)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(order: Order, wire: Wire) -> Update:
+        begun.set()
+        await go_on.wait()
+        return done(order.attempt)
+
+    engine.provider.submit = slow  # type: ignore[method-assign]
+    async with working(engine) as worker:
+        job = await engine.accept()
+        await begun.wait()
+        worker.stop()
+        go_on.set()
+    assert (await engine.job(job.id)).state is State.SUCCEEDED
+    engine.close()
