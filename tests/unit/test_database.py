@@ -143,6 +143,6 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
 def test_every_query_is_one_statement() -> None:
     """Queries are named, and none is built from strings."""
     assert len(queries()) > 25
-    for name, text in queries().items():
-        assert ";" not in text, name
-        assert text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}, name
+    for name, query in queries().items():
+        assert ";" not in query.sql, name
+        assert query.sql.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}, name
