@@ -99,7 +99,8 @@ def _check_head(scope: HTTPScope) -> None:
     :raises NotFoundException: for an empty step in the path, which the router would leave out.
     """
     if scope["method"] not in METHODS:
-        raise ProblemError(405, "method_not_allowed", "This address does not take that method.")
+        allowed = {"allow": "GET, HEAD, POST, DELETE, OPTIONS"}
+        raise ProblemError(405, "method_not_allowed", "No address takes that method.", headers=allowed)
     if "//" in scope["path"]:
         raise NotFoundException
     size = 0

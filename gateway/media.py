@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -86,7 +86,7 @@ class Media:
         """Measure a file in another process; ``None`` when it is not media."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, _probe, str(path))
-        except ValueError:
+        except (ValueError, BrokenExecutor):
             return None
 
     # Clips
@@ -113,21 +113,25 @@ class Media:
         stem = f"{job}-{index}-{token_hex(4)}"
         part = self.incoming / f"{stem}.part"
         size = 0
-        with part.open("wb") as file:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > self._max_clip_bytes:
-                    raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
-                file.write(chunk)
+        try:
+            with part.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > self._max_clip_bytes:
+                        raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
+                    file.write(chunk)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         loop = asyncio.get_running_loop()
         try:
             facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), stem)
-        except ValueError as error:
+        except (ValueError, BrokenExecutor) as error:
             part.unlink(missing_ok=True)
             raise ClipError(str(error)) from error
         if "codec" not in facts:
             part.unlink(missing_ok=True)
-            raise ClipError("there are no pictures in it")
+            raise ClipError("not a clip: no pictures")
         drawn = facts.pop("drawn")
         suffix = SUFFIXES.get(media_type, "mp4")
         kept = [await self._place(part, folder / f"{index}.{suffix}", index, "video", media_type, facts)]

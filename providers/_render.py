@@ -11,37 +11,31 @@ import colorsys
 import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, cast
 
 import av
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from providers._film import (
+    MOST_PIXELS,
+    RATE,
+    STEPS,
+    BadInputError,
+    Film,
+    Media,
+    Planes,
+    Size,
+    Stereo,
+    even,
+    picture,
+    to_planes,
+)
 from providers.base.order import FEATURES, Mode, Role, frame_size, lines
-
-Planes = tuple[Image.Image, Image.Image, Image.Image]
-Stereo = tuple[bytes, bytes]
-Size = tuple[int, int]
-Media = tuple[Role, str, Path]
-"""An input: its role, its media type and where its bytes lie."""
-
-RATE = 48_000
-"""Samples of sound per second."""
-LONGEST = 180
-"""Seconds of source taken; Veo's longest extended clip is 148."""
-MOST_PIXELS = 40_000_000
-"""Of a picture; a frame of a source may have a quarter of that, which is 4K and a little more."""
-PICTURES = ("PNG", "JPEG", "WEBP", "GIF")
-FILMS = {"video/mp4": "mov", "video/quicktime": "mov", "video/webm": "matroska", "video/x-matroska": "matroska"}
-"""Media type: ffmpeg's reader. Named, so that no stranger's bytes pass for a playlist that opens other files."""
 
 H264 = ("libx264", {"threads": "1", "preset": "ultrafast", "crf": "22"})
 AAC = ("aac", {"aac_coder": "fast"})  # the default coder takes 4 times as long
@@ -55,13 +49,6 @@ FORMATS = {
 """Our container: ffmpeg's writer, and the codecs put in it, each with its options."""
 
 SHADE = (0, 0, 0, 120)
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
-
-
-class BadInputError(Exception):
-    """An input cannot be read as what it says it is."""
-
-    code = "bad_input"
 
 
 def render(order: Mapping[str, Any], files: Sequence[Media], target: Path, progress: Callable[[float], None]) -> None:
@@ -84,7 +71,7 @@ def render(order: Mapping[str, Any], files: Sequence[Media], target: Path, progr
         size, rate, kept = source.size, source.rate, source.count
     if mode is Mode.UPSCALE:
         grown = lines(order["resolution"]) / min(size)
-        size = (_even(size[0] * grown), _even(size[1] * grown))
+        size = (even(size[0] * grown), even(size[1] * grown))
         if size[0] * size[1] > MOST_PIXELS // 4:
             raise BadInputError(f"the clip would have {size[0]}x{size[1]} pixels")
     made = 0 if mode is Mode.UPSCALE else max(1, round(order["seconds"] * rate))
@@ -178,26 +165,6 @@ class Layer(NamedTuple):
         return cls((light, blue, red), mask, mask.reduce(2))
 
 
-STEPS = (1, 2, 2)
-"""Pixels of a frame to one of each plane."""
-
-
-def to_planes(image: Image.Image) -> Planes:
-    """Convert a picture of even size."""
-    frame = av.VideoFrame.from_bytes(image.convert("RGBA").tobytes(), *image.size, format="rgba")
-    return _from_frame(frame, image.size)
-
-
-def _from_frame(frame: av.VideoFrame, size: Size) -> Planes:
-    """Convert and scale a decoded frame."""
-    flat = frame.reformat(*size, "yuv420p", dst_colorspace="itu709", dst_color_range=ColorRange.MPEG)
-    light, blue, red = (
-        Image.frombytes("L", (plane.width, plane.height), bytes(plane), "raw", "L", plane.line_size, 1)
-        for plane in flat.planes
-    )
-    return light, blue, red
-
-
 def _to_frame(planes: Planes) -> av.VideoFrame:
     """Hand planes to the encoder, each row as long as it wants them."""
     frame = av.VideoFrame(*planes[0].size, format="yuv420p")
@@ -206,120 +173,6 @@ def _to_frame(planes: Planes) -> av.VideoFrame:
         wide = image.crop((0, 0, plane.line_size, image.height)) if plane.line_size != image.width else image
         plane.update(wide.tobytes())
     return frame
-
-
-def _even(length: float) -> int:
-    """Round to a whole even number of pixels, at least two."""
-    return max(2, round(length / 2) * 2)
-
-
-@contextmanager
-def hostile(what: str) -> Iterator[None]:
-    """Read a stranger's bytes: whatever goes wrong in here is their fault."""
-    try:
-        yield
-    except BadInputError:
-        raise
-    except Exception as error:
-        raise BadInputError(f"cannot read {what}: {type(error).__name__}") from error
-
-
-def picture(path: Path) -> Image.Image:
-    """
-    Read a stranger's picture, the first frame of one that moves, the right way up.
-
-    :raises BadInputError: when it is none, or has more than :data:`MOST_PIXELS`.
-    """
-    with hostile("a picture"), Image.open(path, formats=PICTURES) as opened:
-        if opened.width * opened.height > MOST_PIXELS:
-            raise BadInputError(f"a picture has more than {MOST_PIXELS} pixels")
-        return ImageOps.exif_transpose(opened).convert("RGBA")
-
-
-class Film:
-    """Read a stranger's clip, at a steady rate and never for longer than it says."""
-
-    def __init__(self, path: Path, media_type: str) -> None:
-        self._path = path
-        self._reader = FILMS.get(media_type, "")
-        with self._open() as (film, stream):
-            rate = stream.average_rate or stream.guessed_rate or Fraction(24)
-            self.rate = min(max(rate, Fraction(1)), Fraction(60)).limit_denominator(1001)
-            length = Fraction(film.duration or 0, 1_000_000)
-            if stream.duration and stream.time_base:
-                length = stream.duration * stream.time_base
-            if not 0 < length <= LONGEST:
-                raise BadInputError(f"a clip lasts {float(length):g} s; at most {LONGEST} are taken")
-            self.count = max(1, round(length * self.rate))
-            self.size = (stream.width & ~1, stream.height & ~1)
-            if min(self.size) < 16 or stream.width * stream.height > MOST_PIXELS // 4:
-                raise BadInputError(f"a clip has {stream.width}x{stream.height} pixels")
-
-    @contextmanager
-    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
-        """Open it with the one reader its media type allows."""
-        if not self._reader:
-            raise BadInputError("a clip is neither mp4, mov nor webm")
-        options = {"protocol_whitelist": "file"}
-        with hostile("a clip"), av.open(self._path, "r", format=self._reader, options=options) as film:
-            stream = film.streams.video[0]
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS // 4)}
-            yield film, stream
-
-    def pictures(self, size: Size, rate: Fraction, count: int) -> Iterator[Planes]:
-        """Read so many frames at a size and a rate: cut to fill, the last one held."""
-        held: av.VideoFrame | None = None
-        start, shown = 0.0, 0
-        with self._open() as (film, stream):
-            for frame in film.decode(stream):
-                start = (frame.time or 0.0) if held is None else start
-                due = math.ceil(((frame.time or 0.0) - start) * rate - 0.01)
-                while held and shown < min(due, count):
-                    shown += 1
-                    yield _cover(held, size)
-                held = frame
-                if shown >= count:
-                    return
-            if held is None:
-                raise BadInputError("a clip has no frame")
-            for _ in range(count - shown):
-                yield _cover(held, size)
-
-    def sound(self, samples: int) -> Iterator[Stereo]:
-        """Read so much of its sound; silence where it has none."""
-        left = samples
-        with self._open() as (film, _):
-            resampler = AudioResampler("fltp", "stereo", RATE)
-            for frame in film.decode(film.streams.audio[0]) if film.streams.audio else ():
-                for block in resampler.resample(frame):
-                    size = min(left, block.samples)
-                    left -= size
-                    if size:
-                        yield bytes(block.planes[0])[: 4 * size], bytes(block.planes[1])[: 4 * size]
-                if not left:
-                    return
-        for start in range(0, left, RATE // 4):
-            quiet = bytes(4 * min(RATE // 4, left - start))
-            yield quiet, quiet
-
-    def still(self) -> Image.Image:
-        """Take its first frame as a picture."""
-        with self._open() as (film, stream):
-            flat = next(film.decode(stream)).reformat(*self.size, "rgba").planes[0]
-            return Image.frombytes("RGBA", self.size, bytes(flat), "raw", "RGBA", flat.line_size, 1)
-
-
-def _cover(frame: av.VideoFrame, size: Size) -> Planes:
-    """Scale a frame until it fills a size, and cut what hangs over."""
-    grown = max(size[0] / frame.width, size[1] / frame.height)
-    wide, high = max(size[0], _even(frame.width * grown)), max(size[1], _even(frame.height * grown))
-    x, y = (wide - size[0]) // 4 * 2, (high - size[1]) // 4 * 2
-    light, blue, red = (
-        plane.crop((x // step, y // step, (x + size[0]) // step, (y + size[1]) // step))
-        for plane, step in zip(_from_frame(frame, (wide, high)), STEPS, strict=True)
-    )
-    return light, blue, red
 
 
 def tone(seed: int, samples: int) -> Iterator[Stereo]:
@@ -358,7 +211,7 @@ class Scene:
         glow = Image.radial_gradient("L").point([max(0, min(210, 4 * (175 - level))) for level in range(256)])
         self._discs = []
         for _ in range(6):
-            across = _even(short * rng.uniform(0.25, 0.6))
+            across = even(short * rng.uniform(0.25, 0.6))
             colour = _rgb(hue + rng.uniform(-0.18, 0.18) + rng.choice((0, 0.5)), 0.65, 1.0)
             path = [(rng.uniform(4, 9), rng.random()) for _ in range(2)]
             self._discs.append((Layer.ink(glow.resize((across, across)), colour), path))
@@ -403,7 +256,7 @@ class Scene:
         for letter in f"{int(now // 60):02}:{now % 60:05.2f}":
             self._glyphs[letter].lay(planes, x, y)
             x += self._glyphs[letter].full.width
-        bar = max(4, _even(min(self.size) / 90))
+        bar = max(4, even(min(self.size) / 90))
         for plane, level, step in zip(planes, (235, 128, 128), STEPS, strict=True):
             plane.paste(level, (0, (height - bar) // step, max(1, round(width * done) // step), height // step))
 
@@ -416,7 +269,7 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
 
 def _margin(size: Size) -> int:
     """Measure the empty edge of a frame."""
-    return _even(min(size) / 24)
+    return even(min(size) / 24)
 
 
 def _face(height: float) -> ImageFont.FreeTypeFont:
@@ -426,7 +279,7 @@ def _face(height: float) -> ImageFont.FreeTypeFont:
 
 def _glyph(letter: str, face: ImageFont.FreeTypeFont) -> Layer:
     """Draw one letter in white, as wide as every other."""
-    mask = Image.new("L", (_even(face.getlength("0") + 1), _even(face.size * 1.4)))
+    mask = Image.new("L", (even(face.getlength("0") + 1), even(face.size * 1.4)))
     ImageDraw.Draw(mask).text((mask.width / 2, 0), letter, 255, face, anchor="ma")
     return Layer.ink(mask, (255, 255, 255))
 
@@ -437,10 +290,10 @@ def _signs(order: Mapping[str, Any], files: Sequence[Media], size: Size) -> Laye
     canvas = Image.new("RGBA", size)
     draw = ImageDraw.Draw(canvas)
     face = _face(short / 24)
-    edge = (margin // 2, margin // 2, margin * 1.5 + 8 * _even(face.getlength("0") + 1), margin * 1.5 + face.size)
+    edge = (margin // 2, margin // 2, margin * 1.5 + 8 * even(face.getlength("0") + 1), margin * 1.5 + face.size)
     draw.rounded_rectangle(edge, margin // 2, SHADE)
     draw.text((width - margin, margin), "SANDBOX", (255, 255, 255, 190), _face(short / 12), anchor="ra")
-    _strip(canvas, files, margin, _even(margin * 1.5 + short / 12))
+    _strip(canvas, files, margin, even(margin * 1.5 + short / 12))
     face = _face(short / 34)
     said = [order["model"], order["mode"], f"{width}x{height}", f"{order['fps']} fps", f"{order['seconds']} s"]
     said += [f"{name} {order[name]}"[:60] for name in (*FEATURES, "options") if order.get(name) not in (None, [], "")]
@@ -487,7 +340,7 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: float, most: int) ->
 def _strip(canvas: Image.Image, files: Sequence[Media], x: int, y: int) -> None:
     """Show each reference as a thumbnail, in a row."""
     shown = [(kind, path) for role, kind, path in files if role in {Role.REFERENCE, Role.VOICE, Role.MASK}]
-    side = _even(min(min(canvas.size) / 6, (canvas.width - 2 * x) / max(1, len(shown)) - 4))
+    side = even(min(min(canvas.size) / 6, (canvas.width - 2 * x) / max(1, len(shown)) - 4))
     for kind, path in shown:
         if kind.startswith("image/"):
             thumb = ImageOps.fit(picture(path), (side, side))

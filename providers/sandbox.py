@@ -19,7 +19,8 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from providers._studio import MAGIC, Studio, render_pool
+from providers._pool import render_pool
+from providers._studio import MAGIC, Studio
 from providers.base.errors import (
     Exhausted,
     Indeterminate,

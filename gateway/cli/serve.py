@@ -24,6 +24,7 @@ def serve(*, config: Config = None) -> None:
 async def _serve(settings: Settings) -> None:
     """Build the gateway and put the server in front of it."""
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
+    from granian.http import HTTP1Settings  # noqa: PLC0415
     from granian.server.embed import Server  # noqa: PLC0415
 
     from gateway.app import create_app  # noqa: PLC0415
@@ -48,6 +49,7 @@ async def _serve(settings: Settings) -> None:
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         websockets=False,
+        http1_settings=HTTP1Settings(header_read_timeout=int(1000 * min(30, settings.server.body_seconds))),
         log_enabled=False,
         backlog=1024,
     )

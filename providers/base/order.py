@@ -9,9 +9,9 @@ from enum import StrEnum
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 
 class Mode(StrEnum):
@@ -68,8 +68,8 @@ class Input(Struct, frozen=True, kw_only=True):
 class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Describe one part of a clip told in several."""
 
-    prompt: str
-    seconds: int
+    prompt: Annotated[str, Meta(min_length=1, max_length=32_000)]
+    seconds: Annotated[int, Meta(ge=1, le=600)]
 
 
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from providers import _render
+from providers import _film, _render
 from providers.base.order import Role, frame_size
 
 PACKET = 1024 / 48_000
@@ -260,11 +260,11 @@ def test_bad_films_are_refused(render, kept, film, data, media_type):
 
 def test_long_and_large_films_are_refused(monkeypatch, film):
     """There is an end to what is decoded for anybody."""
-    monkeypatch.setattr(_render, "LONGEST", 0.5)
+    monkeypatch.setattr(_film, "LONGEST", 0.5)
     with pytest.raises(_render.BadInputError, match="lasts 1 s"):
         _render.Film(film, "video/mp4")
-    monkeypatch.setattr(_render, "LONGEST", 180)
-    monkeypatch.setattr(_render, "MOST_PIXELS", 4 * 320 * 200)
+    monkeypatch.setattr(_film, "LONGEST", 180)
+    monkeypatch.setattr(_film, "MOST_PIXELS", 4 * 320 * 200)
     with pytest.raises(_render.BadInputError, match="320x240"):
         _render.Film(film, "video/mp4")
 
