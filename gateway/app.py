@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
+import httpx
 import structlog
 from litestar import Litestar, Router
 from litestar.types import ASGIApp
@@ -27,7 +28,7 @@ from gateway.steps import Steps
 from gateway.store import Store
 from gateway.telemetry import Metrics
 from gateway.worker import Worker
-from providers.base.transport import AiohttpTransport, ByScheme
+from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
 
 log = structlog.get_logger()
@@ -74,6 +75,13 @@ async def create_app(
         raise
 
 
+def _internet() -> httpx.AsyncBaseTransport:
+    """Open the way out, which a gateway with nothing but the sandbox never needs."""
+    from providers.base.transport import AiohttpTransport  # noqa: PLC0415
+
+    return AiohttpTransport()
+
+
 def _build(
     settings: Settings, environ: Mapping[str, str], store: Store, clock: Callable[[], int], *, guarded: bool
 ) -> Gateway:
@@ -83,8 +91,7 @@ def _build(
     probing, rendering = render_pool(1), render_pool(settings.worker.renderers)
     media = Media(root, probing, max_clip_bytes=settings.media.max_clip_mb * 2**20)
     studio = Studio(root / "sandbox", rendering)
-    internet = AiohttpTransport()
-    transport = ByScheme({"http": internet, "https": internet, "sandbox": studio})
+    transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     shop = Shop(accounts, settings.aliases, settings.routing)
     steps = Steps(

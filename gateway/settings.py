@@ -28,8 +28,6 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
-    public_url: str = ""
-    """How clients reach the gateway, where that is not what they connect to (a reverse proxy)."""
     max_body_mb: int = 64
     """Largest request body, pictures and clips included."""
     body_seconds: float = 30

@@ -7,7 +7,7 @@ are opposites (not sent: may be sent again; sent: never). So this one keeps them
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import aiohttp
@@ -66,29 +66,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-
-class ByScheme(httpx.AsyncBaseTransport):
-    """Send each request by the transport that knows its scheme."""
-
-    def __init__(self, transports: Mapping[str, httpx.AsyncBaseTransport]) -> None:
-        self._transports = transports
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """
-        Send one request.
-
-        :raises httpx.UnsupportedProtocol: nobody knows the scheme.
-        """
-        transport = self._transports.get(request.url.scheme)
-        if transport is None:
-            raise httpx.UnsupportedProtocol(request.url.scheme)
-        return await transport.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close every transport."""
-        for transport in {id(each): each for each in self._transports.values()}.values():
-            await transport.aclose()
 
 
 class _Body(httpx.AsyncByteStream):

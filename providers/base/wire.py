@@ -5,7 +5,7 @@ The error says whether the provider can have seen the call. That verdict decides
 spent a second time, so it is made here, once, from what the socket did.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Any, Protocol
@@ -76,6 +76,33 @@ NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.P
 
 BROKEN = (httpx.TransportError, httpx.InvalidURL, OSError)
 """What a transport raises."""
+
+
+class ByScheme(httpx.AsyncBaseTransport):
+    """Send each request by the transport that knows its scheme, opened when first one comes."""
+
+    def __init__(self, openers: Mapping[str, Callable[[], httpx.AsyncBaseTransport]]) -> None:
+        self._openers = openers
+        self._open: dict[str, httpx.AsyncBaseTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """
+        Send one request.
+
+        :raises httpx.UnsupportedProtocol: nobody knows the scheme.
+        """
+        scheme = request.url.scheme
+        transport = self._open.get(scheme)
+        if transport is None:
+            if scheme not in self._openers:
+                raise httpx.UnsupportedProtocol(scheme)
+            transport = self._open[scheme] = self._openers[scheme]()
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close every transport that was opened."""
+        for transport in self._open.values():
+            await transport.aclose()
 
 
 class HttpWire:
