@@ -55,12 +55,15 @@ class Hands:
     lease = 0
     """How long a job taken up is theirs alone, in milliseconds."""
 
-    def free(self) -> bool:
-        """Whether one more job can be taken up now."""
+    def reserve(self) -> bool:
+        """Keep a place for one more job, where there is one: it is then taken up or released."""
         return False
 
+    def release(self) -> None:
+        """Give a reserved place back."""
+
     def take_up(self, job: Job) -> None:
-        """Begin with a job that was kept as leased to us."""
+        """Begin with a job that was kept as leased to us, in the place reserved for it."""
 
     def wake(self) -> None:
         """Hear that something may be due."""
@@ -118,7 +121,7 @@ class Acceptor:
         now = self._clock()
         whole = {"wish": wish, "operation": operation, "parent": parent}
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
-        leased = now + self._hands.lease if self._hands.free() else None
+        leased = now + self._hands.lease if self._hands.reserve() else None
         fingerprint = hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
         job = Job(
             id=new_id("video", now),
@@ -159,7 +162,12 @@ class Acceptor:
             fresh=not repeat.key and not repeat.retry,
             expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
         )
-        kept, new = await self._store.accept(job, idempotency)
+        new = False
+        try:
+            kept, new = await self._store.accept(job, idempotency)
+        finally:
+            if leased and not new:
+                self._hands.release()
         if new and leased:
             self._hands.take_up(kept)
         elif new:

@@ -17,14 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib import resources
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 Row = tuple[Any, ...]
-Params = Mapping[str, Any]
+Params = Mapping[str, Any] | Struct
+"""Values by name: of a mapping, or of a record."""
 
 BATCH = 256
 """Most writes in one transaction: keeps the loop free and the fsync worth it."""
@@ -233,7 +234,13 @@ class Query(Struct, frozen=True):
     """Hold one statement with numbered places, and how to read their values off named ones."""
 
     sql: str
-    values: Callable[[Params], tuple[Any, ...]]
+    of_mapping: Callable[[Any], Any]
+    of_record: Callable[[Any], Any]
+
+    def values(self, params: Params) -> tuple[Any, ...]:
+        """Read the values of the places, in order."""
+        read: tuple[Any, ...] = (self.of_mapping if isinstance(params, Mapping) else self.of_record)(params)
+        return read
 
 
 @cache
@@ -253,11 +260,11 @@ def _number(text: str) -> Query:
     sql = re.sub(r":(\w+)", lambda match: f"?{names.index(match[1]) + 1}", text)
     match names:
         case []:
-            return Query(sql, lambda _: ())
+            return Query(sql, lambda _: (), lambda _: ())
         case [only]:
-            return Query(sql, lambda params: (params[only],))
+            return Query(sql, lambda params: (params[only],), lambda record: (getattr(record, only),))
         case _:
-            return Query(sql, itemgetter(*names))
+            return Query(sql, itemgetter(*names), attrgetter(*names))
 
 
 def migrations() -> list[tuple[int, str]]:

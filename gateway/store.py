@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from gateway.database import ConflictError, Database, Row, Statement
 from gateway.job import Attempt, Job, Outcome, State
@@ -114,7 +113,7 @@ class Store:
             "now": self._clock(),
         }
         try:
-            await self._database.write(Statement("idempotency_take", take, 1), Statement("job_insert", asdict(job)))
+            await self._database.write(Statement("idempotency_take", take, 1), Statement("job_insert", job))
         except ConflictError:
             rows = await self._database.read("idempotency_read", named)
             if not rows:
@@ -178,10 +177,10 @@ class Store:
         :raises ConflictError: the job moved meanwhile, its lease was taken over, or another attempt is open.
         """
         kept = (
-            Statement("attempt_insert" if each.outcome is Outcome.INTENT else "attempt_save", asdict(each), 1)
+            Statement("attempt_insert" if each.outcome is Outcome.INTENT else "attempt_save", each, 1)
             for each in attempts
         )
-        await self._database.write(Statement("job_save", asdict(job), 1), *kept)
+        await self._database.write(Statement("job_save", job, 1), *kept)
 
     async def cancel(self, id_: str, tenant: str) -> Job | None:
         """Ask for a job to be stopped; ``None`` where it has ended or is unknown."""
@@ -214,7 +213,7 @@ class Store:
 
     async def add_key(self, key: Key) -> None:
         """Keep a key's hash."""
-        await self._database.write(Statement("key_insert", asdict(key), 1))
+        await self._database.write(Statement("key_insert", key, 1))
 
     async def key(self, hash_: str) -> Key | None:
         """Find a key by its hash, revoked or not."""
@@ -238,7 +237,7 @@ class Store:
 
     async def add_file(self, file: File) -> None:
         """Keep what is known of an uploaded input."""
-        await self._database.write(Statement("file_insert", asdict(file), 1))
+        await self._database.write(Statement("file_insert", file, 1))
 
     async def file(self, id_: str, tenant: str) -> File | None:
         """Find a tenant's file."""

@@ -36,6 +36,8 @@ class Worker(Hands):
         self._at_once = at_once
         self.lease = int(lease_seconds * 1000)
         self._under_way: dict[asyncio.Task[None], tuple[Job, int]] = {}
+        self._reserved = 0
+        """Places kept for jobs that are being claimed or accepted."""
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -43,15 +45,27 @@ class Worker(Hands):
         """Hear that something may be due."""
         self._wake.set()
 
-    def free(self) -> bool:
-        """Whether one more job can be taken up now."""
-        return not self._stopping and len(self._under_way) < self._at_once
+    def reserve(self) -> bool:
+        """Keep a place for one more job, where there is one."""
+        room = not self._stopping and self._free() > 0
+        self._reserved += room
+        return room
+
+    def release(self) -> None:
+        """Give a reserved place back."""
+        self._reserved -= 1
+        self._wake.set()
 
     def take_up(self, job: Job) -> None:
-        """Begin with a job that is leased to us."""
+        """Begin with a job that is leased to us, in the place reserved for it."""
+        self._reserved -= 1
         step = asyncio.create_task(self._step(job))
         self._under_way[step] = (job, self._clock())
         step.add_done_callback(self._done)
+
+    def _free(self) -> int:
+        """Count the places that are neither taken nor reserved."""
+        return max(0, self._at_once - len(self._under_way) - self._reserved)
 
     def stop(self) -> None:
         """Claim nothing more, and end once the steps under way have."""
@@ -78,8 +92,14 @@ class Worker(Hands):
     async def _turn(self) -> None:
         """Claim what is due and start its steps; then rest until something else is."""
         self._wake.clear()
-        free = max(0, self._at_once - len(self._under_way))
-        jobs = await self._store.claim(lease=self.lease, most=free) if free else []
+        free = self._free()
+        jobs: list[Job] = []
+        self._reserved += free
+        try:
+            if free:
+                jobs = await self._store.claim(lease=self.lease, most=free)
+        finally:
+            self._reserved -= free - len(jobs)
         for job in jobs:
             self.take_up(job)
         if len(jobs) == free:

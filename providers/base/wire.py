@@ -165,7 +165,7 @@ class HttpWire:
         request = httpx.Request(
             call.method,
             _parsed(call.url),
-            headers={"accept-encoding": "identity", **call.headers},
+            headers=_written(tuple(call.headers.items())),
             content=call.body or None,
             extensions={"timeout": {**CONNECT, "read": call.timeout, "write": call.timeout}},
         )
@@ -205,6 +205,12 @@ async def _chunks(response: httpx.Response, call: Call) -> AsyncIterator[bytes]:
 def _lowered(response: httpx.Response) -> dict[str, str]:
     """Read an answer's headers, names in lower case."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+
+
+@lru_cache(maxsize=256)
+def _written(headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
+    """Write a call's headers; most calls of an adapter have the same few. A request copies them."""
+    return httpx.Headers([("accept-encoding", "identity"), *headers])
 
 
 @lru_cache(maxsize=1024)
