@@ -45,7 +45,6 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
-    litestar: Litestar
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
@@ -156,4 +155,4 @@ def _build(
         logging_config=None,
     )
     app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), app, tuple(held), guarded)
+    return Gateway(Edge(app, metrics), tuple(held), guarded)

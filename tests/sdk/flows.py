@@ -29,6 +29,8 @@ MODEL = "sandbox/demo"
 SIZE = "640x360"
 ORDER: dict[str, Any] = {"model": MODEL, "seconds": "1", "size": SIZE}
 POLL_MS = 100
+SLOW = "[slow 60]"
+"""What keeps a sandbox video from ending before it is cancelled."""
 FIELDS = frozenset({
     "id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "prompt", "seconds",
     "size", "remixed_from_video_id", "error",
@@ -251,7 +253,7 @@ def deleted(app: App) -> dict[str, Any]:
 
 def unfinished(app: App) -> dict[str, Any]:
     """Ask too much of a video still being made: refused at once, not tried again, and cancelled at the end."""
-    video = app.client.videos.create(prompt="Patience [slow 30]", **ORDER)
+    video = app.client.videos.create(prompt=f"Patience {SLOW}", **ORDER)
     facts = {
         "content": app.refusal(lambda: app.client.videos.download_content(video.id), "not ready"),
         "delete": app.refusal(lambda: app.client.videos.delete(video.id), "cancel"),
@@ -432,7 +434,7 @@ def superset(app: App) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for kind, headers in (("form", {}), ("json", {"Content-Type": "application/json"})):
         video = app.client.videos.create(
-            prompt=f"A \u2018portrait\u2019 \u2013 {kind}",
+            prompt=f"A \u2018portrait\u2019 \u2013 {kind} {SLOW}",
             model=MODEL,
             seconds="1",
             extra_body=fields,
@@ -462,7 +464,7 @@ def listed_objects(app: App) -> dict[str, Any]:
 
     def create(references: Any, headers: dict[str, str] | None = None) -> Any:
         return app.client.videos.create(
-            prompt="Together", extra_body={"input_references": references}, extra_headers=headers, **ORDER
+            prompt=f"Together {SLOW}", extra_body={"input_references": references}, extra_headers=headers, **ORDER
         )
 
     def taken(video: Any) -> list[list[str]]:
@@ -482,7 +484,7 @@ def lost(app: App) -> dict[str, Any]:
     facts = {}
     picture = ("first.png", app.first.read_bytes(), "image/png")
     for name, extra in (("plain", {}), ("file", {"input_reference": picture})):
-        prompt, before = f"Lost and found {secrets.token_hex(8)}", len(app.sent)
+        prompt, before = f"Lost and found {secrets.token_hex(8)} {SLOW}", len(app.sent)
         with app.lossy() as client:
             video = client.videos.create(prompt=prompt, **extra, **ORDER)
         facts[name] = {
@@ -498,7 +500,7 @@ def repeated(app: App) -> dict[str, Any]:
     key = {"Idempotency-Key": secrets.token_hex(8)}
 
     def create(prompt: str, headers: dict[str, str] | None = None) -> Any:
-        return app.client.videos.create(prompt=prompt, extra_headers=headers, **ORDER)
+        return app.client.videos.create(prompt=f"{prompt} {SLOW}", extra_headers=headers, **ORDER)
 
     once, again, other = create("Once", key), create("Once", key), create("Once")
     facts = {

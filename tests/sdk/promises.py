@@ -174,8 +174,8 @@ COMMON: dict[str, Any] = {
         for word, code in (("fail", "generation_failed"), ("refuse", "content_policy_violation"))
     },
     "superset": {
-        "form": canonical("multipart/form-data", "A \u2018portrait\u2019 \u2013 form"),
-        "json": canonical("application/json", "A \u2018portrait\u2019 \u2013 json"),
+        "form": canonical("multipart/form-data", "A \u2018portrait\u2019 \u2013 form [slow 60]"),
+        "json": canonical("application/json", "A \u2018portrait\u2019 \u2013 json [slow 60]"),
     },
     "listed_objects": {
         "form": [["reference", "subject"], ["reference", "style"]],

@@ -82,10 +82,10 @@ def test_without_videos_in_the_sdk_its_low_level_calls_do(app: App) -> None:
     assert "completed" == app.finished(app.client.get(f"/videos/{made['id']}", cast_to=openai.types.Video)).status
 
 
-@pytest.mark.parametrize("key", ["", "sk-somebody", "rgk_" + "0" * 33])
+@pytest.mark.parametrize("key", ["x", "sk-somebody", "rgk_" + "0" * 33])
 def test_a_key_nobody_made_is_an_authentication_error(guarded: tuple[Server, str], key: str) -> None:
     """A stranger hears 401 on every route, in the SDK's own exception, which says what to send."""
-    with connect(guarded[0].api, key or "x") as client:
+    with connect(guarded[0].api, key) as client:
         for call in (
             client.models.list,
             partial(client.videos.retrieve, "video_1"),

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import OpenAI, { toFile } from 'openai';
 
 const [api, lossy, folder] = process.argv.slice(2);
+const SLOW = '[slow 60]'; // Keeps a sandbox video from ending before it is cancelled.
 const ORDER = { model: 'sandbox/demo', seconds: '1', size: '640x360' };
 const FIELDS = [
   'id', 'object', 'model', 'status', 'progress', 'created_at', 'completed_at', 'expires_at', 'prompt', 'seconds',
@@ -71,10 +72,18 @@ async function all(list) {
 
 const flows = {
   async made() {
-    const video = await client.videos.create({ prompt: 'A lighthouse', ...ORDER });
+    const { data: video, response, request_id } = await client.videos
+      .create({ prompt: 'A lighthouse', ...ORDER })
+      .withResponse();
     const ended = await finished(video);
     flows.video = ended;
-    return { missing: [...missing(video), ...missing(ended)], ...outcome(ended), error: ended.error };
+    return {
+      missing: [...missing(video), ...missing(ended)],
+      ...outcome(ended),
+      error: ended.error,
+      'poll after is whole': Number.isInteger(Number(response.headers.get('openai-poll-after-ms') ?? 'none')),
+      'request id': request_id !== null && request_id === response.headers.get('x-request-id'),
+    };
   },
   async listed() {
     const mine = [];
@@ -108,7 +117,7 @@ const flows = {
     };
   },
   async unfinished() {
-    const video = await client.videos.create({ prompt: 'Patience [slow 30]', ...ORDER });
+    const video = await client.videos.create({ prompt: `Patience ${SLOW}`, ...ORDER });
     const content = await refusal(() => client.videos.downloadContent(video.id), 'not ready');
     await cancel(video);
     const ended = await finished(video);
@@ -123,8 +132,17 @@ const flows = {
     return { of: video.remixed_from_video_id === flows.video.id, ...outcome(await finished(video)) };
   },
   async edited() {
-    const video = await client.videos.edit({ prompt: 'Snow', video: { id: flows.video.id } });
-    return { of: video.parent_video_id === flows.video.id, ...outcome(await finished(video)) };
+    // The stream has no length, so this upload is chunked.
+    const stream = fs.createReadStream(path.join(folder, 'node-video'));
+    const made = {
+      id: await client.videos.edit({ prompt: 'Snow', video: { id: flows.video.id } }),
+      stream: await client.videos.edit({ prompt: 'Snow', video: stream, model: ORDER.model }),
+    };
+    const facts = {};
+    for (const [name, video] of Object.entries(made)) {
+      facts[name] = { of: video.parent_video_id === flows.video.id, ...outcome(await finished(video)) };
+    }
+    return facts;
   },
   async extended() {
     const video = await client.videos.extend({ prompt: 'On', seconds: '1', video: { id: flows.video.id } });
@@ -140,7 +158,7 @@ const flows = {
     };
     const facts = {};
     for (const [name, reference] of Object.entries(made)) {
-      const video = await client.videos.create({ prompt: 'From here', input_reference: reference, ...ORDER });
+      const video = await client.videos.create({ prompt: `From here ${SLOW}`, input_reference: reference, ...ORDER });
       facts[name] = roles(video);
       await cancel(video);
     }
@@ -149,8 +167,8 @@ const flows = {
   async objects() {
     const alike = ['subject', 'style'].map((role) => ({ image_url: dataUrl, role }));
     const mixed = [{ image_url: dataUrl }, { image_url: dataUrl, name: 'Ann' }];
-    const form = await client.videos.create({ prompt: 'Together', input_references: alike, ...ORDER });
-    const json = await client.post('/videos', { body: { prompt: 'Together', input_references: mixed, ...ORDER } });
+    const form = await client.videos.create({ prompt: `Together ${SLOW}`, input_references: alike, ...ORDER });
+    const json = await client.post('/videos', { body: { prompt: `Together ${SLOW}`, input_references: mixed, ...ORDER } });
     await cancel(form);
     await cancel(json);
     return {
@@ -161,7 +179,7 @@ const flows = {
   },
   async superset() {
     const fields = { seed: 7, generate_audio: false, metadata: { shot: '12a' }, provider: { only: ['sandbox'] } };
-    const video = await client.videos.create({ prompt: 'Ours', ...fields, ...ORDER });
+    const video = await client.videos.create({ prompt: `Ours ${SLOW}`, ...fields, ...ORDER });
     await cancel(video);
     return [video.request.seed, video.request.audio, video.metadata, video.request.provider.only];
   },
@@ -172,7 +190,11 @@ const flows = {
   },
   async refused() {
     const order = (fields) => () => client.videos.create({ prompt: 'x', ...ORDER, ...fields });
+    const text = await toFile(Buffer.from('not a picture'), 'a.png', { type: 'image/png' });
     return {
+      'no picture': await refusal(order({ input_reference: text }), 'PNG'),
+      address: await refusal(order({ input_reference: { image_url: 'http://127.0.0.1/a.png' } }), 'data:'),
+      'empty prompt': await refusal(order({ prompt: ' ' }), 'what the clip should show'),
       'unknown field': await refusal(order({ colour: 'red' }), "'colour'"),
       'unknown model': await refusal(order({ model: 'nobody/nothing' }), 'nobody/nothing'),
       'not sold': await refusal(order({ seconds: '599' }), 'seconds'),
@@ -180,7 +202,7 @@ const flows = {
     };
   },
   async lost() {
-    const prompt = `Lost and found ${randomBytes(8).toString('hex')}`;
+    const prompt = `Lost and found ${randomBytes(8).toString('hex')} ${SLOW}`;
     const before = sent.length;
     const video = await connect(lossy).videos.create({ prompt, ...ORDER });
     const tries = sent.slice(before).map(({ retry }) => retry);
