@@ -146,3 +146,28 @@ def test_every_query_is_one_statement() -> None:
     for name, query in queries().items():
         assert ";" not in query.sql, name
         assert query.sql.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}, name
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("jobs_claim", "jobs_due"),
+        ("jobs_next_due", "jobs_due"),
+        ("jobs_give_back", "jobs_due"),
+        ("jobs_newest", "jobs_of_tenant"),
+        ("jobs_oldest", "jobs_of_tenant"),
+        ("attempts_of_job", "attempts_of_job"),
+        ("attempts_running", "attempts_open"),
+        ("files_newest", "files_of_tenant"),
+        ("idempotency_sweep", "idempotency_expired"),
+    ],
+)
+async def test_what_is_asked_often_is_found_by_index(database: Database, name: str, index: str) -> None:
+    """However many jobs have ended, a scan for due ones, a list and a count read only what they answer."""
+    query = queries()[name]
+    named = dict.fromkeys(("now", "until", "most", "tenant", "after", "job"), 1)
+    plan = database._reader.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.values(named)).fetchall()
+    steps = [step[3] for step in plan]
+
+    assert any(f"INDEX {index} " in f"{step} " for step in steps), steps
+    assert not any(step.startswith("SCAN") and "INDEX" not in step for step in steps), steps
