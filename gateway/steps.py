@@ -17,6 +17,7 @@ from gateway.accounts import Account
 from gateway.ids import new_id
 from gateway.job import ENDINGS, OPEN, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look
 from gateway.media import ClipError, Media
+from gateway.routing import UnknownModelError
 from gateway.shop import Shop, pin
 from gateway.store import Store
 from gateway.telemetry import Metrics
@@ -135,7 +136,10 @@ class Steps:
         chosen = accounts.get(first.account)
         if not job.attempts and chosen and chosen.has_room and job.created_at // DAY_MS == self._clock() // DAY_MS:
             return first, ""  # Decided when it was accepted, by the same prices.
-        decision = self._shop.decide(pin(wish, first.spec), on=day)
+        try:
+            decision = self._shop.decide(pin(wish, first.spec), on=day)
+        except UnknownModelError as error:
+            return None, f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
         spent = {(each.account, each.offer) for each in tried if each.outcome is Outcome.REFUSED}
         able = [

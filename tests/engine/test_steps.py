@@ -25,7 +25,7 @@ from providers.base.errors import (
 )
 from providers.base.task import Fault, Task, Update
 from providers.base.task import State as TaskState
-from tests.make import listing, price
+from tests.make import listing, offer, price
 from tests.scripted import Engine, clip, done, running
 
 
@@ -203,6 +203,20 @@ async def test_no_account_is_asked_twice_in_vain(two: Engine) -> None:
     assert ended.state is State.FAILED
     assert msgspec.json.decode(ended.error, type=Problem).message == "no credits left"
     assert [len(provider.ledger) for provider in two.providers.values()] == [1, 1]
+
+
+async def test_a_model_nobody_sells_any_more_ends_its_jobs(tmp_path: Path) -> None:
+    """A job accepted before its only account was taken out of the configuration fails in words, at once."""
+    before = Engine(tmp_path)
+    job = await before.accept()
+    before.close()
+    after = Engine(tmp_path, listing("other", offers=[offer("maker/two")]))
+    await after.turn()
+    ended = await after.job(job.id)
+
+    assert (ended.state, msgspec.json.decode(ended.error, type=Problem).code) == (State.FAILED, "no_offer")
+    assert after.provider.ledger == []
+    after.close()
 
 
 async def test_a_policy_refusal_is_not_shopped_around(two: Engine) -> None:
