@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gateway.routing import Seller
 from gateway.settings import Settings, missing, secrets
-from providers.base.catalog import listings
+from providers.base.listing import listings
 from providers.base.provider import Provider
 from providers.base.wire import HttpWire, Wire
 

@@ -13,7 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.wish import Choice, Notice, Preferences
-from providers.base.catalog import Listing, Offer, Quote, Refusal, Shape, fit, quote, shape
+from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
+from providers.base.listing import Listing, Offer
 from providers.base.order import Request
 
 AUTO = "auto"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from providers.base.catalog import Listing, listings
+from providers.base.listing import Listing, listings
 
 PREFIX = "REELGATE__"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

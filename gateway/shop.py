@@ -9,7 +9,7 @@ from gateway.accounts import Account
 from gateway.routing import Decision, Line, choose, table
 from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish
-from providers.base.catalog import Offer
+from providers.base.listing import Offer
 from providers.base.order import CHOICES, Request, Spec
 
 

@@ -11,7 +11,6 @@ Words in brackets in the prompt make trouble on purpose, to try an app against: 
 
 import asyncio
 import base64
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -21,18 +20,8 @@ from msgspec import Struct
 
 from providers._pool import render_pool
 from providers._studio import MAGIC, Studio
-from providers.base.errors import (
-    Exhausted,
-    Indeterminate,
-    Invalid,
-    Malformed,
-    Missing,
-    ProviderError,
-    Refused,
-    Throttled,
-    Unauthorized,
-    Unavailable,
-)
+from providers.base.advice import retry_after
+from providers.base.errors import Malformed, Missing, ProviderError, Refused, Unavailable, by_status
 from providers.base.order import CHOICES, FEATURES, UNSET, Order
 from providers.base.provider import Provider
 from providers.base.task import AssetRef, Fault, State, Task, Update
@@ -48,17 +37,6 @@ STATES = {
     "cancelled": State.CANCELLED,
 }
 
-# HTTP status: our error. providers/_studio.py
-ERRORS: Mapping[int, type[ProviderError]] = {
-    400: Invalid,
-    401: Unauthorized,
-    402: Exhausted,
-    403: Unauthorized,
-    404: Missing,
-    413: Invalid,
-    422: Invalid,
-    429: Throttled,
-}
 POLICY = "content_policy"
 
 MEDIA_TYPES = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
@@ -150,18 +128,6 @@ def decode(body: Any) -> Update:
     )
 
 
-def retry_after(value: str) -> float | None:
-    """
-    Read a ``Retry-After`` header; what is no number of seconds between 1 and 900 is no advice.
-
-    >>> retry_after("30"), retry_after("soon")
-    (30.0, None)
-    """
-    if not re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
-        return None
-    return float(min(max(int(value), 1), 900))
-
-
 def _asset(clip: _Clip) -> AssetRef:
     """Read where a clip lies and what it is."""
     kind = MEDIA_TYPES.get(clip.url.rpartition(".")[2], "video/mp4")
@@ -180,11 +146,7 @@ class Sandbox(Provider):
         reply = await wire.send(call)
         if reply.status in {200, 201}:
             return decode(reply.json())
-        error = self.explain(reply)
-        if reply.status >= 500 and reply.status != 503:
-            # Only a 503 says that nothing was taken.
-            raise Indeterminate(error.message, code=error.code, status=reply.status)
-        raise error
+        raise self.explain(reply, buying=True)
 
     async def poll(self, task: Task, wire: Wire) -> Update:
         """Look at a task."""
@@ -207,20 +169,21 @@ class Sandbox(Provider):
         """Say how to download a clip; with a ``Range`` of ``bytes=N-`` it goes on from there."""
         return Call(method="GET", url=asset.url, repeatable=True)
 
-    def explain(self, reply: Reply) -> ProviderError:
+    def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
         try:
             said = msgspec.json.decode(reply.body, type=_Problem).error
         except (msgspec.MsgspecError, RecursionError):
             said = _Error()
-        kind = ERRORS.get(reply.status, Unavailable if reply.status >= 500 else Malformed)
+        # A 503 says that nothing was taken (providers/_studio.py).
+        kind = Unavailable if reply.status == 503 else by_status(reply.status, buying=buying)
         if reply.status == 422 and said.code == POLICY:
             kind = Refused
         return kind(
             said.message or f"the sandbox answered {reply.status}",
             code=said.code,
             status=reply.status,
-            retry_after=retry_after(reply.headers.get("retry-after", "")),
+            retry_after=retry_after(reply.headers),
         )
 
     async def _ask(self, method: str, name: str, wire: Wire) -> Update:

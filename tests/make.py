@@ -5,7 +5,7 @@ from datetime import date
 from msgspec.structs import replace
 
 from gateway.job import Job, State
-from providers.base.catalog import Listing, Offer, Price
+from providers.base.listing import Listing, Offer, Price
 from providers.base.order import Mode
 
 
@@ -23,7 +23,8 @@ def listing(slug: str = "acme", **changes: object) -> Listing:
     """Make a listing that sells one plain model."""
     blank = Listing(
         slug=slug, name=slug.title(), dialect=slug, base_url="https://acme.test", docs="https://acme.test/docs",
-        submit_class="E", poll_seconds=5, deadline_seconds=600, offers=[offer()], prices=[price()],
+        submit_class="E", submit_class_source="made up", poll_seconds=5, deadline_seconds=600, offers=[offer()],
+        prices=[price()],
     )  # fmt: skip
     return replace(blank, **changes)
 

@@ -22,8 +22,8 @@ from gateway.steps import Steps
 from gateway.store import Store
 from gateway.telemetry import Metrics
 from gateway.wish import Wish
-from providers.base.catalog import Listing
 from providers.base.errors import ProviderError, Refused
+from providers.base.listing import Listing
 from providers.base.order import Order, Request
 from providers.base.provider import Provider
 from providers.base.task import AssetRef, State, Task, Update

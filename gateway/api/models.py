@@ -9,7 +9,8 @@ from litestar.types import ASGIApp
 from gateway.api.desk import Desk, Incoming, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.routing import names
-from providers.base.catalog import Offer, Quote, fit, quote
+from providers.base.catalog import Quote, fit, quote
+from providers.base.listing import Offer
 from providers.base.order import Request
 
 

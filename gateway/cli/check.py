@@ -8,7 +8,7 @@ from rich.table import Table
 
 from gateway.cli.common import Config, settings_of
 from gateway.settings import is_loopback, local_path, missing
-from providers.base.catalog import listings
+from providers.base.listing import listings
 
 
 def check(*, config: Config = None) -> None:

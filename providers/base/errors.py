@@ -43,6 +43,17 @@ class Billed(StrEnum):
     YES = "yes"
 
 
+class Scope(StrEnum):
+    """Say how much an error is about, and so what rests until it is over."""
+
+    ORDER = "order"
+    """This order alone."""
+    MODEL = "model"
+    """Every order of the model at the account."""
+    ACCOUNT = "account"
+    """Every order at the account."""
+
+
 class ProviderError(Exception):
     """
     Something a provider said or failed to say.
@@ -52,6 +63,7 @@ class ProviderError(Exception):
 
     again: ClassVar[Again] = Again.NEVER
     kind: ClassVar[str] = "provider_error"
+    _scope: ClassVar[Scope] = Scope.ORDER
 
     def __init__(
         self,
@@ -61,6 +73,7 @@ class ProviderError(Exception):
         status: int = 0,
         retry_after: float | None = None,
         billed: Billed | None = None,
+        scope: Scope | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -69,6 +82,7 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         """Seconds the provider asked us to wait, if it did."""
         self.billed: Billed = billed or self._billed
+        self.scope: Scope = scope or self._scope
 
     _billed: ClassVar[Billed] = Billed.NO
 
@@ -99,6 +113,7 @@ class Unauthorized(ProviderError):
 
     again = Again.ELSEWHERE
     kind = "unauthorized"
+    _scope = Scope.ACCOUNT
 
 
 class Exhausted(ProviderError):
@@ -106,6 +121,7 @@ class Exhausted(ProviderError):
 
     again = Again.ELSEWHERE
     kind = "exhausted"
+    _scope = Scope.ACCOUNT
 
 
 class Throttled(ProviderError):
@@ -113,6 +129,7 @@ class Throttled(ProviderError):
 
     again = Again.HERE
     kind = "throttled"
+    _scope = Scope.ACCOUNT
 
 
 class Unavailable(ProviderError):
@@ -144,3 +161,35 @@ class Malformed(ProviderError):
     again = Again.NEVER
     kind = "malformed"
     _billed = Billed.MAYBE
+
+
+DEFINITE: dict[int, type[ProviderError]] = {
+    400: Invalid,
+    401: Unauthorized,
+    402: Exhausted,
+    403: Unauthorized,
+    404: Missing,
+    405: Invalid,
+    410: Missing,
+    413: Invalid,
+    415: Invalid,
+    422: Invalid,
+    429: Throttled,
+}
+"""Statuses that say the call was read and turned down (RFC 9110, section 15.5)."""
+
+SILENT = frozenset({408, 409, 425})
+"""Statuses below 500 that do not say whether the call was taken."""
+
+
+def by_status(status: int, *, buying: bool) -> type[ProviderError]:
+    """
+    Say what a bare HTTP status means, before a provider's own words are looked at.
+
+    A purchase answered by anything but a definite refusal may have been taken; an adapter may move a status
+    out of that only on its provider's word.
+    """
+    if status >= 500 or status in SILENT:
+        return Indeterminate if buying else Unavailable
+    kind = DEFINITE.get(status, Malformed)
+    return Invalid if buying and kind is Missing else kind

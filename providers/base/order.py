@@ -44,7 +44,17 @@ class Role(StrEnum):
     MASK = "mask"
 
 
-class Input(Struct, frozen=True, kw_only=True):
+class Origin(Struct, frozen=True, kw_only=True):
+    """Say which account made a clip and what it calls it: some go on only with their own."""
+
+    provider: str
+    """The listing's slug."""
+    account: str
+    handle: str
+    """The provider's own name for the clip (:attr:`~providers.base.task.AssetRef.handle`)."""
+
+
+class Input(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold one piece of media a client handed in, already sniffed and stored."""
 
     role: Role
@@ -63,6 +73,8 @@ class Input(Struct, frozen=True, kw_only=True):
     purpose: str = ""
     """A reference's finer role: subject, style, character, object, scene, motion."""
     weight: float | None = None
+    origin: Origin | None = None
+    """Who made it, where it is an earlier clip of ours."""
 
 
 class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +123,16 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Name the optional fields this request sets; an offer must list each one."""
         return frozenset(name for name in FEATURES if getattr(self, name) not in UNSET)
 
+    def counts(self) -> tuple[int, ...]:
+        """Count what :data:`COUNTS` names."""
+        roles = [each.role for each in self.inputs]
+        return (
+            roles.count(Role.REFERENCE),
+            len(self.characters),
+            roles.count(Role.VOICE) + len(self.voices),
+            roles.count(Role.FIRST_FRAME) + roles.count(Role.LAST_FRAME),
+        )
+
 
 FEATURES = (
     "seed",
@@ -132,6 +154,9 @@ UNSET = (None, ())
 CHOICES = ("mode", "resolution", "seconds", "aspect_ratio", "audio", "n", "fps", "container")
 """Fields of a request that an offer sells as a list of values, the first being the default."""
 
+COUNTS = ("references", "characters", "voices", "frames")
+"""How many of these a request brings: what a listing's rules may limit beside the choices."""
+
 
 class Spec(Struct, frozen=True, kw_only=True):
     """Hold a request with every choice made; what was open came from the offer's listing."""
@@ -139,6 +164,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     mode: Mode
     resolution: str
     seconds: int
+    """Length in whole seconds; 0 for as long as its source."""
     aspect_ratio: str
     audio: bool
     n: int
@@ -158,10 +184,20 @@ class Order(Struct, frozen=True, kw_only=True):
     """The gateway's own id of this purchase; the same order always carries the same one."""
     wire_name: str
     """What the seller calls the model."""
+    route: str = ""
+    """Which of the dialect's ways the offer is ordered by; empty where there is one."""
     request: Request
     spec: Spec
     files: dict[str, Path] = {}
     """Where the bytes of each input lie, by its sha256."""
+    links: dict[str, str] = {}
+    """Where the provider can fetch each input, by its sha256; only for a listing that takes links."""
+    hook_url: str = ""
+    """Where the provider may call when the task moves, unguessable and for this attempt alone; empty for nowhere."""
+
+    def source(self) -> Input | None:
+        """Find the clip to be edited, extended or upscaled."""
+        return next((each for each in self.request.inputs if each.role is Role.SOURCE), None)
 
 
 RESOLUTIONS = {"2k": 1440, "4k": 2160}

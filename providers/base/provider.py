@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import httpx
 from msgspec import Struct
 
-from providers.base.catalog import Listing
 from providers.base.errors import ProviderError, Unsupported
+from providers.base.listing import Listing
 from providers.base.order import Order
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
@@ -17,6 +17,32 @@ class HookHint(Struct, frozen=True):
     """Name a task a provider's callback spoke of: a reason to look, never a verdict."""
 
     task: str
+
+
+class Uploads:
+    """
+    Remember what a provider calls the files it was given, by their sha256, for one account.
+
+    Forgotten at a restart and beyond ``most`` entries: an upload is free and may be repeated.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._names: dict[str, str] = {}
+
+    def get(self, sha256: str) -> str | None:
+        """Look a file up."""
+        return self._names.get(sha256)
+
+    def put(self, sha256: str, name: str) -> None:
+        """Remember a file, in place of the oldest where there are too many."""
+        if len(self._names) >= self._most:
+            self._names.pop(next(iter(self._names)))
+        self._names[sha256] = name
+
+    def forget(self, sha256: str) -> None:
+        """Forget a file the provider no longer knows."""
+        self._names.pop(sha256, None)
 
 
 class Provider(ABC):
@@ -32,6 +58,7 @@ class Provider(ABC):
         self.listing = listing
         self.credentials = credentials
         self.base_url = (base_url or listing.base_url).rstrip("/")
+        self.uploads = Uploads()
 
     def auth(self) -> httpx.Auth:
         """Sign calls with this account's credentials."""
@@ -71,5 +98,10 @@ class Provider(ABC):
         """Say how to download a finished clip; pure."""
 
     @abstractmethod
-    def explain(self, reply: Reply) -> ProviderError:
-        """Turn an error answer into our words: status first, vendor code second, prose never; pure."""
+    def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
+        """
+        Turn an error answer into our words: status first, vendor code second, prose never; pure.
+
+        ``buying`` says that it answers the call that buys: doubt is then ``Indeterminate``
+        (:func:`~providers.base.errors.by_status`).
+        """

@@ -38,10 +38,14 @@ class Task(Struct, frozen=True):
 class AssetRef(Struct, frozen=True, kw_only=True):
     """Say where a provider put a finished piece of media."""
 
-    url: str
+    url: str = ""
+    data: bytes = b""
+    """The clip itself, where the provider sends it in its answer."""
     index: int = 0
     """Which clip of several."""
     media_type: str = "video/mp4"
+    handle: str = ""
+    """The provider's own name for the clip, by which it can be edited, extended or upscaled there."""
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):

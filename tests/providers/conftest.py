@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from providers._studio import Studio
-from providers.base.catalog import load
+from providers.base.listing import load
 from providers.base.order import Input, Mode, Order, Request, Role, Spec
 from providers.base.wire import HttpWire
 from providers.sandbox import Sandbox

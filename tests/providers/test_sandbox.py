@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from providers import _studio
-from providers.base.catalog import Quote, Refusal, fit, load, quote
+from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.errors import (
     Exhausted,
     Indeterminate,
@@ -33,10 +33,11 @@ from providers.base.errors import (
     Unauthorized,
     Unavailable,
 )
+from providers.base.listing import load
 from providers.base.order import FEATURES, Input, Mode, Request, Role, Shot
 from providers.base.task import AssetRef, State, Task
 from providers.base.wire import HttpWire, Reply
-from providers.sandbox import MAGIC, Sandbox, decode, encode, render_pool, retry_after
+from providers.sandbox import MAGIC, Sandbox, decode, encode, render_pool
 
 LISTING = load("sandbox")
 TODAY = date(2026, 11, 21)
@@ -106,19 +107,6 @@ def test_decode_refuses_what_is_no_task(body):
     """JSON that is no task is malformed, not a verdict."""
     with pytest.raises(Malformed):
         decode(body)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("1", 1.0), (" 30 ", 30.0), ("0", 1.0), ("86400", 900.0), ("", None), ("soon", None), ("-5", None),
-        ("1e3", None),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 400, None), ("٣", None), ("1.5", None),
-    ],
-)  # fmt: skip
-def test_retry_after(value, seconds):
-    """Advice is a number of seconds within reason, or none."""
-    assert seconds == retry_after(value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base.catalog import Listing, Plan, Quote, Refusal, Rule, fit, listings, quote
+from providers.base.catalog import Quote, Refusal, fit, quote
+from providers.base.listing import Listing, Plan, Rule, listings
 from providers.base.order import CHOICES, FEATURES, Mode, Request, Spec, frame_size, lines, read_size
 from tests.make import listing, offer, price
 
@@ -76,7 +77,7 @@ def test_rules_may_speak_of_the_plan() -> None:
     sold = offer(rules=[Rule(when={"seconds": [4]}, only={"plan": ["ultra"]}, why="4 s only on Ultra")])
 
     assert isinstance(fit(sold, request(seconds=4), plan="ultra"), Spec)
-    assert fit(sold, request(seconds=4), plan="pro") == [Refusal("plan", "4 s only on Ultra")]
+    assert fit(sold, request(seconds=4), plan="pro") == [Refusal("provider", "4 s only on Ultra")]
 
 
 def test_prices_are_dated_and_the_most_particular_counts() -> None:

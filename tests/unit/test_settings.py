@@ -7,7 +7,7 @@ import pytest
 
 from gateway.accounts import adapter, open_accounts
 from gateway.settings import Account, Settings, SettingsError, load, missing, secrets
-from providers.base.catalog import Secret
+from providers.base.listing import Secret
 from tests.make import listing
 
 ROOT = Path(__file__).parents[2]
