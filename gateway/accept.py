@@ -6,7 +6,6 @@ The client hears of success only after the job is on disk, and nothing has been 
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -25,6 +24,9 @@ KEPT_MS = 72 * 3_600_000
 """How long an Idempotency-Key is remembered."""
 FOLDED_MS = 30 * 60_000
 """How long a retry an SDK makes by itself finds the job of its first try; longer than SDKs go on trying."""
+
+OTHERS = 9
+"""The winner and how many of the next best are kept with a job."""
 
 SANDBOX = Notice(
     type="sandbox",
@@ -85,7 +87,7 @@ class Acceptor:
         :raises ProblemError: 404 for an unknown model, 422 when no offer can do it.
         """
         try:
-            decision = self._shop.decide(wish, on=datetime.fromtimestamp(self._clock() / 1000, UTC).date())
+            decision = self._shop.decide(wish)
         except UnknownModelError as error:
             shown = ", ".join(error.known[:12]) or "none"
             raise ProblemError(
@@ -112,6 +114,8 @@ class Acceptor:
         """
         choice = decision.ranked[0].choice
         assert choice is not None
+        others = tuple((line.name, line.choice.usd_micros) for line in decision.ranked[1:OTHERS] if line.choice)
+        choice = replace(choice, why=decision.why, others=others)
         listing = self._shop.accounts[choice.account].provider.listing
         notices = [*decision.notices]
         if listing.sandbox:

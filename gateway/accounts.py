@@ -1,39 +1,119 @@
 """Join each enabled account to the adapter that speaks its dialect and the wire that carries it."""
 
+from collections import deque
 from collections.abc import Mapping
+from datetime import date
 from importlib import import_module
 
 import httpx
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.routing import Seller
-from gateway.settings import Settings, missing, secrets
-from providers.base.listing import listings
+from gateway.settings import OfferSettings, Settings, missing, secrets
+from providers.base.listing import Listing, Price, listings
 from providers.base.provider import Provider
 from providers.base.wire import HttpWire, Wire
 
+EVERYTHING = "*"
+"""Every model of an account."""
+LONG_MS = 120_000
+"""A rest that is longer sends new jobs elsewhere; a shorter one is waited for."""
+
+
+FRESH_MS = 3_600_000
+"""How long a provider's word on its credits is believed."""
+
+
+class Rest(Struct, frozen=True):
+    """Say until when nothing is ordered, and why."""
+
+    until: int
+    why: str
+
 
 class Account:
-    """Hold one set of credentials at work: who speaks, over what, and how much is under way."""
+    """Hold one set of credentials at work: who speaks, over what, how much is under way, and what rests."""
 
-    def __init__(self, name: str, provider: Provider, wire: Wire, *, plan: str, max_running: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        provider: Provider,
+        wire: Wire,
+        *,
+        plan: str,
+        max_running: int,
+        listing: Listing | None = None,
+        links: bool = True,
+    ) -> None:
         self.name = name
         self.provider = provider
         self.wire = wire
         self.plan = plan
         self.max_running = max_running
+        self.listing = listing or provider.listing
+        """What is sold here: the provider's listing, as the operator changed it."""
         self.running = 0
         """Attempts open here; the store's count at start, kept up by the worker."""
+        self._credits: tuple[int, int] | None = None
+        self.rests: dict[str, Rest] = {}
+        """By model, or :data:`EVERYTHING`."""
+        self._ordered: deque[int] = deque()
+        self._seller = Seller(account=name, listing=self.listing, plan=plan, links=links)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more task may be under way here."""
-        return self.running < self.max_running
+    def has_room(self, model: str, now: int) -> bool:
+        """Whether one more task may be ordered now: a place is free, nothing rests, and the rate allows it."""
+        if self.running >= self.max_running or any(self.rest_of(each, now) for each in (model, EVERYTHING)):
+            return False
+        rate = self.listing.rate
+        if rate is None:
+            return True
+        while self._ordered and self._ordered[0] <= now - rate.seconds * 1000:
+            self._ordered.popleft()
+        return len(self._ordered) < rate.orders
 
-    @property
-    def seller(self) -> Seller:
-        """This account as routing sees it."""
-        return Seller(account=self.name, listing=self.provider.listing, plan=self.plan)
+    def take_place(self, now: int) -> None:
+        """Count an order that is about to be handed over."""
+        self.running += 1
+        if self.listing.rate:
+            self._ordered.append(now)
+
+    def give_place(self) -> None:
+        """Count an order that has ended, or never went out."""
+        self.running = max(0, self.running - 1)
+
+    def rest_of(self, model: str, now: int) -> Rest | None:
+        """Find what keeps a model from being ordered now; what is over is forgotten."""
+        rest = self.rests.get(model)
+        if rest is not None and rest.until <= now:
+            del self.rests[model]
+            return None
+        return rest
+
+    def rest(self, model: str, until: int, why: str) -> None:
+        """Order nothing of a model until a time; a longer rest stays."""
+        if model not in self.rests or self.rests[model].until < until:
+            self.rests[model] = Rest(until, why)
+
+    def note_credits(self, left: int, now: int) -> None:
+        """Remember how many credits the provider says are left."""
+        self._credits = (left, now)
+
+    def credits_left(self, now: int) -> int | None:
+        """Say how many credits are left, while that is fresh: an account filled up again must be found out."""
+        return self._credits[0] if self._credits and now - self._credits[1] < FRESH_MS else None
+
+    def seller(self, now: int) -> Seller:
+        """Describe this account as routing sees it."""
+        shut = {
+            model: rest.why
+            for model in [*self.rests]
+            if (rest := self.rest_of(model, now)) and rest.until - now >= LONG_MS
+        }
+        left = self.credits_left(now)
+        if (shut, left) != (self._seller.shut, self._seller.credits_left):
+            self._seller = replace(self._seller, shut=shut, credits_left=left)
+        return self._seller
 
 
 class Held(Struct, frozen=True):
@@ -62,7 +142,7 @@ def open_accounts(
 
     ``sandbox_only`` holds real accounts back: nobody without a key may spend money.
     """
-    known = listings()
+    known = {slug: adjusted(listing, settings.offers) for slug, listing in listings().items()}
     accounts: dict[str, Account] = {}
     held: list[Held] = []
     for name, each in settings.accounts.items():
@@ -76,6 +156,46 @@ def open_accounts(
             held.append(Held(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
         else:
             provider = adapter(listing.dialect)(listing, secrets(name, listing, environ), base_url=each.base_url)
-            wire = HttpWire(transport, provider.auth())
-            accounts[name] = Account(name, provider, wire, plan=each.plan, max_running=each.max_running)
+            accounts[name] = Account(
+                name,
+                provider,
+                HttpWire(transport, provider.auth()),
+                plan=each.plan,
+                max_running=each.max_running,
+                listing=replace(listing, hosts=[*listing.hosts, *each.clip_hosts]) if each.clip_hosts else listing,
+                links=bool(settings.server.public_url),
+            )
     return accounts, held
+
+
+def adjusted(listing: Listing, said: Mapping[str, OfferSettings]) -> Listing:
+    """
+    Change a listing as the operator says: offers taken out or brought back, prices put in place of its own; pure.
+
+    A listing nothing is said of stays itself, so that answers about it can be kept.
+    """
+    mine = {name.partition(":")[2]: each for name, each in said.items() if name.partition(":")[0] == listing.slug}
+    if not mine:
+        return listing
+    offers = [
+        replace(offer, ended=None, ended_why="") if offer.model in mine else offer
+        for offer in listing.offers
+        if offer.model not in mine or mine[offer.model].enabled
+    ]
+    priced = {model: each for model, each in mine.items() if each.usd and each.enabled}
+    prices = [
+        *(_price(model, each) for model, each in priced.items()),
+        *(
+            replace(line, models=[model for model in line.models if model not in priced])
+            for line in listing.prices
+            if {*line.models} - {*priced}
+        ),
+    ]
+    return replace(listing, offers=offers, prices=prices)
+
+
+def _price(model: str, said: OfferSettings) -> Price:
+    """Write the operator's price as a line like any other."""
+    word = "the most it may cost: its price is unknown" if said.ceiling else "the operator's price"
+    source = f"config.toml: {word}"
+    return Price(models=[model], usd=said.usd, per=said.per, since=date.min, source=source, checked=date.min)

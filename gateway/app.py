@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, models, openapi, quotes, videos
+from gateway.api import content, files, health, models, offers, openapi, quotes, videos
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
@@ -92,7 +92,7 @@ def _build(
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
-    shop = Shop(accounts, settings.aliases, settings.routing)
+    shop = Shop(accounts, settings.aliases, settings.routing, clock)
     steps = Steps(
         store,
         shop,
@@ -138,7 +138,7 @@ def _build(
             store.close()
             log.info("gateway.stopped")
 
-    resources = [*videos.HANDLERS, *content.HANDLERS, *models.HANDLERS, *quotes.HANDLERS, *files.HANDLERS]
+    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
     app = Litestar(
         route_handlers=[
             Router("/v1", route_handlers=resources, before_request=admit),

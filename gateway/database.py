@@ -52,6 +52,10 @@ class StoreUnavailableError(Exception):
     """The database cannot commit; nothing of the write was kept."""
 
 
+DEFECTS = (LookupError, AttributeError, TypeError, ValueError, OverflowError, sqlite3.ProgrammingError)
+"""What a write that was put together wrongly raises: its own fault, and nobody else's in the batch."""
+
+
 class Database:
     """
     Speak to one SQLite file, as its only process.
@@ -137,10 +141,10 @@ class Database:
         try:
             try:
                 done = self._together(batch)
-            except (ConflictError, sqlite3.IntegrityError):
+            except (ConflictError, sqlite3.IntegrityError, *DEFECTS):
                 self._writer.execute("ROLLBACK")
                 done = self._apart(batch)
-        except (sqlite3.Error, OverflowError) as error:
+        except sqlite3.Error as error:
             self._abandon(error, [future for _, future in batch])
             self._next()
             return
@@ -161,9 +165,10 @@ class Database:
             self._writer.execute("SAVEPOINT one")
             try:
                 done.append((future, self._run(statements)))
-            except (ConflictError, sqlite3.IntegrityError) as error:
+            except (ConflictError, sqlite3.IntegrityError, *DEFECTS) as error:
                 self._writer.execute("ROLLBACK TO one")
-                future.set_exception(ConflictError(str(error)))
+                kind = StoreUnavailableError if isinstance(error, DEFECTS) else ConflictError
+                future.set_exception(kind(f"{type(error).__name__}: {error}"))
             self._writer.execute("RELEASE one")
         return done
 

@@ -22,7 +22,7 @@ from gateway.job import State
 from gateway.media import Media
 from gateway.store import Store
 from gateway.wish import Rendition
-from providers.base.order import Input, Role
+from providers.base.order import Input, Origin, Role
 
 KINDS = {
     Role.FIRST_FRAME: {"image"},
@@ -43,6 +43,7 @@ class Found(Struct, frozen=True):
     movable: bool
     sniffed: Sniffed | None = None
     seconds: float = 0
+    origin: Origin | None = None
 
 
 class Gathered:
@@ -68,6 +69,7 @@ class Gathered:
                 name=medium.name,
                 purpose=medium.purpose,
                 weight=None if medium.weight is None else float(medium.weight),
+                origin=found.origin,
             ),
         )
 
@@ -192,4 +194,7 @@ class Intake:
             movable=False,
             sniffed=sniffed,
             seconds=clip.duration_seconds or 0,
+            origin=Origin(provider=(job.offer or "").partition(":")[0], account=job.account or "", handle=clip.handle)
+            if clip.handle
+            else None,
         )

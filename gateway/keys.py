@@ -33,6 +33,8 @@ class Caller(Struct, frozen=True):
     tenant: str
     scopes: frozenset[str]
     key: str = ""
+    policy: str | None = None
+    """How offers are chosen where the caller leaves it open."""
 
 
 LOCAL = Caller("local", frozenset(SCOPES))
@@ -93,7 +95,7 @@ class Gatekeeper:
             self._known[hash_] = (now, key)
         if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
             raise _unknown()
-        caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id)
+        caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy)
         if scope not in caller.scopes:
             raise ProblemError(403, "insufficient_scope", f"This key lacks the scope {scope!r}.")
         return caller

@@ -5,6 +5,8 @@ First every offer that might do it is asked what it would charge (:func:`table`)
 leave some out and put the rest in order (:func:`choose`). Nothing the client chose is ever changed.
 """
 
+import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -15,7 +17,7 @@ from msgspec.structs import replace
 from gateway.wish import Choice, Notice, Preferences
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
-from providers.base.order import Request
+from providers.base.order import Origin, Request, Role
 
 AUTO = "auto"
 
@@ -26,6 +28,27 @@ class Seller(Struct, frozen=True, kw_only=True):
     account: str
     listing: Listing
     plan: str = ""
+    credits_left: int | None = None
+    """Credits the provider last said it has; ``None`` where it says nothing."""
+    shut: Mapping[str, str] = {}
+    """Why nothing can be ordered for a while, by model; ``*`` for every model."""
+    links: bool = True
+    """Whether the provider can fetch inputs from us."""
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """Hold how this gateway chooses where the client leaves it open."""
+
+    policy: str = "cheapest"
+    order: Sequence[str] = ()
+    """Providers in order of preference, for the policy ``order`` and to break ties."""
+    split: Mapping[str, float] = {}
+    """Shares by offer or provider, for the policy ``split``."""
+    speeds: Mapping[str, float] = {}
+    """Seconds an offer was observed to take; the listing's word stands for the others."""
+
+
+DEFAULT = Terms()
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -38,6 +61,11 @@ class Line(Struct, frozen=True, kw_only=True):
     choice: Choice | None
     refusals: tuple[Refusal, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The offer's name: ``provider:model``."""
+        return f"{self.provider}:{self.offer.model}"
+
 
 class Decision(Struct, frozen=True, kw_only=True):
     """Hold the lines in the order they would be tried, and the ones that cannot be."""
@@ -47,6 +75,13 @@ class Decision(Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...] = ()
     request: Request
     """The request the choices were made for: without what was dropped under ``on_unsupported: warn``."""
+    policy: str
+
+    @property
+    def why(self) -> str:
+        """Say why the first line won."""
+        able = f"{len(self.ranked)} offer{'s' if len(self.ranked) > 1 else ''} that can"
+        return f"{WHY[self.policy]} of {able}" if len(self.ranked) > 1 else "the only offer that can"
 
 
 class UnknownModelError(Exception):
@@ -79,7 +114,8 @@ def table(
         for seller in sellers:
             if slug and slug != seller.listing.slug:
                 continue
-            offers = seller.listing.offers if model == AUTO else filter(None, [seller.listing.offer(model)])
+            named = filter(None, [seller.listing.offer(model)])
+            offers = [each for each in seller.listing.offers if not each.unconfirmed] if model == AUTO else named
             lines += [_ask(seller, offer, request, wanted, on) for offer in offers]
     if not lines:
         sold = {offer.model for seller in sellers for offer in seller.listing.offers}
@@ -94,14 +130,15 @@ def choose(
     aliases: Mapping[str, str | list[str]],
     *,
     on: date,
-    policy: str = "cheapest",
-    order: Sequence[str] = (),
+    terms: Terms = DEFAULT,
+    lot: str = "",
 ) -> Decision:
     """
     Put the offers that can do a request in the order they should be tried.
 
     An alias's models come in its order; within a model the policy decides, then the named order of
-    providers. The sandbox is chosen only by name once a real account is enabled.
+    providers. ``lot`` is what ``split`` draws by: the same lot, the same seller. The sandbox is chosen
+    only by name once a real account is enabled.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
@@ -118,22 +155,66 @@ def choose(
         softer, notices = _soften(request, lines)
         if notices:
             strict = replace(preferences, on_unsupported="error")
-            again = choose(softer, strict, sellers, aliases, on=on, policy=policy, order=order)
+            again = choose(softer, strict, sellers, aliases, on=on, terms=terms, lot=lot)
             return replace(again, notices=notices)
-    models = names(request.model, aliases)
-    named = preferences.order or tuple(order)
+    policy = "order" if preferences.order else preferences.policy or terms.policy
+    place = {name: at for at, name in enumerate(preferences.order or terms.order)}
+    models = {name.rpartition(":")[2]: at for at, name in reversed([*enumerate(names(request.model, aliases))])}
 
-    def rank(line: Line) -> tuple[Any, ...]:
+    def rank(line: Line) -> tuple[float, ...]:
         assert line.choice is not None
-        alias = next((at for at, name in enumerate(models) if name.rpartition(":")[2] == line.offer.model), 0)
-        seller = named.index(line.provider) if line.provider in named else len(named)
-        merit = -line.offer.rank if (preferences.policy or policy) == "best" else line.choice.usd_micros
-        by_name = bool(preferences.order) or (preferences.policy or policy) == "order"
-        return (alias, seller, merit) if by_name else (alias, merit, seller)
+        alias, seller = models.get(line.offer.model, 0), place.get(line.provider, len(place))
+        return (alias, *_merit(policy, line, terms, lot, seller), line.choice.usd_micros, seller)
 
-    ranked = sorted(able, key=rank)
-    others = tuple(line for line in lines if not line.choice)
-    return Decision(ranked=tuple(ranked), others=others, request=request)
+    return Decision(
+        ranked=tuple(sorted(able, key=rank)),
+        others=tuple(line for line in lines if not line.choice),
+        request=request,
+        policy=policy,
+    )
+
+
+WHY = {
+    "cheapest": "the cheapest",
+    "fastest": "usually the fastest",
+    "best": "the best in rank",
+    "order": "the first as named",
+    "split": "drawn by its share",
+}
+"""The policies there are, as an answer words them."""
+
+
+def _merit(policy: str, line: Line, terms: Terms, lot: str, seller: int) -> tuple[float, ...]:
+    """Say how well a line does under a policy, the least being the best; price breaks ties."""
+    match policy:
+        case "fastest":
+            return (expected_seconds(line, terms.speeds),)
+        case "best":
+            return (-line.offer.rank,)
+        case "order":
+            return (seller,)
+        case "split":
+            return (-_drawn(line, terms.split, lot),)
+        case _:
+            return ()
+
+
+def expected_seconds(line: Line, speeds: Mapping[str, float]) -> float:
+    """Say how long a line's offer takes: as observed, else as its listing says."""
+    return speeds.get(line.name, line.offer.typical_seconds)
+
+
+def _drawn(line: Line, shares: Mapping[str, float], lot: str) -> float:
+    """
+    Draw a line's place by its share (weighted rendezvous hashing): a lot keeps its seller while it is there.
+
+    Lines without a share come after all others.
+    """
+    share = shares.get(line.name, shares.get(line.provider, 0.0))
+    if share <= 0:
+        return 0.0
+    digest = hashlib.blake2b(f"{lot}\0{line.account}\0{line.name}".encode(), digest_size=8).digest()
+    return -share / math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
 
 
 def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date) -> Line:
@@ -141,7 +222,9 @@ def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date
     listing = seller.listing
     answer: Any = fit(offer, request, plan=seller.plan, wanted=wanted)
     if not isinstance(answer, list):
-        answer = quote(listing, offer, answer, on=on, plan=seller.plan)
+        answer = quote(listing, offer, answer, on=on, plan=seller.plan, source_seconds=source_seconds(request))
+    if isinstance(answer, Quote):
+        answer = _barred(seller, offer, request, answer) or answer
     choice = None
     if isinstance(answer, Quote):
         choice = Choice(
@@ -162,6 +245,34 @@ def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date
         choice=choice,
         refusals=(answer,) if isinstance(answer, Refusal) else tuple(answer),
     )
+
+
+def source_seconds(request: Request) -> int:
+    """Count the seconds of the clip to be changed, begun ones whole."""
+    return math.ceil(sum(each.seconds for each in request.inputs if each.role is Role.SOURCE))
+
+
+def _barred(seller: Seller, offer: Offer, request: Request, quoted: Quote) -> Refusal | None:
+    """Say why an account cannot take what its listing sells: as it stands now, or for what is handed in."""
+    why = seller.shut.get("*") or seller.shut.get(offer.model)
+    if why:
+        return Refusal("provider", why)
+    if seller.credits_left is not None and quoted.credits is not None and quoted.credits > seller.credits_left:
+        left = f"the account {seller.account} has {seller.credits_left} credits left, {quoted.credits} are needed"
+        return Refusal("provider", left)
+    if not request.inputs:
+        return None
+    if quoted.spec.mode in offer.own and not any(_made(each.origin, seller) for each in request.inputs):
+        return Refusal("video", f"{seller.listing.name} goes on only with a clip the account {seller.account} made")
+    if seller.listing.takes == "links" and not seller.links:
+        message = f"{seller.listing.name} fetches inputs from a public address, and server.public_url names none"
+        return Refusal("provider", message)
+    return None
+
+
+def _made(origin: Origin | None, seller: Seller) -> bool:
+    """Whether an account made a clip."""
+    return origin is not None and (origin.provider, origin.account) == (seller.listing.slug, seller.account)
 
 
 def _prefer(line: Line, preferences: Preferences) -> Line:
@@ -202,6 +313,3 @@ def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Not
         for name in sorted(dropped)
     )
     return replace(request, **blank), notices
-
-
-__all__ = ["AUTO", "Decision", "Line", "Seller", "UnknownModelError", "choose", "names", "table"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from providers.base.listing import Listing, listings
+from providers.base.listing import Listing, is_amount, listings
 
 PREFIX = "REELGATE__"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -35,6 +35,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     docs: bool = True
     """Whether ``/docs`` and ``/openapi.json`` are served."""
+    public_url: str = ""
+    """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,12 +54,17 @@ class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_clip_mb: int = 2048
 
 
+Policy = Literal["cheapest", "fastest", "best", "order", "split"]
+
+
 class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an offer is chosen where the client leaves the choice open."""
 
-    policy: Literal["cheapest", "best", "order"] = "cheapest"
+    policy: Policy = "cheapest"
     order: list[str] = []
     """Providers in order of preference, for the policy ``order`` and to break ties."""
+    split: dict[str, float] = {}
+    """Shares by provider or ``provider:model``, for the policy ``split``."""
     default_model: str = "sora-2"
     max_attempts: int = 3
     """How many offers or accounts one job may try."""
@@ -82,7 +89,21 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: str = ""
     max_running: int = 4
     """Most tasks under way at this account."""
+    clip_hosts: list[str] = []
+    """Hosts its clips may be fetched from beside the listing's; ``*.example.com`` for every host below."""
     enabled: bool = True
+
+
+class OfferSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the operator says of one offer: more than its listing, which knows no discounts."""
+
+    enabled: bool = True
+    """Whether it is sold here at all; ``true`` brings back one whose listing says it has ended."""
+    usd: str = ""
+    """Exact decimal dollars per ``per``, in place of every price of the listing."""
+    per: Literal["video", "second"] = "video"
+    ceiling: bool = False
+    """Whether ``usd`` is not the price but the most it can be: the price is unknown."""
 
 
 Alias = str | list[str]
@@ -116,6 +137,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         }
     )
     """A name clients use: a model, or several of which the first that can do what is asked is taken."""
+    offers: dict[str, OfferSettings] = {}
+    """What the operator says of an offer, by ``provider:model``."""
     accounts: dict[str, Account] = field(
         default_factory=lambda: {"sandbox": Account(provider="sandbox", max_running=16)}
     )
@@ -209,6 +232,13 @@ def _check(settings: Settings, where: str) -> None:
     """Refuse what msgspec cannot see."""
     for name, account in settings.accounts.items():
         _check_account(account, f"{where}: accounts.{name}")
+    for name, said in settings.offers.items():
+        _check_offer(name, said, f'{where}: offers."{name}"')
+    for name, share in settings.routing.split.items():
+        if name.partition(":")[0] not in listings() or not 0 < share < 1e9:
+            raise SettingsError(f"{where}: routing.split.{name} must be a provider's or offer's share above 0")
+    if settings.server.public_url and not settings.server.public_url.startswith(("https://", "http://")):
+        raise SettingsError(f"{where}: server.public_url must start with https:// or http://")
     for section, name, least, most in BOUNDS:
         value = getattr(getattr(settings, section), name)
         if not least <= value <= most:
@@ -229,3 +259,15 @@ def _check_account(account: Account, where: str) -> None:
         raise SettingsError(f"{where}.base_url must start with http:// or https://")
     if account.max_running < 1:
         raise SettingsError(f"{where}.max_running must be at least 1")
+
+
+def _check_offer(name: str, said: OfferSettings, where: str) -> None:
+    """Refuse a word about an offer nobody makes, or a price that is none."""
+    slug, _, model = name.partition(":")
+    listing = listings().get(slug)
+    if listing is None or listing.offer(model) is None:
+        raise SettingsError(f"{where} is no offer; reelgate table lists them")
+    if said.usd and not is_amount(said.usd):
+        raise SettingsError(f'{where}.usd is {said.usd!r}; write plain dollars in quotes, like "0.40"')
+    if said.ceiling and not said.usd:
+        raise SettingsError(f"{where}.ceiling needs usd: the most a clip may cost")

@@ -1,59 +1,116 @@
 """Know what can be bought here and now: the accounts at work, the aliases and the routing settings."""
 
-from collections.abc import Mapping
-from datetime import date
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from secrets import token_hex
+from statistics import median
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.accounts import Account
-from gateway.routing import Decision, Line, choose, table
+from gateway.job import Job
+from gateway.routing import Decision, Line, Seller, Terms, choose, table
 from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish
-from providers.base.listing import Offer
+from providers.base.catalog import charge, price_of
+from providers.base.listing import Offer, listings
 from providers.base.order import CHOICES, Request, Spec
+from providers.base.task import Usage
+
+ENOUGH = 5
+"""Clips an offer must have made before what it took is believed over its listing."""
+KEPT = 64
+"""Clips whose times are remembered, by offer."""
 
 
 class Shop:
     """Answer what every offer would charge, and which to take."""
 
-    def __init__(self, accounts: Mapping[str, Account], aliases: Mapping[str, Alias], routing: Routing) -> None:
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        aliases: Mapping[str, Alias],
+        routing: Routing,
+        clock: Callable[[], int],
+    ) -> None:
         self.accounts = accounts
         self.aliases = aliases
         self.routing = routing
-        self.sellers = [account.seller for account in accounts.values()]
+        self._clock = clock
+        self._times: dict[str, deque[float]] = {}
+        self._terms = Terms(policy=routing.policy, order=routing.order, split=routing.split)
 
-    def decide(self, wish: Wish, *, on: date) -> Decision:
+    @property
+    def sellers(self) -> list[Seller]:
+        """Describe every account as it stands now."""
+        now = self._clock()
+        return [account.seller(now) for account in self.accounts.values()]
+
+    @property
+    def today(self) -> date:
+        """The day whose prices hold, in UTC."""
+        return datetime.fromtimestamp(self._clock() / 1000, UTC).date()
+
+    @property
+    def speeds(self) -> Mapping[str, float]:
+        """Seconds an offer was observed to take, by its name."""
+        return self._terms.speeds
+
+    def decide(self, wish: Wish) -> Decision:
         """
-        Put the offers that can do a wish in the order they should be tried.
+        Put the offers that can do a wish in the order they should be tried, by today's prices.
 
         :raises UnknownModelError: when nobody sells a model by that name.
         """
+        terms = self._terms
+        split = (wish.preferences.policy or terms.policy) == "split"
         return choose(
             wish.request,
             wish.preferences,
             self.sellers,
             self.aliases,
-            on=on,
-            policy=self.routing.policy,
-            order=self.routing.order,
+            on=self.today,
+            terms=terms,
+            lot=(wish.user or token_hex(8)) if split else "",
         )
 
-    def table(self, request: Request, *, on: date) -> list[Line]:
-        """Ask every offer of the wanted models what it would charge."""
-        return table(request, self.sellers, self.aliases, on=on)
+    def table(self, request: Request) -> list[Line]:
+        """Ask every offer of the wanted models what it would charge today."""
+        return table(request, self.sellers, self.aliases, on=self.today)
+
+    def observe(self, offer: str, seconds: float) -> None:
+        """Remember how long an offer took to make a clip."""
+        times = self._times.setdefault(offer, deque(maxlen=KEPT))
+        times.append(seconds)
+        if len(times) >= ENOUGH:
+            self._terms = replace(self._terms, speeds={**self._terms.speeds, offer: median(times)})
+
+    def settle(self, job: Job, usage: Usage) -> Usage:
+        """Put what a provider counted into dollars, by the price it was quoted at."""
+        choice = msgspec.json.decode(job.quote, type=Choice)
+        account, day = self.accounts[choice.account], datetime.fromtimestamp(job.created_at / 1000, UTC).date()
+        price = price_of(account.listing, self.offer(choice), choice.spec, on=day, plan=account.plan)
+        micros = price and charge(account.listing, price, usage, on=day, plan=account.plan)
+        return replace(usage, usd_micros=micros)
 
     def typical_seconds(self, offer: str | None) -> float:
-        """Say how long an offer usually takes."""
+        """Say how long an offer usually takes: as observed, else as its listing says."""
+        observed = self.speeds.get(offer or "")
+        if observed is not None:
+            return observed
         slug, _, model = (offer or ":").partition(":")
         for account in self.accounts.values():
-            found = account.provider.listing.offer(model) if account.provider.listing.slug == slug else None
+            found = account.listing.offer(model) if account.listing.slug == slug else None
             if found:
                 return found.typical_seconds
         return 60.0
 
     def offer(self, choice: Choice) -> Offer:
-        """Find the offer a choice was made of."""
-        offer = self.accounts[choice.account].provider.listing.offer(choice.model)
+        """Find the offer a choice was made of, also one that is sold no more."""
+        account = self.accounts[choice.account]
+        offer = account.listing.offer(choice.model) or listings()[choice.provider].offer(choice.model)
         assert offer is not None
         return offer
 

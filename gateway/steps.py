@@ -12,8 +12,11 @@ from typing import Any
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
-from gateway.accounts import Account
+from gateway.accounts import EVERYTHING, Account
+from gateway.fetch import open_asset
+from gateway.findings import compare, problem_of, verdict
 from gateway.ids import new_id
 from gateway.job import ENDINGS, OPEN, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look
 from gateway.media import ClipError, Media
@@ -22,15 +25,29 @@ from gateway.shop import Shop, pin
 from gateway.store import Store
 from gateway.telemetry import Metrics
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
-from providers.base.errors import Again, Billed, Invalid, Missing, ProviderError, Refused, Unsupported
-from providers.base.order import Mode, Order
-from providers.base.task import AssetRef, Task, Update
+from providers.base.errors import (
+    Again,
+    Billed,
+    Exhausted,
+    Invalid,
+    Missing,
+    ProviderError,
+    Refused,
+    Scope,
+    Throttled,
+    Unauthorized,
+    Unsupported,
+)
+from providers.base.order import Input, Order
+from providers.base.task import AssetRef, Task, Update, Usage
 from providers.base.task import State as TaskState
 
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
 FETCH_TRIES = 5
+RESTS: dict[type[ProviderError], float] = {Unauthorized: 3600.0, Exhausted: 1800.0, Throttled: 5.0}
+"""Seconds nothing is ordered after an error that does not say how long."""
 FULL_MS = 500
 """Shortest wait for a place at a full account."""
 FULL_MOST_MS = 15_000
@@ -94,7 +111,7 @@ class Steps:
             await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem)
             return
         account = self._shop.accounts[choice.account]
-        if not account.has_room:
+        if not account.has_room(choice.model, now):
             wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
             await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
             return
@@ -121,23 +138,25 @@ class Steps:
             attempts=attempt.number,
             started_at=job.started_at or now,
         )
-        account.running += 1
+        account.take_place(now)
         try:
             await self._store.save(intended, attempt)
         except BaseException:
-            account.running -= 1
+            account.give_place()
             raise
         await self._buy(intended, wish, choice)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
-        """Pick the best offer not yet shown to be of no use, one with room first; else say why none is left."""
-        accounts = self._shop.accounts
-        day = datetime.fromtimestamp(self._clock() / 1000, UTC).date()
-        chosen = accounts.get(first.account)
-        if not job.attempts and chosen and chosen.has_room and job.created_at // DAY_MS == self._clock() // DAY_MS:
+        """
+        Pick the best offer not yet shown to be of no use; else say why none is left.
+
+        Where that has no place free, another takes its turn only if it charges no more.
+        """
+        now, accounts = self._clock(), self._shop.accounts
+        if not job.attempts and job.created_at // DAY_MS == now // DAY_MS and self._can_take(first, now):
             return first, ""  # Decided when it was accepted, by the same prices.
         try:
-            decision = self._shop.decide(pin(wish, first.spec), on=day)
+            decision = self._shop.decide(pin(wish, first.spec))
         except UnknownModelError as error:
             return None, f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
@@ -152,7 +171,14 @@ class Steps:
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
         if not able:
             return None, next(iter(refusals), "every account that could has refused it")
-        return next((each for each in able if accounts[each.account].has_room), able[0]), ""
+        best = able[0]
+        free = (each for each in able if accounts[each.account].has_room(each.model, now))
+        return replace(next((each for each in free if each.usd_micros <= best.usd_micros), best), why=decision.why), ""
+
+    def _can_take(self, choice: Choice, now: int) -> bool:
+        """Whether an offer is still sold here and has a place free."""
+        account = self._shop.accounts.get(choice.account)
+        return bool(account and account.listing.offer(choice.model) and account.has_room(choice.model, now))
 
     async def _buy(self, job: Job, wish: Wish, choice: Choice) -> None:
         """Hand the order over, and keep what came of it."""
@@ -178,6 +204,7 @@ class Steps:
         """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
         now = self._clock()
         wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
+        self._rest(choice, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
             await self._store.save(move(job, State.UNKNOWN, now, tries=job.tries + 1, due_at=now + wait))
@@ -190,13 +217,25 @@ class Steps:
             await self._store.save(back, _standing(job, Outcome.NOT_ACCEPTED, now, error.message))
         else:
             refused = _standing(job, Outcome.REFUSED, now, error.message)
-            problem = _problem(error, choice.provider)
+            problem = problem_of(error, choice.provider)
             if error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts:
                 await self._fail(job, problem, refused)
             else:
                 self._free(job)
                 elsewhere = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=_json(problem))
                 await self._store.save(elsewhere, refused)
+
+    def _rest(self, choice: Choice, error: ProviderError, now: int) -> None:
+        """Order nothing more where an error says that there is no use: of the model, or of the whole account."""
+        account = self._shop.accounts[choice.account]
+        if error.scope is Scope.ORDER:
+            return
+        seconds = error.retry_after or RESTS.get(type(error), 5.0)
+        until = datetime.fromtimestamp(now / 1000 + seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        model = choice.model if error.scope is Scope.MODEL else EVERYTHING
+        why = f"the account {account.name} orders nothing until {until}: {error.kind} ({error.code or error.status})"
+        account.rest(model, now + int(seconds * 1000), why)
+        log.warning("account.rested", account=account.name, model=model, kind=error.kind, seconds=seconds)
 
     async def _doubt(self, job: Job) -> None:
         """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""
@@ -288,7 +327,9 @@ class Steps:
             state = State.STORING  # It was done before; a word that takes that back is not a verdict.
         seen = {"task": task, "progress": update.progress, "error": None}
         if update.usage:
-            seen["usage"] = _json(update.usage)
+            seen["usage"] = _json(self._shop.settle(job, update.usage))
+            if update.usage.remaining_credits is not None:
+                account.note_credits(update.usage.remaining_credits, now)
         if state is State.RUNNING:
             if now >= job.deadline_at:
                 await self._give_up(job, account)
@@ -306,7 +347,9 @@ class Steps:
             ended = _standing(job, Outcome.CANCELLED, now, None, task)
             await self._end(move(job, state, now, **seen), ended)
         else:
-            problem = _verdict(update, listing.slug)
+            problem = verdict(update, listing.slug)
+            if update.fault and update.fault.billed is False:
+                seen["usage"] = _json(Usage(usd_micros=0))
             await self._fail(job, problem, _standing(job, ENDINGS[update.state], now, problem.message, task))
 
     async def _fetch(self, job: Job, assets: tuple[AssetRef, ...], account: Account) -> None:
@@ -316,12 +359,9 @@ class Steps:
             if not assets:
                 raise ClipError("the provider named no clip")
             for asset in assets:
-                async with account.wire.stream(account.provider.fetch(asset)) as download:
-                    if download.status != 200:
-                        raise ClipError(f"its address answers {download.status}")
-                    kept += await self._media.keep_clip(
-                        job.id, asset.index, download.chunks, media_type=asset.media_type
-                    )
+                async with open_asset(account, asset) as chunks:
+                    clip, *drawn = await self._media.keep_clip(job.id, asset.index, chunks, media_type=asset.media_type)
+                kept += [replace(clip, handle=asset.handle), *drawn]
         except (ClipError, ProviderError, OSError) as error:
             log.warning("clip.missed", **_names(job), reason=str(error), tries=job.tries + 1)
             if job.tries + 1 < FETCH_TRIES:
@@ -348,6 +388,8 @@ class Steps:
             expires_at=expires,
             due_at=expires,
         )
+        if job.started_at is not None:
+            self._shop.observe(choice.offer, (now - job.started_at) / 1000)
         await self._end(done, _standing(job, Outcome.SUCCEEDED, now, None))
 
     async def _expire(self, job: Job) -> None:
@@ -381,38 +423,27 @@ class Steps:
     def _free(self, job: Job) -> None:
         """Give an attempt's place at its account back."""
         account = self._shop.accounts.get(job.account or "")
-        if account is not None and account.running:
-            account.running -= 1
+        if account is not None:
+            account.give_place()
 
     def _order_of(self, job: Job, wish: Wish, choice: Choice) -> Order:
         """Write the order of an attempt; the same attempt always makes the same order."""
         assert job.attempt is not None
+        offer, inputs = self._shop.offer(choice), wish.request.inputs
         return Order(
             attempt=job.attempt,
-            wire_name=self._shop.offer(choice).wire_name,
-            request=pin(wish, choice.spec).request,
+            wire_name=offer.wire_name,
+            route=offer.route,
+            request=replace(pin(wish, choice.spec).request, inputs=tuple(_own(each, choice) for each in inputs)),
             spec=choice.spec,
-            files={each.sha256: self._media.input_path(each.sha256) for each in wish.request.inputs},
+            files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
         )
 
 
-def compare(choice: Choice, wish: Wish, kept: list[Rendition]) -> list[Notice]:
-    """Say where the clips differ from what was ordered; pure."""
-    spec = choice.spec
-    stitched = spec.seconds + (sum(each.seconds for each in wish.request.inputs) if spec.mode is Mode.EXTEND else 0)
-    clips = [each for each in kept if each.kind == "video"]
-    found: list[tuple[str, str]] = []
-    if len(clips) != spec.n:
-        found.append(("n", f"{spec.n} clips were ordered, {len(clips)} came"))
-    for clip in clips:
-        if clip.duration_seconds is not None and abs(clip.duration_seconds - stitched) > 0.5:
-            found.append(("seconds", f"{stitched:g} s were ordered, {clip.duration_seconds:g} s came"))
-        if spec.mode is not Mode.EXTEND and (clip.width, clip.height) != spec.frame:
-            ordered = "x".join(map(str, spec.frame))
-            found.append(("size", f"{ordered} was ordered, {clip.width}x{clip.height} came"))
-        if clip.has_audio is not None and clip.has_audio is not spec.audio:
-            found.append(("audio", f"sound was {'' if spec.audio else 'not '}ordered; the opposite came"))
-    return [Notice(type="mismatch", feature=feature, details=details) for feature, details in found]
+def _own(each: Input, choice: Choice) -> Input:
+    """Take an input's origin away unless the account that is asked made it: to any other its handle is a stranger's."""
+    mine = each.origin is not None and (each.origin.provider, each.origin.account) == (choice.provider, choice.account)
+    return each if mine else replace(each, origin=None)
 
 
 def _standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str | None = None) -> Attempt:
@@ -432,32 +463,6 @@ def _standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str
         ended_at=None if outcome in OPEN else now,
         task=task,
         error=error,
-    )
-
-
-def _verdict(update: Update, provider: str) -> Problem:
-    """Describe a task that ended badly to the client."""
-    fault = update.fault
-    refused = update.state is TaskState.REFUSED
-    codes = {TaskState.REFUSED: "content_policy_violation", TaskState.EXPIRED: "task_expired"}
-    return Problem(
-        code=codes.get(update.state, "generation_failed"),
-        message=fault.message if fault else "The provider could not make the clip.",
-        type="invalid_request_error" if refused else "server_error",
-        provider=provider,
-        provider_code=fault.code if fault else update.raw_state or None,
-    )
-
-
-def _problem(error: ProviderError, provider: str) -> Problem:
-    """Describe a provider's refusal of an order to the client."""
-    refused = isinstance(error, Refused)
-    return Problem(
-        code="content_policy_violation" if refused else f"provider_{error.kind}",
-        message=error.message,
-        type="invalid_request_error" if refused else "server_error",
-        provider=provider,
-        provider_code=error.code or None,
     )
 
 

@@ -30,6 +30,8 @@ class Key(Struct, frozen=True):
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    policy: str | None = None
+    """How offers are chosen where its callers leave it open."""
 
 
 class File(Struct, frozen=True):

@@ -44,6 +44,9 @@ class Choice(Struct, frozen=True, kw_only=True):
     credits: str | None = None
     source: str = ""
     why: str = ""
+    """Why it was chosen; empty until it was."""
+    others: tuple[tuple[str, int], ...] = ()
+    """What the next best would have cost: offer and micro-dollars."""
 
     @property
     def offer(self) -> str:
@@ -69,6 +72,8 @@ class Rendition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_audio: bool | None = None
     codec: str | None = None
     audio_codec: str | None = None
+    handle: str = ""
+    """What the provider that made it calls it."""
 
 
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):

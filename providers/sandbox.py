@@ -21,7 +21,7 @@ from msgspec import Struct
 from providers._pool import render_pool
 from providers._studio import MAGIC, Studio
 from providers.base.advice import retry_after
-from providers.base.errors import Malformed, Missing, ProviderError, Refused, Unavailable, by_status
+from providers.base.errors import Malformed, Missing, ProviderError, Refused, Scope, Unavailable, by_status
 from providers.base.order import CHOICES, FEATURES, UNSET, Order
 from providers.base.provider import Provider
 from providers.base.task import AssetRef, Fault, State, Task, Update
@@ -184,6 +184,7 @@ class Sandbox(Provider):
             code=said.code,
             status=reply.status,
             retry_after=retry_after(reply.headers),
+            scope=Scope.ORDER,  # trouble made on purpose is the troublemaker's alone
         )
 
     async def _ask(self, method: str, name: str, wire: Wire) -> Update:

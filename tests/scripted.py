@@ -155,7 +155,7 @@ class Engine:
             slug: Account(slug, provider, self.wire, plan="", max_running=max_running)
             for slug, provider in self.providers.items()
         }
-        self.shop = Shop(self.accounts, {}, routing or Routing())
+        self.shop = Shop(self.accounts, {}, routing or Routing(), self.clock)
         self.metrics = Metrics()
         self.steps = self.new_steps()
         self.acceptor = Acceptor(self.store, self.shop, self.clock, Hands())

@@ -73,6 +73,7 @@ def video(job: Job) -> dict[str, Any]:
         "parent_video_id": job.parent,
         "outputs": [_output(job, each) for each in kept],
         "usage": _usage(job, choice),
+        "routing": {"why": choice.why, "others": [{"offer": name, "usd": _usd(at)} for name, at in choice.others]},
         "warnings": msgspec.Raw(job.warnings.encode()),
         "request": {
             **msgspec.to_builtins(request),
@@ -135,8 +136,8 @@ def poll_after_ms(typical_seconds: float) -> int:
 
 def _length(wish: Wish, choice: Choice) -> int:
     """Say how long the result is: an extension is stitched to its source."""
-    source = sum(each.seconds for each in wish.request.inputs) if choice.spec.mode is Mode.EXTEND else 0
-    return choice.spec.seconds + round(source)
+    source = round(sum(each.seconds for each in wish.request.inputs))
+    return choice.spec.seconds + source if choice.spec.mode is Mode.EXTEND else choice.spec.seconds or source
 
 
 def _error(job: Job) -> dict[str, Any] | None:
@@ -202,6 +203,11 @@ def _input(each: Any) -> dict[str, Any]:
     """Echo an input: what it is, never its bytes."""
     shown = {"role": each.role, "media_type": each.media_type, "bytes": each.size, "sha256": each.sha256}
     return shown | {name: getattr(each, name) for name in ("width", "height", "name") if getattr(each, name)}
+
+
+def _usd(micros: int) -> float:
+    """Write micro-dollars as dollars."""
+    return micros / 1_000_000
 
 
 def _seconds(milliseconds: int | None) -> int | None:

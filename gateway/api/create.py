@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from gateway.api.forms import Body, check_crowd, check_depth, refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
+from gateway.settings import Policy
 from providers.base.order import Shot
 
 Text = Annotated[str, Meta(max_length=10_000)]
@@ -29,7 +30,7 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ignore: list[Slug] = []
     allow_fallbacks: bool = True
     max_cost: int | float | str | None = None
-    policy: Literal["cheapest", "best", "order"] | None = None
+    policy: Policy | None = None
 
 
 class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

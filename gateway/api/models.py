@@ -1,17 +1,14 @@
 """``/v1/models``: what can be asked for here, by whom it is made, and at what price."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from litestar import get
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Desk, Incoming, desk, reply
+from gateway.api.offers import describe
 from gateway.api.problems import ProblemError
 from gateway.routing import names
-from providers.base.catalog import Quote, fit, quote
-from providers.base.listing import Offer
-from providers.base.order import Request
 
 
 @get("/models", opt={"scope": "read"}, operation_id="listModels")
@@ -44,10 +41,10 @@ def _model(services: Desk, name: str) -> dict[str, Any]:
     """Describe a model in OpenAI's four fields and our own."""
     meant = names(name, services.shop.aliases)
     offers = [
-        _offer(services, seller.account, offer)
+        describe(services, account, offer)
         for model in meant
-        for seller in services.shop.sellers
-        for offer in seller.listing.offers
+        for account in services.shop.accounts.values()
+        for offer in account.listing.offers
         if offer.model == model
     ]
     return {
@@ -57,31 +54,6 @@ def _model(services: Desk, name: str) -> dict[str, Any]:
         "owned_by": meant[0].partition("/")[0],
         "alias_of": meant if meant != [name] else None,
         "offers": offers,
-    }
-
-
-def _offer(services: Desk, account: str, offer: Offer) -> dict[str, Any]:
-    """Describe one offer: every value it sells, and what its default costs today."""
-    seller = services.shop.accounts[account].seller
-    today = datetime.fromtimestamp(services.clock() / 1000, UTC).date()
-    spec = fit(offer, Request(prompt="-", model=offer.model), plan=seller.plan)
-    price = spec if isinstance(spec, list) else quote(seller.listing, offer, spec, on=today, plan=seller.plan)
-    return {
-        "id": f"{seller.listing.slug}:{offer.model}",
-        "provider": seller.listing.slug,
-        "sandbox": seller.listing.sandbox,
-        "modes": offer.mode,
-        "seconds": offer.seconds,
-        "resolutions": offer.resolution,
-        "aspect_ratios": offer.aspect_ratio,
-        "audio": offer.audio,
-        "n": offer.n,
-        "fps": offer.fps,
-        "features": offer.features,
-        "references": offer.references,
-        "default_usd": price.usd_micros / 1_000_000 if isinstance(price, Quote) else None,
-        "price_source": price.price.source if isinstance(price, Quote) else None,
-        "rules": [rule.why for rule in offer.rules],
     }
 
 

@@ -1,6 +1,5 @@
 """``/v1/quotes``: what every offer would charge, or why it cannot; nothing is kept and nothing is spent."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -8,52 +7,71 @@ from litestar import post
 from litestar.types import ASGIApp
 
 from gateway.api.create import parse
-from gateway.api.desk import Incoming, body_of, caller, desk, reply
+from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
+from gateway.api.offers import describe_price
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
-from gateway.routing import Line, UnknownModelError
+from gateway.routing import Line, UnknownModelError, expected_seconds
+from providers.base.catalog import price_of
 
 
 @post("/quotes", status_code=200, opt={"scope": "read"}, operation_id="quote")
 async def create_quote(request: Incoming) -> ASGIApp:
-    """Ask every offer of a model what the same call to ``/v1/videos`` would cost, in the order they would be tried."""
-    services = desk(request)
+    """
+    Ask every offer of a model what the same call to ``/v1/videos`` would cost, the cheapest first.
+
+    ``place`` says in which order they would be tried; those that cannot say why.
+    """
+    services, who = desk(request), caller(request)
     body = await body_of(request)
     try:
         call = parse(body)
-        gathered = await services.intake.gather(media(call), caller(request).tenant)
+        gathered = await services.intake.gather(media(call), who.tenant)
         gathered.drop()
-        wanted = wish(call, gathered.inputs, mode=None, default_model=services.settings.routing.default_model)
+        model = services.settings.routing.default_model
+        wanted = wish(call, gathered.inputs, mode=None, default_model=model, policy=who.policy)
     finally:
         body.drop()
     try:
-        decision = services.shop.decide(wanted, on=datetime.fromtimestamp(services.clock() / 1000, UTC).date())
+        decision = services.shop.decide(wanted)
     except UnknownModelError as error:
         raise ProblemError(404, "model_not_found", f"No account here sells {error.model!r}.", param="model") from error
+    tried = [_quote(services, line, place) for place, line in enumerate(decision.ranked, 1)]
     return reply(
         {
             "object": "list",
             "model": wanted.request.model,
-            "data": [_quote(line) for line in (*decision.ranked, *decision.others)],
+            "policy": decision.policy,
+            "why": decision.why if tried else None,
+            "data": [
+                *sorted(tried, key=lambda each: (each["usd"], each["place"])),
+                *(_quote(services, line, None) for line in decision.others),
+            ],
             "warnings": msgspec.to_builtins(decision.notices),
         }
     )
 
 
-def _quote(line: Line) -> dict[str, Any]:
+def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
     """Write one offer's answer."""
-    choice = line.choice
+    choice, account = line.choice, services.shop.accounts[line.account]
+    listing, today = account.listing, services.shop.today
+    price = choice and price_of(listing, line.offer, choice.spec, on=today, plan=account.plan)
     return {
         "object": "quote",
-        "offer": f"{line.provider}:{line.offer.model}",
+        "offer": line.name,
         "provider": line.provider,
+        "account": line.account,
         "model": line.offer.model,
         "sandbox": line.sandbox,
         "can": choice is not None,
+        "place": place,
         "usd": choice.usd_micros / 1_000_000 if choice else None,
         "credits": choice.credits if choice else None,
+        "price": describe_price(price) if price else None,
         "price_source": choice.source if choice else None,
-        "expected_seconds": line.offer.typical_seconds,
+        "fees": msgspec.to_builtins(listing.fees),
+        "expected_seconds": expected_seconds(line, services.shop.speeds),
         "spec": msgspec.to_builtins(choice.spec) if choice else None,
         "reasons": [{"field": each.field, "message": each.message} for each in line.refusals],
     }

@@ -173,7 +173,8 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
         call = replace(call, model=msgspec.json.decode(parent.wish, type=Wish).request.model)
     gathered = await services.intake.gather(media(call), who.tenant)
     try:
-        wanted = wish(call, gathered.inputs, mode=mode, default_model=services.settings.routing.default_model)
+        model = services.settings.routing.default_model
+        wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
         wanted, decision = _decide(services, wanted)
         await gathered.keep()
     except BaseException:
@@ -201,12 +202,14 @@ def _decide(services: Desk, wanted: Wish) -> tuple[Wish, Decision]:
     if source is not None and source.width and source.height:
         resolution, ratio = read_size(f"{source.width}x{source.height}")
         alike: dict[str, Any] = {"resolution": resolution, "aspect_ratio": ratio}
-        if wanted.request.mode is Mode.EDIT:
-            alike["seconds"] = round(source.seconds)
-        open_ = {name: value for name, value in alike.items() if getattr(wanted.request, name) is None}
-        closer = replace(wanted, request=replace(wanted.request, **open_))
-        with suppress(ProblemError):
-            return closer, services.acceptor.decide(closer)
+        if wanted.request.mode is Mode.UPSCALE:
+            del alike["resolution"]
+        longer = {**alike, "seconds": round(source.seconds)} if wanted.request.mode is Mode.EDIT else alike
+        for wish_for in (longer, alike):
+            open_ = {name: value for name, value in wish_for.items() if getattr(wanted.request, name) is None}
+            closer = replace(wanted, request=replace(wanted.request, **open_))
+            with suppress(ProblemError):
+                return closer, services.acceptor.decide(closer)
     return wanted, services.acceptor.decide(wanted)
 
 

@@ -32,9 +32,11 @@ class Medium(Struct, frozen=True, kw_only=True):
     weight: float | None = None
 
 
-def wish(create: VideoCreate, inputs: tuple[Input, ...], *, mode: Mode | None, default_model: str) -> Wish:
+def wish(
+    create: VideoCreate, inputs: tuple[Input, ...], *, mode: Mode | None, default_model: str, policy: str | None = None
+) -> Wish:
     """
-    Turn a checked call and its stored inputs into a wish.
+    Turn a checked call and its stored inputs into a wish; ``policy`` is the caller's where the call names none.
 
     :raises ProblemError: when fields contradict each other.
     """
@@ -71,7 +73,7 @@ def wish(create: VideoCreate, inputs: tuple[Input, ...], *, mode: Mode | None, d
     )
     return Wish(
         request=request,
-        preferences=_preferences(create),
+        preferences=_preferences(create, policy),
         metadata=create.metadata,
         user=create.user,
         external_id=create.external_id,
@@ -80,13 +82,13 @@ def wish(create: VideoCreate, inputs: tuple[Input, ...], *, mode: Mode | None, d
     )
 
 
-def _preferences(create: VideoCreate) -> Preferences:
+def _preferences(create: VideoCreate, policy: str | None) -> Preferences:
     """Read how the client wants an offer chosen."""
     chosen = create.provider or Provider()
     for name in ("only", "order", "ignore"):
         _known(f"provider.{name}", getattr(chosen, name))
     return Preferences(
-        policy=chosen.policy,
+        policy=chosen.policy or policy,
         only=tuple(chosen.only),
         order=tuple(chosen.order),
         ignore=tuple(chosen.ignore),
@@ -168,7 +170,7 @@ def _mode(create: VideoCreate, inputs: tuple[Input, ...]) -> Mode:
         implied = Mode.FRAMES
     elif Role.FIRST_FRAME in roles:
         implied = Mode.FIRST_FRAME
-    elif roles & {Role.REFERENCE, Role.VOICE}:
+    elif roles & {Role.REFERENCE, Role.VOICE} or create.characters:
         implied = Mode.REFERENCE
     else:
         implied = Mode.TEXT

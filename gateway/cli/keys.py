@@ -11,7 +11,7 @@ from gateway.cli.common import Config, UsageError, settings_of
 from gateway.database import Database
 from gateway.ids import new_id
 from gateway.keys import SCOPES, hash_secret, new_secret
-from gateway.settings import local_path
+from gateway.settings import Policy, local_path
 from gateway.store import Key, Store
 
 app = App(name="keys", help="Create, list and revoke API keys.")
@@ -25,6 +25,7 @@ def create(
     tenant: str | None = None,
     scope: Annotated[tuple[str, ...], Parameter(negative="")] = ("read", "write"),
     days: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    policy: Policy | None = None,
     config: Config = None,
 ) -> None:
     """
@@ -40,6 +41,8 @@ def create(
         What it may do: read, write, metrics.
     days
         After how many days it ends; never by default.
+    policy
+        How offers are chosen where its callers leave it open; as config.toml says by default.
     config
         The gateway's config.toml.
     """
@@ -51,7 +54,7 @@ def create(
         raise UsageError(f"{strangers[0]!r} is no scope; there are {', '.join(SCOPES)}")
     secret, now = new_secret(), _now()
     ends = now + days * 86_400_000 if days else None
-    key = Key(new_id("key", now), name, tenant or name, hash_secret(secret), " ".join(scope), now, ends)
+    key = Key(new_id("key", now), name, tenant or name, hash_secret(secret), " ".join(scope), now, ends, policy=policy)
     _run(config, lambda store: store.add_key(key))
     print(secret)
     print(f"id {key.id}; shown only now. Clients send it as Authorization: Bearer.")

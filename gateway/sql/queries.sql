@@ -98,8 +98,8 @@ SELECT * FROM attempts WHERE job = :job ORDER BY number;
 SELECT account, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'accepted') GROUP BY account;
 
 -- key_insert --
-INSERT INTO keys (id, name, tenant, hash, scopes, created_at, expires_at, revoked_at)
-VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_at);
+INSERT INTO keys (id, name, tenant, hash, scopes, created_at, expires_at, revoked_at, policy)
+VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_at, :policy);
 
 -- key_by_hash --
 SELECT * FROM keys WHERE hash = :hash;

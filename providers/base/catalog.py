@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from providers.base.listing import Listing, Offer, Price, Rule, Value
-from providers.base.order import CHOICES, COUNTS, FEATURES, UNSET, Request, Role, Spec
+from providers.base.order import CHOICES, COUNTS, Request, Role, Spec
+from providers.base.task import Usage
 
 
 class Refusal(Struct, frozen=True):
@@ -53,7 +54,7 @@ def shape(request: Request) -> Shape:
     """Read a request's shape."""
     return Shape(
         tuple([getattr(request, name) for name in CHOICES]),
-        tuple([name for name in FEATURES if getattr(request, name) not in UNSET]),
+        tuple(sorted(request.features())),
         tuple([each.media_type.partition("/")[0] for each in request.inputs if each.role is Role.REFERENCE]),
         request.counts(),
     )
@@ -92,16 +93,23 @@ def _fit(offer: Offer, wanted: Shape, plan: str) -> Spec | tuple[Refusal, ...]:
 
 
 @lru_cache(maxsize=4096)
-def quote(listing: Listing, offer: Offer, spec: Spec, *, on: date, plan: str = "") -> Quote | Refusal:
-    """Price a spec by the line in force on a day; the most particular line wins, then the newest."""
+def quote(
+    listing: Listing, offer: Offer, spec: Spec, *, on: date, plan: str = "", source_seconds: int = 0
+) -> Quote | Refusal:
+    """
+    Price a spec by the line in force on a day; the most particular line wins, then the newest.
+
+    ``source_seconds`` is how long the source is, for a clip that will be as long.
+    """
     if offer.ended and on >= offer.ended:
         return Refusal("model", offer.ended_why)
     line = price_of(listing, offer, spec, on=on, plan=plan)
     if line is None:
         return Refusal("model", f"{listing.slug} states no price for {offer.model}")
-    if line.per != "video" and not spec.seconds:
-        return Refusal("seconds", f"{listing.slug} charges by length: say how many seconds")
-    units = spec.n * {"video": 1, "second": spec.seconds, "token": spec.seconds * line.tokens}[line.per]
+    seconds = spec.seconds or source_seconds
+    if line.per != "video" and not seconds:
+        return Refusal("seconds", f"{listing.slug} charges by length, and nothing says how long the clip will be")
+    units = spec.n * {"video": 1, "second": seconds, "token": seconds * line.tokens}[line.per]
     if not line.credits:
         return Quote(spec=spec, usd_micros=_micros(Decimal(line.usd) * units), credits=None, price=line)
     spent = Decimal(line.credits) * units
@@ -134,7 +142,7 @@ def _misfits(offer: Offer, wanted: Shape) -> Iterator[Refusal]:
     for name in wanted.features:
         if name not in offer.features:
             yield Refusal(name, f"{offer.model} does not take {name}")
-    if len(wanted.references) + wanted.counts[COUNTS.index("characters")] > offer.references:
+    if wanted.counts[COUNTS.index("references")] > offer.references:
         yield Refusal("input_references", f"{offer.model} takes at most {offer.references} references")
     for kind in sorted(set(wanted.references) - set(offer.reference_types)):
         yield Refusal("input_references", f"{offer.model} does not take a reference of type {kind}")
@@ -165,6 +173,16 @@ def _culprit(rule: Rule, decided: Mapping[str, Value]) -> str:
     """Name the field to change when a rule is broken."""
     name = next(name for name, values in rule.only.items() if name in decided and decided[name] not in values)
     return FIELDS.get(name, name)
+
+
+def charge(listing: Listing, price: Price, usage: Usage, *, on: date, plan: str = "") -> int | None:
+    """Put what a provider counted into micro-dollars, by the price quoted; ``None`` where it counted nothing."""
+    if usage.usd_micros is not None:
+        return usage.usd_micros
+    if usage.tokens is not None and price.per == "token":
+        return _micros(Decimal(price.usd) * usage.tokens)
+    rate = dollars_per_credit(listing, plan, on)
+    return None if usage.credits is None or rate is None else _micros(usage.credits * rate)
 
 
 def dollars_per_credit(listing: Listing, plan: str, on: date) -> Decimal | None:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from providers.base.order import CHOICES, COUNTS, FEATURES, Mode
+from providers.base.order import CHOICES, COUNTS, FEATURES, HANDED, Mode
 
 Value = str | int | bool
 Condition = dict[str, list[Value]]
@@ -30,10 +31,12 @@ class ListingError(Exception):
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """Tie choices together: when these hold, only those are sold."""
 
-    when: Condition
     only: Condition
     why: str
     """The sentence a client reads when the rule stands in its way."""
+    when: Condition = {}
+    models: list[str] = []
+    """Offers a rule of the whole listing is for; ``*`` for all."""
 
 
 class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +104,8 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     what: str
     required: bool = True
+    public: bool = False
+    """Whether it is no secret after all: a project's name, which addresses show."""
 
 
 class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,7 +135,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     fps: list[int] = field(default_factory=lambda: [24])
     container: list[str] = field(default_factory=lambda: ["mp4"])
     features: list[str] = []
-    """Optional request fields the offer takes, of :data:`~providers.base.order.FEATURES`."""
+    """Optional fields and inputs the offer takes, of :data:`~providers.base.order.FEATURES` and ``HANDED``."""
     references: int = 0
     """Most references it takes, characters among them."""
     reference_types: list[Literal["image", "video", "audio"]] = field(default_factory=lambda: ["image"])
@@ -145,6 +150,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     """First day it is sold no more."""
     ended_why: str = ""
     """What a client reads from then on, with the source."""
+    unconfirmed: str = ""
+    """What the vendor's page says and nobody is known to have seen work; such an offer is taken only by name."""
 
 
 class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
@@ -181,6 +188,8 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=
     """Exact decimal dollars a credit costs where credits are bought one by one, without a plan."""
     plans: list[Plan] = []
     fees: list[Fee] = []
+    rules: list[Rule] = []
+    """Rules several offers share; they come before an offer's own."""
     offers: list[Offer]
     prices: list[Price]
     examples: list[Example] = []
@@ -218,7 +227,13 @@ def read(text: bytes, name: str) -> Listing:
         raise ListingError(f"{name}: {error}") from error
     for wrong in _faults(listing):
         raise ListingError(f"{name}: {wrong}")
-    return listing
+    offers = [replace(offer, rules=[*_shared(listing, offer), *offer.rules]) for offer in listing.offers]
+    return replace(listing, offers=offers)
+
+
+def _shared(listing: Listing, offer: Offer) -> list[Rule]:
+    """Find the rules of the whole listing that are for an offer."""
+    return [rule for rule in listing.rules if {offer.model, "*"} & {*rule.models}]
 
 
 @cache
@@ -234,7 +249,11 @@ KNOWN = {*CHOICES, *COUNTS, "plan"}
 
 def _faults(listing: Listing) -> Iterator[str]:
     """Name everything a listing may not say."""
+    yield from _rule_faults(listing.rules)
+    yield from _dated_faults(listing)
     models = [offer.model for offer in listing.offers]
+    if any({*rule.models} - {*models, "*"} or not rule.models for rule in listing.rules):
+        yield "a rule of the listing is for a model nobody offers"
     for offer in listing.offers:
         yield from (f"{offer.model}: {fault}" for fault in _offer_faults(offer))
         if models.count(offer.model) > 1:
@@ -243,6 +262,10 @@ def _faults(listing: Listing) -> Iterator[str]:
         yield from (f"a price of {price.models} {fault}" for fault in _price_faults(price))
         if {*price.models} - {*models, "*"}:
             yield f"a price of {price.models} is for a model nobody offers"
+
+
+def _dated_faults(listing: Listing) -> Iterator[str]:
+    """Name what prices, plans and fees may not say of their days and amounts."""
     kinds: tuple[list[Any], ...] = (listing.prices, listing.plans, listing.fees)
     for lines in kinds:
         if [line.since for line in lines] != sorted(line.since for line in lines):
@@ -250,7 +273,7 @@ def _faults(listing: Listing) -> Iterator[str]:
         if any(not line.source.strip() or line.checked < line.since for line in lines):
             yield "a price, plan or fee has no source, or was checked before it was true"
     for amount in [each.usd_month for each in listing.plans] + [each.usd for each in listing.fees]:
-        if not _exact(amount):
+        if not is_amount(amount):
             yield f"{amount!r} is no exact decimal"
 
 
@@ -260,13 +283,18 @@ def _offer_faults(offer: Offer) -> Iterator[str]:
         sold: list[Any] = getattr(offer, name)
         if not sold or len(set(sold)) < len(sold):
             yield f"{name} is empty or says a value twice"
-    if unknown := {*offer.features} - {*FEATURES}:
+    if unknown := {*offer.features} - {*FEATURES, *HANDED}:
         yield f"there is no feature {', '.join(sorted(unknown))}"
     if {*offer.own} - {*offer.mode}:
         yield "own names a mode it does not sell"
     if (offer.ended is None) is not (not offer.ended_why):
         yield "ended and ended_why come together"
-    if any(not rule.only or {*rule.when, *rule.only} - KNOWN for rule in offer.rules):
+    yield from _rule_faults(offer.rules)
+
+
+def _rule_faults(rules: list[Rule]) -> Iterator[str]:
+    """Name what rules may not say."""
+    if any(not rule.only or {*rule.when, *rule.only} - KNOWN for rule in rules):
         yield f"a rule speaks of something else than {', '.join(sorted(KNOWN))}"
 
 
@@ -274,7 +302,7 @@ def _price_faults(price: Price) -> Iterator[str]:
     """Name what a price may not say."""
     if bool(price.usd) is bool(price.credits):
         yield "needs usd or credits, and not both"
-    if not _exact(price.usd or price.credits):
+    if not is_amount(price.usd or price.credits):
         yield "is no exact decimal"
     if (price.per == "token") is not (price.tokens > 0):
         yield "is per token without tokens, or the other way round"
@@ -282,8 +310,8 @@ def _price_faults(price: Price) -> Iterator[str]:
         yield f"depends on something else than {', '.join(sorted(KNOWN))}"
 
 
-def _exact(amount: str) -> bool:
-    """Whether an amount is a plain decimal, not below zero."""
+def is_amount(amount: str) -> bool:
+    """Whether a text is a plain decimal amount, not below zero."""
     try:
         return amount.isascii() and Decimal(amount).is_finite() and Decimal(amount) >= 0 and "e" not in amount.lower()
     except InvalidOperation:

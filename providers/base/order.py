@@ -120,15 +120,15 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the client passes through to one provider, by the listing's slug."""
 
     def features(self) -> frozenset[str]:
-        """Name the optional fields this request sets; an offer must list each one."""
-        return frozenset(name for name in FEATURES if getattr(self, name) not in UNSET)
+        """Name the optional fields this request sets and inputs it brings; an offer must list each one."""
+        roles = {each.role for each in self.inputs}
+        return frozenset(name for name in FEATURES if getattr(self, name) not in UNSET) | (roles & {*HANDED})
 
     def counts(self) -> tuple[int, ...]:
         """Count what :data:`COUNTS` names."""
         roles = [each.role for each in self.inputs]
         return (
-            roles.count(Role.REFERENCE),
-            len(self.characters),
+            roles.count(Role.REFERENCE) + len(self.characters),
             roles.count(Role.VOICE) + len(self.voices),
             roles.count(Role.FIRST_FRAME) + roles.count(Role.LAST_FRAME),
         )
@@ -148,14 +148,17 @@ FEATURES = (
 )
 """Fields of a request that an offer either takes or does not; the rest are lists of values sold."""
 
+HANDED = ("mask",)
+"""Roles of inputs that an offer either takes or does not."""
+
 UNSET = (None, ())
 """What a field holds that the client left alone."""
 
 CHOICES = ("mode", "resolution", "seconds", "aspect_ratio", "audio", "n", "fps", "container")
 """Fields of a request that an offer sells as a list of values, the first being the default."""
 
-COUNTS = ("references", "characters", "voices", "frames")
-"""How many of these a request brings: what a listing's rules may limit beside the choices."""
+COUNTS = ("references", "voices", "frames")
+"""How many of these a request brings, characters counting as references: what a listing's rules may limit."""
 
 
 class Spec(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """What a provider answers: a handle, observations of it, and where the clip lies."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -52,7 +53,10 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold what the provider says it counted; ``None`` where it said nothing."""
 
     usd_micros: int | None = None
-    credits: int | None = None
+    credits: Decimal | None = None
+    """Credits charged."""
+    tokens: int | None = None
+    """Tokens of video made."""
     seconds: int | None = None
     remaining_credits: int | None = None
 

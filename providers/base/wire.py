@@ -71,6 +71,9 @@ class Wire(Protocol):
 CONNECT = {"connect": 10.0, "pool": 10.0}
 """Seconds a connection may take to be made, or to come free."""
 
+EVERY = (("accept-encoding", "identity"), ("user-agent", "reelgate"))
+"""Headers of every call that does not say otherwise; some vendors' edges turn nameless clients away."""
+
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 """The socket never carried a byte of the call."""
 
@@ -210,7 +213,8 @@ def _lowered(response: httpx.Response) -> dict[str, str]:
 @lru_cache(maxsize=256)
 def _written(headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
     """Write a call's headers; most calls of an adapter have the same few. A request copies them."""
-    return httpx.Headers([("accept-encoding", "identity"), *headers])
+    said = {name.lower() for name, _ in headers}
+    return httpx.Headers([*((name, value) for name, value in EVERY if name not in said), *headers])
 
 
 @lru_cache(maxsize=1024)

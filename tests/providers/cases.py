@@ -141,8 +141,8 @@ def listing_of(dialect: str) -> Listing:
 
 
 def secrets_of(listing: Listing) -> dict[str, str]:
-    """Make up a secret for every name, each one easy to find where it must not be."""
-    return {secret.name: f"canary-{secret.name.lower()}" for secret in listing.secrets}
+    """Make up a secret for every name that is one, easy to find where it must not be."""
+    return {secret.name: f"canary-{secret.name.lower()}" for secret in listing.secrets if not secret.public}
 
 
 def open_provider(listing: Listing, **credentials: str) -> Provider:

@@ -20,6 +20,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 def key(number: int, *, rows: int | None = 1) -> Statement:
     blank = {"name": "n", "tenant": "t", "scopes": "", "created_at": number, "expires_at": None, "revoked_at": None}
+    blank["policy"] = None
     return Statement("key_insert", {"id": f"k{number}", "hash": f"h{number}", **blank}, rows)
 
 
@@ -90,6 +91,15 @@ async def test_numbers_too_large_for_the_database_are_refused(database: Database
     await database.write(key(1))
 
     assert len(await database.read("keys_all")) == 1
+
+
+async def test_a_write_put_together_wrongly_fails_alone(database: Database) -> None:
+    """Its caller hears of it at once; whoever wrote in the same moment does not."""
+    wrong = database.write(Statement("key_insert", {"id": "half a key"}))
+    came = await asyncio.gather(database.write(key(1)), wrong, database.write(key(2)), return_exceptions=True)
+
+    assert [type(each) for each in came] == [list, StoreUnavailableError, list]
+    assert len(await database.read("keys_all")) == 2
 
 
 async def test_a_file_has_one_gateway(database: Database) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing import Seller, UnknownModelError, choose, table
+from gateway.routing import WHY, Seller, Terms, UnknownModelError, choose, table
 from gateway.wish import Preferences
 from providers.base.order import Request
 from tests.make import listing, offer, price
@@ -61,7 +61,7 @@ def test_preferences_are_kept() -> None:
     assert winners(request(), Preferences(order=("dear", "middling"))) == [
         "dear:maker/one", "middling:maker/one", "cheap:maker/one",
     ]  # fmt: skip
-    assert winners(request(), policy="order", order=["middling"])[0] == "middling:maker/one"
+    assert winners(request(), terms=Terms(policy="order", order=["middling"]))[0] == "middling:maker/one"
 
 
 def test_the_sandbox_never_stands_in_for_a_paid_model() -> None:
@@ -106,7 +106,7 @@ def test_what_nobody_takes_is_dropped_only_on_request_and_said() -> None:
     ceiling=st.none() | st.integers(0, 4_000_000),
     only=st.sets(st.sampled_from(["dear", "cheap", "sandbox"])),
     ignore=st.sets(st.sampled_from(["dear", "cheap", "sandbox"])),
-    policy=st.sampled_from(["cheapest", "best", "order"]),
+    policy=st.sampled_from(sorted(WHY)),
 )
 def test_every_choice_is_allowed(
     seconds: int | None,
@@ -120,7 +120,7 @@ def test_every_choice_is_allowed(
     """Whatever is asked, each ranked offer sells it, within the ceiling and the lists; the rest say why not."""
     preferences = Preferences(only=tuple(only), ignore=tuple(ignore), max_usd_micros=ceiling)
     wanted = request(model, seconds=seconds, audio=audio)
-    decision = choose(wanted, preferences, SELLERS, ALIASES, on=DAY, policy=policy)
+    decision = choose(wanted, preferences, SELLERS, ALIASES, on=DAY, terms=Terms(policy=policy))
     for line in decision.ranked:
         choice = line.choice
         assert choice is not None

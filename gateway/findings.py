@@ -1,0 +1,53 @@
+"""Say how a clip, a task or an order turned out, in the words a client reads: pure."""
+
+from gateway.wish import Choice, Notice, Problem, Rendition, Wish
+from providers.base.errors import ProviderError, Refused
+from providers.base.order import Mode
+from providers.base.task import State as TaskState
+from providers.base.task import Update
+
+
+def compare(choice: Choice, wish: Wish, kept: list[Rendition]) -> list[Notice]:
+    """Say where the clips differ from what was ordered; pure."""
+    spec = choice.spec
+    source = sum(each.seconds for each in wish.request.inputs)
+    stitched = spec.seconds + source if spec.mode is Mode.EXTEND else spec.seconds or source
+    clips = [each for each in kept if each.kind == "video"]
+    found: list[tuple[str, str]] = []
+    if len(clips) != spec.n:
+        found.append(("n", f"{spec.n} clips were ordered, {len(clips)} came"))
+    for clip in clips:
+        if clip.duration_seconds is not None and abs(clip.duration_seconds - stitched) > 0.5:
+            found.append(("seconds", f"{stitched:g} s were ordered, {clip.duration_seconds:g} s came"))
+        if spec.mode is not Mode.EXTEND and (clip.width, clip.height) != spec.frame:
+            ordered = "x".join(map(str, spec.frame))
+            found.append(("size", f"{ordered} was ordered, {clip.width}x{clip.height} came"))
+        if clip.has_audio is not None and clip.has_audio is not spec.audio:
+            found.append(("audio", f"sound was {'' if spec.audio else 'not '}ordered; the opposite came"))
+    return [Notice(type="mismatch", feature=feature, details=details) for feature, details in found]
+
+
+def verdict(update: Update, provider: str) -> Problem:
+    """Describe a task that ended badly to the client."""
+    fault = update.fault
+    refused = update.state is TaskState.REFUSED
+    codes = {TaskState.REFUSED: "content_policy_violation", TaskState.EXPIRED: "task_expired"}
+    return Problem(
+        code=codes.get(update.state, "generation_failed"),
+        message=fault.message if fault else "The provider could not make the clip.",
+        type="invalid_request_error" if refused else "server_error",
+        provider=provider,
+        provider_code=fault.code if fault else update.raw_state or None,
+    )
+
+
+def problem_of(error: ProviderError, provider: str) -> Problem:
+    """Describe a provider's refusal of an order to the client."""
+    refused = isinstance(error, Refused)
+    return Problem(
+        code="content_policy_violation" if refused else f"provider_{error.kind}",
+        message=error.message,
+        type="invalid_request_error" if refused else "server_error",
+        provider=provider,
+        provider_code=error.code or None,
+    )

@@ -1,0 +1,325 @@
+"""
+Hold Google Flow's vocabulary: errors by their words, jobs in their three shapes, voices, markers and ids.
+
+One reason reads alike wherever it stands: in an error answer, in a failed job, in one clip of several.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from providers.base.advice import instant, retry_after, seconds_to_midnight, seconds_until
+from providers.base.errors import (
+    Exhausted,
+    Indeterminate,
+    Invalid,
+    ProviderError,
+    Refused,
+    Scope,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+    by_status,
+)
+from providers.base.order import Request, Role
+
+
+class Verdict(NamedTuple):
+    """Say what a word means, how far it reaches, and how long the page says to wait."""
+
+    kind: type[ProviderError]
+    scope: Scope | None = None
+    wait: float | None = None
+
+
+# Google's reason, without PUBLIC_ERROR_: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs
+# (May and June 2026: reasons and waits), .../post-google-flow-videos (403, 503), and the errors of
+# github useapi/google-flow-api skills/omni-flash-video/SKILL.md (October 2026: MODEL_ACCESS_DENIED).
+REASONS = {
+    "UNUSUAL_ACTIVITY": Verdict(Throttled, Scope.ACCOUNT, 60),  # Google did not believe the captcha
+    "UNUSUAL_ACTIVITY_TOO_MUCH_TRAFFIC": Verdict(Throttled, Scope.ACCOUNT, 30),
+    "USER_REQUESTS_THROTTLED": Verdict(Throttled, Scope.ACCOUNT, 600),
+    "USER_QUOTA_REACHED": Verdict(Exhausted, Scope.ACCOUNT, 1800),  # May said until midnight, June half an hour
+    "PER_MODEL_DAILY_QUOTA_REACHED": Verdict(Exhausted, Scope.MODEL),
+    "MODEL_ACCESS_DENIED": Verdict(Unauthorized, Scope.MODEL),
+    "ERROR_ZERO_BALANCE": Verdict(Exhausted, Scope.ACCOUNT),  # of the captcha solver
+}
+DAILY = "PER_MODEL_DAILY_QUOTA_REACHED"
+
+# What a reason of content policy holds: UNSAFE_GENERATION, PROMINENT_PEOPLE_FILTER_FAILED, AUDIO_FILTERED,
+# MINOR_UPLOAD, TRUMP_FACE_DETECTED. .../post-google-flow-videos and .../post-google-flow-assets-email (June 2026)
+POLICY = ("UNSAFE", "FILTER", "PROMINENT_PEOPLE", "MINOR", "FACE_DETECTED", "CHILD_SAFETY", "SEXUAL", "VIOLENCE")
+
+# useapi's own errors are a text and nothing else: how it begins, ours. .../post-google-flow-videos (403, 404, 503,
+# 596; "The account needs to be reconfigured"), .../get-google-flow-jobs (no_eligible_account)
+BEGINNINGS = {
+    "captcha_quality": Verdict(Throttled, Scope.ACCOUNT, 60),
+    "Captcha service failed": Verdict(Unavailable, Scope.ACCOUNT, 30),  # unsolved, so Google was never asked
+    "Unauthorized access to ": Verdict(Invalid, Scope.ORDER),  # a reference of another user
+    "Google Flow account ": Verdict(Unauthorized, Scope.ACCOUNT),  # "... not found": the e-mail is not connected
+    "Failed to refresh session": Verdict(Unauthorized, Scope.ACCOUNT),
+    "no_eligible_account": Verdict(Throttled, Scope.ACCOUNT),
+}
+
+# A page's word that nothing was taken. 503: "safe to retry" (.../post-google-flow-videos, 2025-11-26; useapi's own
+# scripts wait 30 s); 596: the Google session behind the account is gone, so nothing can be ordered with it.
+# Only believed where the answer is in useapi's words: a proxy's error page proves nothing.
+AT_THE_DOOR = {503: Verdict(Unavailable, None, 30), 596: Verdict(Unauthorized, Scope.ACCOUNT)}
+
+WORD = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+PRIVATE = re.compile(r"user:\d+-email:\S+|[^\s@]+@[^\s@]+")
+"""References and addresses of the operator's account, in texts a client may read."""
+
+TEXT_MOST = 500
+"""Characters of an error's text that are read."""
+
+
+class _Said(Struct, frozen=True, rename="camel"):
+    """Begin a struct of theirs: camelCase, unknown keys ignored."""
+
+
+class Detail(_Said, frozen=True):
+    """Hold Google's reason for an error."""
+
+    reason: str | None = None
+
+
+class GoogleError(_Said, frozen=True):
+    """Hold an error as Google words it."""
+
+    message: str | None = None
+    status: str | None = None
+    details: list[Detail] | None = None
+
+
+class MediaStatus(_Said, frozen=True):
+    """Hold how one clip ended."""
+
+    media_generation_status: str | None = None
+    error: GoogleError | None = None
+    failure_reasons: list[str] | None = None
+
+
+class Skip(_Said, frozen=True):
+    """Hold why useapi's balancer passed an account over; ``*`` is every model."""
+
+    model: str | None = None
+
+
+class Problem(_Said, frozen=True):
+    """Hold an error answer: a text by useapi, an object by Google."""
+
+    error: str | GoogleError | None = None
+    media_status: MediaStatus | None = None
+    retry_after: str | float | None = None
+    """An instant in ISO 8601."""
+    skip_reasons: list[Skip] | None = None
+
+
+class Words(NamedTuple):
+    """Hold what was said about a failure: the machine's word, the text, and what they mean if we know."""
+
+    code: str
+    message: str
+    verdict: Verdict | None
+
+
+def words(*said: str | GoogleError | MediaStatus | None) -> Words:
+    """Find the word that decides among what was said, the most telling first."""
+    texts = [text[:TEXT_MOST] for each in said for text in _texts(each) if text]
+    found = [word for text in texts for word in WORD.findall(text)]
+    known = next(((word, verdict) for word in found if (verdict := _meaning(word))), None)
+    verdict = known[1] if known else next((each for text in texts if (each := _beginning(text))), None)
+    code = known[0] if known else next(iter([*found, *filter(str.isidentifier, texts)]), "")
+    message = next((text for text in texts if " " in text), next(iter(texts), ""))
+    return Words(code, PRIVATE.sub("(hidden)", message), verdict)
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes, *, buying: bool) -> ProviderError:
+    """Turn an error answer into our words: the status first, then Google's reason, then useapi's fixed texts."""
+    kind = by_status(status, buying=buying)
+    try:
+        problem = msgspec.json.decode(body, type=Problem)
+    except (msgspec.MsgspecError, RecursionError):
+        problem = Problem()
+    code, message, verdict = words(problem.error, problem.media_status)
+    door = AT_THE_DOOR.get(status) if message else None
+    if status < 400 or (kind is Indeterminate and not door):
+        verdict = None  # whatever the text says, nobody said that the order was not taken
+    verdict = verdict or door or Verdict(kind)
+    scope = verdict.scope
+    if problem.skip_reasons and all(each.model not in {None, "*"} for each in problem.skip_reasons):
+        scope = Scope.MODEL
+    return verdict.kind(
+        message or f"Flow answered {status}",
+        code=code,
+        status=status,
+        retry_after=_wait(problem, headers, code, verdict),
+        scope=scope,
+    )
+
+
+def _wait(problem: Problem, headers: Mapping[str, str], code: str, verdict: Verdict) -> float | None:
+    """Read how long to wait: off the header, off the instant in the body, off the page."""
+    named = seconds_until(instant(problem.retry_after), headers) if isinstance(problem.retry_after, str) else None
+    daily = seconds_to_midnight(headers) if code.endswith(DAILY) else None
+    return retry_after(headers) or named or daily or verdict.wait
+
+
+def _texts(said: str | GoogleError | MediaStatus | None) -> Iterator[str | None]:
+    """List what was said, reasons before prose."""
+    if isinstance(said, MediaStatus):
+        yield from _texts(said.error)
+        yield from said.failure_reasons or ()
+    elif isinstance(said, GoogleError):
+        yield from (each.reason for each in said.details or ())
+        yield from (said.message, said.status)
+    else:
+        yield said
+
+
+def _meaning(word: str) -> Verdict | None:
+    """Look a machine's word up."""
+    reason = word.removeprefix("PUBLIC_ERROR_")
+    return REASONS.get(reason) or (Verdict(Refused) if any(part in reason for part in POLICY) else None)
+
+
+def _beginning(text: str) -> Verdict | None:
+    """Look a text up by how it begins."""
+    return next((verdict for begins, verdict in BEGINNINGS.items() if text.startswith(begins)), None)
+
+
+class _Metadata(_Said, frozen=True):
+    media_status: MediaStatus | None = None
+
+
+class Media(_Said, frozen=True):
+    """Hold a clip in the shape of 2026."""
+
+    media_generation_id: str | None = None
+    video_url: str | None = None
+    media_metadata: _Metadata | None = None
+
+
+class _Video(_Said, frozen=True):
+    fife_url: str | None = None
+    uri: str | None = None
+    media_generation_id: str | None = None
+
+
+class _OperationMetadata(_Said, frozen=True):
+    video: _Video | None = None
+
+
+class _Inner(_Said, frozen=True):
+    metadata: _OperationMetadata | None = None
+
+
+class Operation(_Said, frozen=True):
+    """Hold a clip in the two shapes of 2025."""
+
+    operation: _Inner | None = None
+    video: _Video | None = None
+    media_generation_id: str | None = None
+
+
+class Response(_Said, frozen=True):
+    """Hold what a job brought; an upscale brings the same clip as ``media`` and as ``operations``."""
+
+    media: list[Media] | None = None
+    operations: list[Operation] | None = None
+    remaining_credits: float | None = None
+    error: str | GoogleError | None = None
+    media_status: MediaStatus | None = None
+
+    def clips(self) -> list[tuple[str, str]]:
+        """List each clip's address and name once, from the first shape that has any."""
+        media = [(each.video_url, each.media_generation_id or "") for each in self.media or () if each.video_url]
+        return media or [clip for each in self.operations or () if (clip := _clip(each))]
+
+    def failures(self) -> list[MediaStatus]:
+        """List the clips that did not come, with why."""
+        seen = [each.media_metadata.media_status for each in self.media or () if each.media_metadata]
+        found = [status for status in (self.media_status, *seen) if status]
+        return [each for each in found if each.media_generation_status == "MEDIA_GENERATION_STATUS_FAILED"]
+
+
+class Job(Response, frozen=True):
+    """Hold a job record; a synchronous answer is its response, with the id beside."""
+
+    jobid: str | None = None
+    job_id: str | None = None
+    status: str | None = None
+    response: Response | None = None
+    error_details: str | None = None
+    code: int | str | None = None
+
+
+def _clip(operation: Operation) -> tuple[str, str] | None:
+    """Read a clip off an operation, wherever its video hangs."""
+    metadata = operation.operation.metadata if operation.operation else None
+    for video in (metadata.video if metadata else None, operation.video):
+        url = (video.fife_url or video.uri) if video else None
+        if video and url:
+            return url, operation.media_generation_id or video.media_generation_id or ""
+    return None
+
+
+# Voices every account has, by name. .../post-google-flow-voices
+PRESETS = frozenset({
+    "Achernar", "Achird", "Algenib", "Algieba", "Alnilam", "Aoede", "Autonoe", "Callirrhoe", "Charon", "Despina",
+    "Enceladus", "Erinome", "Fenrir", "Gacrux", "Iapetus", "Kore", "Laomedeia", "Leda", "Orus", "Puck", "Pulcherrima",
+    "Rasalgethi", "Sadachbia", "Sadaltager", "Schedar", "Sulafat", "Umbriel", "Vindemiatrix", "Zephyr",
+    "Zubenelgenubi",
+})  # fmt: skip
+
+MARKER = re.compile(r"(?:referenceImage|character|referenceAudio)_\d+", re.IGNORECASE)
+OWNER = re.compile(r"-email:((?:[0-9a-f]{2})+)-")
+
+
+def voice(said: Mapping[str, Any]) -> str:
+    """
+    Read a voice: by its id, or by its name where that is a preset's; nothing where it is neither.
+
+    >>> voice({"id": "zephyr"}), voice({"name": "Kore"}), voice({"name": "Carol"})
+    ('Zephyr', 'Kore', '')
+    """
+    named = said.get("id") or said.get("name")
+    if not isinstance(named, str):
+        return ""
+    if named.capitalize() in PRESETS:
+        return named.capitalize()
+    return named if said.get("id") else ""
+
+
+def marked(request: Request) -> str:
+    """Write the prompt with ``@name`` of what was handed in as Flow's marker for it; markers stay as they are."""
+    pictures = [each.name for each in request.inputs if each.role is Role.REFERENCE]
+    voices = [str(each.get("name") or voice(each)) for each in request.voices]
+    slots = (("referenceImage", pictures), ("character", request.characters), ("referenceAudio", voices))
+    markers: dict[str, str] = {}
+    for slot, names in slots:
+        for number, name in enumerate(names, 1):
+            if name and not MARKER.fullmatch(name):
+                markers.setdefault(name.lower(), f"@{slot}_{number}")
+    if not markers:
+        return request.prompt
+    either = "|".join(re.escape(name) for name in sorted(markers, key=len, reverse=True))
+    # Folding case may change a name's length: what is not found again stays as it is.
+    return re.sub(
+        rf"(?<!\w)@({either})(?!\w)", lambda at: markers.get(at[1].lower(), at[0]), request.prompt, flags=re.IGNORECASE
+    )
+
+
+def owner(name: str) -> str:
+    """
+    Read which Google account an id is tied to; nothing where it does not say.
+
+    >>> owner("user:1-email:6a6f40782e79-image:1")
+    'jo@x.y'
+    """
+    found = OWNER.search(name)
+    return bytes.fromhex(found[1]).decode("utf-8", "replace") if found else ""

@@ -1,0 +1,423 @@
+"""
+Order clips from CometAPI, over the three ways it has sold Veo by.
+
+- ``videos``: the shared ``/v1/videos``, multipart with every value a string; the link it gives is temporary and lies
+  anywhere, so what the listing does not name is fetched from ``/v1/videos/{id}/content``.
+- ``chat``: ``/v1/chat/completions``, answered over minutes with a log that ends in a link (:mod:`providers._chat`).
+  A stream that breaks off is followed at asyncdata.net, a third party: it never sees the key.
+- ``veo``: the older ``/veo/v1``. It wraps its answers, and ``videos`` sometimes does too.
+- ``extra_body`` is documented in one post and confirmed nowhere; it is sent exactly as printed there, so without
+  ``stream``. An SDK would merge it into the body: there it is an argument, not a field.
+- No answer says what was billed, and none tells policy from failure.
+- A wrong path answers 301 or HTML.
+"""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import Generator, Mapping
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from providers._chat import DATA_HOST, UNREADABLE, Reading, Wrong, asset_at, code_of, decode_chat, decode_source
+from providers.base.advice import retry_after
+from providers.base.errors import (
+    Exhausted,
+    Indeterminate,
+    Invalid,
+    Malformed,
+    Missing,
+    ProviderError,
+    Scope,
+    Unavailable,
+    by_status,
+)
+from providers.base.order import Input, Mode, Order, Role
+from providers.base.provider import Provider
+from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.wire import Call, Download, Reply, Wire
+
+# queued to failed: apidoc.cometapi.com/api/video/omni/retrieve; error: apidoc.cometapi.com/api/video/veo3.
+# SUCCESS and FAILED: cometapi.com/new-veo3-1-more-consistency-diverse-output-and-richer/ (its pending: the same page).
+# The rest: github QuantumNous/new-api dto/openai_video.go and model/task.go, which this vendor's answers look like.
+# One caller of it lowers the case before comparing, so the case varies.
+STATES = {
+    "queued": State.QUEUED,
+    "pending": State.QUEUED,
+    "not_start": State.QUEUED,
+    "submitted": State.QUEUED,
+    "in_progress": State.RUNNING,
+    "completed": State.SUCCEEDED,
+    "success": State.SUCCEEDED,
+    "failed": State.FAILED,
+    "failure": State.FAILED,
+    "error": State.FAILED,
+    "unknown": State.UNKNOWN,
+}
+
+# Codes that say more than the status they come with; 200 is an error inside an answer.
+# invalid_request: apidoc.cometapi.com/errors/error-codes-handling, "500 with error.code: invalid_request: A malformed
+# request surfaced through a server-status response", not to be retried; below 500 the status says it already.
+# insufficient_user_quota: callers of this vendor; stock new-api checks the balance before it passes an order on.
+CODES: dict[str, tuple[type[ProviderError], frozenset[int]]] = {
+    "invalid_request": (Invalid, frozenset({200, 500})),
+    "insufficient_user_quota": (Exhausted, frozenset({200, 400, 402, 403, 429})),
+}
+
+# Documented parameters that no request of ours has a word for; a client may pass them on. max_tokens: the chat's own.
+PASSED: dict[str, frozenset[str]] = {"chat": frozenset({"max_tokens"})}
+
+SHAPED = frozenset({"omni-fast"})
+"""Models of ``videos`` that take a ratio and a resolution, not a size. apidoc.cometapi.com/api/video/omni/create"""
+
+CHAT_SILENCE = 900.0
+"""Seconds a chat may be silent: one that is not streamed answers when the clip is made."""
+ERROR_MOST = 65_536
+JSON = {"content-type": "application/json"}
+
+
+class _Meta(Struct, frozen=True):
+    """Read what stock new-api keeps beside a task."""
+
+    url: str | None = None
+
+
+class _Layer(Struct, frozen=True):
+    """Read a task, or an envelope around one."""
+
+    id: str | None = None
+    task_id: str | None = None
+    status: str | None = None
+    progress: float | str | None = None
+    video_url: str | None = None
+    metadata: _Meta | None = None
+    error: Wrong | str | None = None
+    fail_reason: str | None = None
+    data: Any = None
+
+
+class _Problem(Struct, frozen=True):
+    """Read an error answer; task routes of stock new-api have no ``error`` in it."""
+
+    error: Wrong | str | None = None
+    code: str | int | None = None
+    message: str | None = None
+
+
+def encode_form(order: Order) -> dict[str, str]:
+    """Put an order into the fields of ``POST /v1/videos``. apidoc.cometapi.com/api/video/veo3"""
+    spec = order.spec
+    wide, high = spec.frame
+    fields = {"model": order.wire_name, "prompt": order.request.prompt, "seconds": str(spec.seconds)}
+    if order.wire_name in SHAPED:
+        return {**fields, "aspect_ratio": spec.aspect_ratio, "resolution": spec.resolution}
+    return {**fields, "size": f"{wide}x{high}"}
+
+
+def encode_veo(order: Order) -> dict[str, Any]:
+    """Put an order into the words of ``POST /veo/v1/video/create``."""
+    request, spec = order.request, order.spec
+    return {
+        "model": order.wire_name,
+        "prompt": request.prompt,
+        **({} if request.enhance_prompt is None else {"enhance_prompt": request.enhance_prompt}),
+        # The page's own sample leaves the ratio out, and gets 16:9.
+        **({} if spec.aspect_ratio == "16:9" else {"aspect_ratio": spec.aspect_ratio}),
+    }
+
+
+def encode_chat(order: Order, data: Mapping[str, bytes], passed: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Put an order into the words of ``POST /v1/chat/completions``. www.cometapi.com/how-to-use-veo-3-1-api
+
+    :param data: the bytes of each input, by its sha256.
+    :param passed: parameters the client passes on.
+    """
+    request, mode = order.request, order.spec.mode
+    content: Any = request.prompt
+    more: dict[str, Any] = {"stream": True}
+    if mode is Mode.FIRST_FRAME:
+        (frame,) = (_uri(each, data) for each in request.inputs if each.role is Role.FIRST_FRAME)
+        content = [{"type": "text", "text": request.prompt}, {"type": "image_url", "image_url": {"url": frame}}]
+    elif mode is not Mode.TEXT:
+        more = {"extra_body": {"google": _google(order, data)}}
+    return {"model": order.wire_name, **more, "messages": [{"role": "user", "content": content}], **passed}
+
+
+def _google(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
+    """Say in ``extra_body.google`` what a chat has no words for."""
+    spec = order.spec
+    config: dict[str, Any] = {
+        "resolution": spec.resolution,
+        "durationSeconds": spec.seconds,
+        "fps": spec.fps,
+        "generateAudio": spec.audio,
+    }
+    uris = {
+        role: [{"uri": _uri(each, data)} for each in order.request.inputs if each.role is role]
+        for role in (Role.FIRST_FRAME, Role.LAST_FRAME, Role.REFERENCE, Role.SOURCE)
+    }
+    if order.spec.mode is Mode.EXTEND:
+        return {"video": uris[Role.SOURCE][0], "config": {"numberOfVideos": spec.n, **config}}
+    config["aspectRatio"] = spec.aspect_ratio
+    if order.spec.mode is Mode.REFERENCE:
+        pictures = [{"image": uri, "referenceType": "asset"} for uri in uris[Role.REFERENCE]]
+        return {"referenceImages": pictures, "config": config}
+    return {"image": uris[Role.FIRST_FRAME][0], "lastFrame": uris[Role.LAST_FRAME][0], "config": config}
+
+
+def _uri(given: Input, data: Mapping[str, bytes]) -> str:
+    """Say where an input lies: where the vendor left it, if it made it; else in the address itself."""
+    handle = given.origin.handle if given.origin else ""
+    if handle.startswith("https://"):
+        return handle
+    return f"data:{given.media_type};base64,{base64.b64encode(data[given.sha256]).decode()}"
+
+
+def decode(body: Any, task: Task | None = None, *, route: str = "videos") -> Update:
+    """
+    Read a task of ``videos`` or ``veo``, bare or wrapped.
+
+    :param task: the one that was asked for; ``None`` for the answer to a purchase.
+    :raises Malformed: when it is none.
+    """
+    layers = _layers(body)
+    known = task or Task(next((id_ for each in layers if (id_ := each.id or each.task_id)), ""), {"route": route})
+    words = [each.status for each in layers if each.status]
+    if not known.id or not (words or task is None):
+        raise Malformed("the answer is no task", status=200)
+    word = words[0] if words else ""
+    # The vendor's sample is done when the task, or else the upstream's task inside it, says so.
+    word = next((each for each in words[1:] if _state(each) is State.SUCCEEDED and not _state(word).final), word)
+    state = _state(word)
+    links = [link for each in layers for link in (each.video_url, each.metadata.url if each.metadata else None) if link]
+    return Update(
+        state=state,
+        task=known,
+        progress=next((told for each in layers if (told := _percent(each.progress)) is not None), None),
+        assets=tuple(asset_at(link) for link in links[:1]) if state is State.SUCCEEDED else (),
+        fault=_fault(layers) if state is State.FAILED else None,
+        raw_state=word,
+    )
+
+
+def _layers(body: Any) -> list[_Layer]:
+    """Read a task and what wraps it, outermost first."""
+    layers: list[_Layer] = []
+    while len(layers) < 3 and (isinstance(body, dict) or not layers):
+        try:
+            layers.append(msgspec.convert(body, _Layer, strict=True))
+        except msgspec.ValidationError as error:
+            if layers:
+                break  # What the upstream said beside it is nobody's promise.
+            raise Malformed(f"the answer is no task: {error}", status=200) from error
+        body = layers[-1].data
+    return layers
+
+
+def _state(word: str) -> State:
+    """Say what a word means."""
+    return STATES.get(word.lower(), State.UNKNOWN)
+
+
+def _percent(said: float | str | None) -> int | None:
+    """Read progress: ``30`` or ``"30%"``."""
+    if isinstance(said, str):
+        digits = said.removesuffix("%")
+        said = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
+    return None if said is None else int(min(max(said, 0), 100))
+
+
+def _fault(layers: list[_Layer]) -> Fault:
+    """Read why a task failed."""
+    wrong = next((each.error for each in layers if each.error), None)
+    reason = next((each.fail_reason for each in layers if each.fail_reason), "")
+    if wrong is None or isinstance(wrong, str):
+        return Fault(code="", message=wrong or reason or "the clip could not be made")
+    return Fault(code=code_of(wrong.code), message=wrong.message or reason or "the clip could not be made")
+
+
+class _Key(httpx.Auth):
+    """Sign calls to the account's own address, and no others: clips and broken streams lead elsewhere."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._home = _origin(httpx.URL(base_url))
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Sign one call."""
+        if _origin(request.url) == self._home:
+            request.headers["authorization"] = f"Bearer {self._key}"
+        yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """Read who an address belongs to."""
+    return url.scheme, url.host, url.port
+
+
+class CometApi(Provider):
+    """Order clips from CometAPI; an offer's ``route`` says which way."""
+
+    def auth(self) -> httpx.Auth:
+        """Sign with the key, as a bearer token."""
+        return _Key(self.base_url, self.credentials.get("COMETAPI_KEY", ""))
+
+    async def submit(self, order: Order, wire: Wire) -> Update:
+        """Hand an order over, with its inputs; a chat is read to its end."""
+        passed = self._passed(order)
+        data = {sha256_: await asyncio.to_thread(path.read_bytes) for sha256_, path in order.files.items()}
+        if order.route == "chat":
+            return await self._chat(encode_chat(order, data, passed), wire)
+        if order.route == "veo":
+            call = self._post("/veo/v1/video/create", JSON, msgspec.json.encode(encode_veo(order)))
+        else:
+            headers, body = _multipart(order, data)
+            call = self._post("/v1/videos", headers, body)
+        reply = await wire.send(call)
+        if reply.status in {200, 201, 202}:
+            with contextlib.suppress(Malformed):
+                return self._placed(decode(reply.json(), route=order.route))
+        raise self.explain(reply, buying=True)
+
+    async def poll(self, task: Task, wire: Wire) -> Update:
+        """Look at a task; a chat's only where its stream broke off."""
+        route = task.data.get("route")
+        if route == "chat":
+            return await self._follow(task, wire)
+        path = "/veo/v1/video/query" if route == "veo" else "/v1/videos"
+        url = f"{self.base_url}{path}/{quote(task.id, safe=':')}"
+        reply = await wire.send(Call(method="GET", url=url, repeatable=True))
+        if reply.status == 200:
+            return self._placed(decode(reply.json(), task))
+        raise self.explain(reply)
+
+    def fetch(self, asset: AssetRef) -> Call:
+        """Say how to download a clip."""
+        return Call(method="GET", url=asset.url, repeatable=True)
+
+    def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
+        """Turn an error answer into our words."""
+        try:
+            problem = msgspec.json.decode(reply.body, type=_Problem)
+        except UNREADABLE:
+            problem = _Problem()
+        wrong = problem.error or Wrong(message=problem.message, code=problem.code)
+        wrong = Wrong(message=wrong) if isinstance(wrong, str) else wrong
+        code = code_of(wrong.code)
+        kind, statuses = CODES.get(code, (ProviderError, frozenset()))
+        if reply.status not in statuses:
+            kind = by_status(reply.status, buying=buying)
+        return kind(
+            wrong.message or f"CometAPI answered {reply.status}",
+            code=code,
+            status=reply.status,
+            retry_after=retry_after(reply.headers),
+            # A 403 is as often about one order: "Remove unsupported fields", or a firewall that dislikes the prompt.
+            # apidoc.cometapi.com/guides/error-codes-and-retry-strategy, apidoc.cometapi.com/support/help-center
+            scope=Scope.ORDER if reply.status == 403 and kind is not Exhausted else None,
+        )
+
+    async def _chat(self, body: Mapping[str, Any], wire: Wire) -> Update:
+        """Order by chat, and listen to the end."""
+        call = self._post("/v1/chat/completions", JSON, msgspec.json.encode(body), timeout=CHAT_SILENCE)
+        reading, lost = Reading(), None
+        async with wire.stream(call) as answer:
+            if answer.status != 200:
+                raise self.explain(await _whole(answer), buying=True)
+            try:
+                async for chunk in answer.chunks:
+                    reading.feed(chunk)
+                reading.end()
+            except ProviderError as error:
+                lost = error
+        wrong = reading.error
+        if wrong is not None and code_of(wrong.code) in CODES and not reading.log().reason:
+            # Turned down before a word was said: as good as a status.
+            raise self.explain(Reply(status=200, headers={}, body=msgspec.json.encode({"error": wrong})), buying=True)
+        update = decode_chat(reading)
+        if update is not None:
+            return update
+        wrong = wrong or Wrong(message="the answer ended without saying how")
+        raise lost or Indeterminate(wrong.message or "the answer is an error", code=code_of(wrong.code), status=200)
+
+    async def _follow(self, task: Task, wire: Wire) -> Update:
+        """Look for what became of a chat."""
+        url = task.data.get("url")
+        if isinstance(url, str):
+            return Update(state=State.SUCCEEDED, task=task, assets=(asset_at(url),))
+        where = f"https://{DATA_HOST}/source/{quote(task.id, safe=':')}"
+        reply = await wire.send(Call(method="GET", url=where, repeatable=True))
+        if reply.status == 200:
+            return decode_source(reply.body, task)
+        # Not the vendor's answer, so nothing to do with its account.
+        kind = Missing if reply.status in {404, 410} else Unavailable
+        raise kind(f"{DATA_HOST} answered {reply.status}", status=reply.status)
+
+    def _post(self, path: str, headers: Mapping[str, str], body: bytes, *, timeout: float = 120.0) -> Call:
+        """Write a call that buys."""
+        return Call(
+            method="POST", url=f"{self.base_url}{path}", headers=headers, body=body, repeatable=False, timeout=timeout
+        )
+
+    def _placed(self, update: Update) -> Update:
+        """Fetch a clip from its link where the listing knows the host, and else from the vendor's own address."""
+        if update.state is not State.SUCCEEDED or update.task.data.get("route") == "veo":
+            return update
+        asset = next(iter(update.assets), AssetRef())
+        if self.listing.fetches(_host(asset.url), base_url=self.base_url):
+            return update
+        content = f"{self.base_url}/v1/videos/{quote(update.task.id, safe=':')}/content"
+        return replace(update, assets=(replace(asset, url=content),))
+
+    def _passed(self, order: Order) -> dict[str, Any]:
+        """
+        Read what the client passes on.
+
+        :raises Invalid: when it is nothing the vendor documents.
+        """
+        options = order.request.options.get(self.listing.slug) or {}
+        if not isinstance(options, dict):
+            raise Invalid(f"options.{self.listing.slug} is not an object")
+        for name in options.keys() - PASSED.get(order.route, frozenset()):
+            raise Invalid(f"{self.listing.name} documents no parameter {name} that could be passed on", code=name)
+        return options
+
+
+def _multipart(order: Order, data: Mapping[str, bytes]) -> tuple[dict[str, str], bytes]:
+    """Write the form of ``POST /v1/videos``, the same for the same order."""
+    fields = [(name, (None, value.encode(), None)) for name, value in encode_form(order).items()]
+    # The page of 2026-03 took a second file as the last frame; today's knows one, so frames are not sold.
+    files = [
+        ("input_reference", (f"first.{each.media_type.partition('/')[2]}", data[each.sha256], each.media_type))
+        for each in order.request.inputs
+        if each.role is Role.FIRST_FRAME
+    ]
+    headers = {"content-type": f"multipart/form-data; boundary={sha256(order.attempt.encode()).hexdigest()}"}
+    return headers, httpx.Request("POST", "https://form.invalid", headers=headers, files=[*fields, *files]).read()
+
+
+async def _whole(answer: Download) -> Reply:
+    """Read the answer to a call that was turned down; its status counts even where the rest is lost."""
+    body = bytearray()
+    with contextlib.suppress(ProviderError):
+        async for chunk in answer.chunks:
+            body += chunk
+            if len(body) > ERROR_MOST:
+                break
+    return Reply(status=answer.status, headers=answer.headers, body=bytes(body))
+
+
+def _host(url: str) -> str:
+    """Read the host of an address somebody else wrote; none where it is not to be fetched from."""
+    try:
+        read = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return ""
+    return read.host if read.scheme == "https" else ""

@@ -1,0 +1,364 @@
+"""
+Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subscription.
+
+- Every order is a job (``async``); its record comes in three shapes (:mod:`providers._flow`), and a 201 already
+  shows operations that are no results yet.
+- Unknown parameters are refused with a 400, so nothing is sent that was not asked for.
+- Pictures and clips are named by ids tied to one Google account: without ``USEAPI_EMAIL`` useapi spreads uploads
+  over its accounts, so a second upload follows the first one's.
+- An extension is a segment of its own, overlapping its source by a second; ``poll`` has useapi join the two.
+  The joined clip has no id of its own: its handle is the ids of its parts, so it can be extended again.
+- A repeated order is a second purchase: there is no key, no list of jobs and no way to cancel one.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from providers._flow import Job, marked, owner, read_error, voice, words
+from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
+from providers.base.order import Input, Mode, Order, Role
+from providers.base.provider import HookHint, Provider
+from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
+from providers.base.wire import Call, Reply, Wire
+
+# Job word: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs-jobid
+STATES = {
+    "created": State.QUEUED,
+    "started": State.RUNNING,
+    "completed": State.SUCCEEDED,
+    "failed": State.FAILED,
+}
+
+# Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos (June 5, 2026)
+ASPECTS = {"16:9": "landscape", "9:16": "portrait", "1:1": "1:1", "4:3": "4:3", "3:4": "3:4"}
+WITH_RESOLUTION = frozenset({"omni-flash"})
+"""Models that come in more than one."""
+
+# Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos-upscale
+RESOLUTIONS = {"720p": "720p", "1080p": "1080p", "4k": "4K"}
+
+PATHS = {Mode.EXTEND: "/videos/extend", Mode.UPSCALE: "/videos/upscale"}
+FRAMES = {Role.FIRST_FRAME: "startImage", Role.LAST_FRAME: "endImage", Role.SOURCE: "referenceVideo_1"}
+
+# Largest upload in bytes by type. https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
+UPLOADS = {
+    "image/png": 20 * 2**20,
+    "image/jpeg": 20 * 2**20,
+    "image/webp": 20 * 2**20,
+    "video/mp4": 100 * 2**20,
+}
+
+# What a client may pass through, and its type; the trim window only where a clip is edited.
+# .../post-google-flow-videos (captcha, video reference)
+OPTIONS: dict[str, type] = {"captchaToken": str, "captchaRetry": int, "captchaOrder": str}
+TRIM: dict[str, type] = {"startFrameIndex_1": int, "endFrameIndex_1": int}
+
+PARTS_MOST = 8
+"""A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
+
+HEADERS = {"accept": "application/json"}
+
+
+def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], email: str = "") -> dict[str, Any]:
+    """
+    Put an order into useapi's words.
+
+    :param names: what Flow calls each input, by its sha256.
+    :param extra: what the client passes through, as :func:`check` let it.
+    :param email: the Flow account to use; only the call that makes clips takes one.
+    """
+    spec, request, source = order.spec, order.request, order.source()
+    body: dict[str, Any] = {**extra, "async": True}
+    if order.hook_url:
+        body |= {"replyUrl": order.hook_url, "replyRef": order.attempt}
+    if spec.mode is Mode.UPSCALE:
+        return body | {"mediaGenerationId": _last(names, source), "resolution": RESOLUTIONS[spec.resolution]}
+    body |= {"prompt": marked(request), "model": order.wire_name}
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if spec.mode is Mode.EXTEND:
+        return body | {"mediaGenerationId": _last(names, source), "count": spec.n}
+    if spec.mode is not Mode.EDIT:  # which goes by its source
+        body |= {"aspectRatio": ASPECTS[spec.aspect_ratio], "duration": spec.seconds}
+    if order.wire_name in WITH_RESOLUTION and (spec.mode is not Mode.EDIT or spec.resolution != "720p"):
+        body["resolution"] = spec.resolution
+    if spec.n > 1:
+        body["count"] = spec.n
+    body |= {FRAMES[each.role]: names[each.sha256] for each in request.inputs if each.role in FRAMES}
+    pictures = [names[each.sha256] for each in request.inputs if each.role is Role.REFERENCE]
+    for slot, values in (
+        ("referenceImage", pictures),
+        ("character", request.characters),
+        ("referenceAudio", [voice(each) for each in request.voices]),
+    ):
+        body |= {f"{slot}_{number}": value for number, value in enumerate(values, 1)}
+    return body | ({"email": email} if email else {})
+
+
+def check(order: Order, slug: str) -> dict[str, Any]:
+    """
+    Hold an order to what Flow can be told, before anything is sent, and give what is passed through.
+
+    :raises Invalid: naming what Flow has no words for.
+    """
+    request, mode = order.request, order.spec.mode
+    for wrong in _faults(order):
+        raise Invalid(wrong)
+    said = request.options.get(slug) or {}
+    allowed = OPTIONS | (TRIM if mode is Mode.EDIT else {})
+    for name, value in said.items() if isinstance(said, dict) else [(str(said), None)]:
+        if name not in allowed or type(value) is not allowed[name]:
+            raise Invalid(f"provider_options.{slug}: {name} is no option of this call, or of another type")
+    return dict(said)
+
+
+def decode(body: Any) -> Update:
+    """
+    Read a job in useapi's words, in any of its shapes.
+
+    :raises Malformed: when it is none, or completed without a clip.
+    """
+    try:
+        job = msgspec.convert(body, Job)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"the answer is no job: {error}") from error
+    said = job.response or job
+    clips, failures = said.clips(), said.failures()
+    word = job.status or ("completed" if clips or failures else "")
+    name, state = job.jobid or job.job_id, STATES.get(word, State.UNKNOWN)
+    if state is State.SUCCEEDED and not clips and failures:
+        state = State.FAILED
+    if not (name and word) or (state is State.SUCCEEDED and not clips):
+        raise Malformed("the answer is no job, or a finished one without a clip")
+    fault = None
+    if state is State.FAILED:
+        state, fault = _failed(job, said.error, *failures)
+    left = said.remaining_credits
+    return Update(
+        state=state,
+        task=Task(name),
+        # Before the end, a job shows operations that are no results.
+        assets=tuple(AssetRef(url=url, index=at, handle=handle) for at, (url, handle) in enumerate(clips))
+        if state is State.SUCCEEDED
+        else (),
+        fault=fault,
+        usage=None if left is None else Usage(remaining_credits=int(left)),
+        raw_state=word,
+    )
+
+
+def _failed(job: Job, *said: Any) -> tuple[State, Fault]:
+    """Say why a job failed; what Google turned down or never took cost no credits."""
+    code, message, verdict = words(*said, job.error if job.response else None, job.error_details)
+    refused = verdict is not None and verdict.kind is Refused
+    return State.REFUSED if refused else State.FAILED, Fault(
+        code=code or str(job.code or ""), message=message or "Flow failed", billed=False if verdict else None
+    )
+
+
+def join(parts: Sequence[str]) -> dict[str, Any]:
+    """Ask for clips joined end to end; each after the first begins a second late, where it overlaps the one before."""
+    first, *rest = parts
+    more = [{"mediaGenerationId": part, "trimStart": 1} for part in rest]
+    return {"media": [{"mediaGenerationId": first}, *more]}
+
+
+class Flow(Provider):
+    """Order clips from Google Flow through one useapi.net subscription."""
+
+    def auth(self) -> httpx.Auth:
+        """Sign calls with the API token, ``user:`` and all."""
+        return _Bearer(self.credentials.get("USEAPI_TOKEN", ""), httpx.URL(self.base_url).host)
+
+    async def submit(self, order: Order, wire: Wire) -> Update:
+        """Hand an order over, after its pictures and clips."""
+        extra = check(order, self.listing.slug)
+        names = await self._names(order, wire)
+        body = encode(order, names, extra=extra, email=self._email)
+        reply = await wire.send(self._post(PATHS.get(order.spec.mode, "/videos"), body, repeatable=False))
+        if reply.status not in {200, 201}:
+            error = self.explain(reply, buying=True)
+            if isinstance(error, Invalid):
+                for sha256 in names:  # one of them may be gone
+                    self.uploads.forget(sha256)
+            raise error
+        update = decode(reply.json())
+        if order.spec.mode is not Mode.EXTEND:
+            return update
+        source = order.source()
+        task = Task(update.task.id, {"parts": names[source.sha256].split() if source else []})
+        if update.state is State.SUCCEEDED:  # poll joins
+            return replace(update, task=task, state=State.RUNNING, assets=())
+        return replace(update, task=task)
+
+    async def poll(self, task: Task, wire: Wire) -> Update:
+        """Look at a job; a finished extension is joined to its source."""
+        url = f"{self.base_url}/jobs/{quote(task.id, safe='')}"
+        reply = await wire.send(Call(method="GET", url=url, headers=HEADERS, repeatable=True))
+        if reply.status == 410:  # after seven days. .../get-google-flow-jobs-jobid
+            return Update(state=State.EXPIRED, task=task, raw_state="410")
+        if reply.status != 200:
+            raise self.explain(reply)
+        update = replace(decode(reply.json()), task=task)
+        if update.state is State.SUCCEEDED and task.data.get("parts"):
+            return await self._joined(update, wire)
+        return update
+
+    def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
+        """Read which job a callback speaks of; it is the job's record, unsigned."""
+        del headers
+        try:
+            job = msgspec.json.decode(body, type=Job)
+        except (msgspec.MsgspecError, RecursionError):
+            return ()
+        name = job.jobid or job.job_id
+        return (HookHint(name),) if name else ()
+
+    def fetch(self, asset: AssetRef) -> Call:
+        """Say how to download a clip; its address is signed and good for some hours."""
+        return Call(method="GET", url=asset.url, repeatable=True)
+
+    def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
+        """Turn an error answer into our words."""
+        return read_error(reply.status, reply.headers, reply.body, buying=buying)
+
+    @property
+    def _email(self) -> str:
+        """Which connected Google account to use; empty for whichever useapi finds fittest."""
+        return self.credentials.get("USEAPI_EMAIL", "")
+
+    def _post(self, path: str, body: Any, *, repeatable: bool) -> Call:
+        """Write a call with a JSON body."""
+        headers = {**HEADERS, "content-type": "application/json"}
+        data, url = msgspec.json.encode(body), f"{self.base_url}{path}"
+        return Call(method="POST", url=url, headers=headers, body=data, repeatable=repeatable, timeout=300.0)
+
+    async def _names(self, order: Order, wire: Wire) -> dict[str, str]:
+        """Find out what Flow calls each input, uploading those it does not have; all at one Google account."""
+        own = {each.sha256: _handle(each, self.listing.slug) for each in order.request.inputs}
+        if order.spec.mode in PATHS:
+            return own
+        tied = [*own.values(), *order.request.characters, *(voice(each) for each in order.request.voices)]
+        account = self._email or next((found for name in tied if (found := owner(name))), "")
+        for each in order.request.inputs:
+            known = next((name for name in (own[each.sha256], self.uploads.get(each.sha256)) if name), "")
+            # A clip joined of several has no name that an edit could use.
+            if not known or " " in known or (account and owner(known) not in {account, ""}):
+                data = await asyncio.to_thread(order.files[each.sha256].read_bytes)
+                known = await self._upload(each, data, account, wire)
+            own[each.sha256] = known
+            account = account or owner(known)
+        return own
+
+    async def _upload(self, each: Input, data: bytes, account: str, wire: Wire) -> str:
+        """Hand a picture or a clip over, and keep what Flow calls it."""
+        path = f"/assets/{quote(account, safe='')}" if account else "/assets"
+        headers = {**HEADERS, "content-type": each.media_type}
+        reply = await wire.send(
+            Call(method="POST", url=self.base_url + path, headers=headers, body=data, repeatable=True, timeout=300.0)
+        )
+        if reply.status in {200, 201}:
+            try:
+                name = msgspec.json.decode(reply.body, type=_Upload).mediaGenerationId.mediaGenerationId
+            except (msgspec.MsgspecError, RecursionError) as unread:
+                raise Unavailable("the answer to an upload cannot be read", status=reply.status) from unread
+            self.uploads.put(each.sha256, name)
+            return name
+        error = self.explain(reply)
+        if isinstance(error, Missing | Malformed):  # but nothing was bought yet
+            raise Unavailable(error.message, code=error.code, status=error.status)
+        raise error
+
+    async def _joined(self, update: Update, wire: Wire) -> Update:
+        """Have a finished segment joined to what it goes on from; free, and may be asked for again."""
+        parts = [*update.task.data["parts"], update.assets[0].handle]
+        if not all(parts):
+            raise Malformed("the segment has no id to join it by")
+        reply = await wire.send(self._post("/videos/concatenate", join(parts), repeatable=True))
+        if reply.status == 200:
+            try:
+                data = msgspec.json.decode(reply.body, type=_Joined).encodedVideo
+            except (msgspec.MsgspecError, RecursionError) as unread:
+                raise Unavailable("the joined clip cannot be read", status=reply.status) from unread
+            return replace(update, assets=(AssetRef(data=data, handle=" ".join(parts)),))
+        error = self.explain(reply)
+        if isinstance(error, Invalid | Refused):  # it would say so for ever, and the segment is paid for
+            fault = Fault(code=error.code or "concatenate", message=error.message, billed=True)
+            return replace(update, state=State.FAILED, assets=(), fault=fault)
+        raise error
+
+
+class _Bearer(httpx.Auth):
+    """Sign what goes to useapi, and nothing that goes to where its clips lie."""
+
+    def __init__(self, token: str, host: str) -> None:
+        self._token = token
+        self._host = host
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Add the token."""
+        if request.url.host == self._host:
+            request.headers["authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+class _Name(Struct, frozen=True):
+    mediaGenerationId: str  # noqa: N815 - theirs
+
+
+class _Upload(Struct, frozen=True):
+    """Read what Flow calls an upload: an id inside an object of the same name."""
+
+    mediaGenerationId: _Name  # noqa: N815 - theirs
+
+
+class _Joined(Struct, frozen=True):
+    """Read a joined clip out of its base64."""
+
+    encodedVideo: bytes  # noqa: N815 - theirs
+
+
+def _faults(order: Order) -> Iterator[str]:
+    """Name what an order asks that Flow has no words for."""
+    mode = order.spec.mode
+    for each in order.request.inputs:
+        if each.role in {Role.VOICE, Role.MASK}:
+            yield f"Flow takes no file as {each.role}; a voice is named in voices"
+        if each.weight is not None:
+            yield "Flow takes no weight of a reference"
+        if mode not in PATHS and each.size > UPLOADS.get(each.media_type, -1):
+            yield f"Flow takes png, jpeg and webp up to 20 MB and mp4 up to 100 MB, not this {each.media_type}"
+    for said in order.request.voices:
+        if {*said} - {"id", "name"} or not voice(said):
+            yield "a voice is the id of a preset or of a voice made at Flow, and the name the prompt calls it by"
+    if mode in PATHS:
+        yield from _source_faults(order)
+
+
+def _source_faults(order: Order) -> Iterator[str]:
+    """Name why an earlier clip cannot be extended or upscaled."""
+    mode, source = order.spec.mode, order.source()
+    parts = source.origin.handle.split() if source and source.origin else []
+    if not parts:
+        yield f"Flow's {mode} takes only clips made at the same account"
+    if mode is Mode.UPSCALE and (len(parts) > 1 or order.request.seed is not None):
+        yield "Flow upscales single clips, not extended ones, and takes no seed for it"
+    if mode is Mode.EXTEND and len(parts) >= PARTS_MOST:
+        yield f"Flow joins at most {PARTS_MOST} parts"
+
+
+def _handle(each: Input, slug: str) -> str:
+    """Read what Flow calls an earlier clip of its own."""
+    return each.origin.handle if each.origin and each.origin.provider == slug else ""
+
+
+def _last(names: Mapping[str, str], source: Input | None) -> str:
+    """Name the clip that another goes on from: the last of those it is joined of."""
+    return names[source.sha256].split()[-1] if source else ""

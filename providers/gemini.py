@@ -1,0 +1,152 @@
+"""
+The official Gemini API: Veo while it was sold there, Gemini Omni by interactions since.
+
+* Two routes: ``veo`` (v1beta, predictLongRunning, polled by the operation's name) and ``interactions`` (v1, as
+  google-genai sends since 3.0; Google's own curl samples still say v1beta, the shapes are the same).
+* The key goes in a header; it also opens downloads, which redirect to hosts that must not see it.
+* Whatever host a clip's address names, the file is asked of the account's own, as Google's SDK does.
+* Veo goes on only with a clip it made, by that clip's address; Omni also with one handed in, or by interaction.
+* Callbacks are hints: there is none for a failed Veo clip, and Omni's were reported not to come.
+"""
+
+import asyncio
+import re
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from providers import _interactions, _veo
+from providers.base.errors import Invalid, ProviderError, Scope
+from providers.base.order import Mode, Order
+from providers.base.provider import HookHint, Provider
+from providers.base.task import AssetRef, Task, Update
+from providers.base.wire import Call, Reply, Wire
+
+FILE = re.compile(r"(?:^|/)files/([\w-]+)", re.ASCII)
+"""A file's name in a clip's address: ``https://.../files/6huvl6pg4pj2:download?alt=media``, ``files/6huvl6pg4pj2``."""
+
+LABELS = {"labels": dict[str, str]}
+"""What can be passed through to an interaction, as the google-genai 3.4.0 SDK declares it; to Veo nothing can."""
+
+
+def encode(order: Order, data: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+    """
+    Put an order into the words of its route.
+
+    :param data: the bytes of each input, by its sha256.
+    :raises Invalid: for what the route has no word for.
+    """
+    held = data or {}
+    if order.route == "interactions":
+        more = _veo.extras(order, "gemini", LABELS)
+        return {**_interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True), **more}
+    _veo.extras(order, "gemini", {})
+    said = _veo.instance(order, held)
+    if order.spec.mode is Mode.EXTEND:
+        source = order.source()
+        handle = source.origin.handle if source and source.origin else ""
+        if not handle or handle.startswith(_interactions.MADE):
+            raise Invalid("Veo goes on only with a clip it made here itself")
+        said["video"] = {"uri": handle}
+    hook = {"webhookConfig": {"uris": [order.hook_url]}} if order.hook_url else {}
+    return {"instances": [said], "parameters": _veo.parameters(order), **hook}
+
+
+def decode(body: Any, base_url: str) -> Update:
+    """
+    Read an operation or an interaction.
+
+    :raises Malformed: when it is neither.
+    """
+    read = _interactions.decode if isinstance(body, dict) and "status" in body else _veo.decode
+    return read(body, lambda address: place(address, base_url))
+
+
+def place(address: str, base_url: str) -> AssetRef:
+    """Say how a clip is downloaded and, for Veo, by what address it can be gone on with."""
+    found = FILE.search(address)
+    url = f"{base_url}/v1beta/files/{found[1]}:download?alt=media" if found else address
+    return AssetRef(url=url, handle=address)
+
+
+class _Key(httpx.Auth):
+    """Sign calls to the account's own host, and no other."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._home = _origin(httpx.URL(base_url))
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the key."""
+        if _origin(request.url) == self._home:
+            request.headers["x-goog-api-key"] = self._key
+        yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """Read scheme, host and port."""
+    return url.scheme, url.host, url.port
+
+
+class Gemini(Provider):
+    """Order clips from the Gemini API with a key."""
+
+    def auth(self) -> httpx.Auth:
+        """Sign with the key, in a header."""
+        return _Key(self.base_url, self.credentials.get("GEMINI_API_KEY", ""))
+
+    async def submit(self, order: Order, wire: Wire) -> Update:
+        """Hand an order over, media inline."""
+        data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
+        body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data)))
+        veo = f"v1beta/models/{quote(order.wire_name, safe='')}:predictLongRunning"
+        url = f"{self.base_url}/{'v1/interactions' if order.route == 'interactions' else veo}"
+        headers = {"content-type": "application/json"}
+        reply = await wire.send(
+            Call(method="POST", url=url, headers=headers, body=body, repeatable=False, timeout=300.0)
+        )
+        if reply.status == 200:
+            return decode(reply.json(), self.base_url)
+        error = self.explain(reply, buying=True)
+        if reply.status == 404 and order.source():
+            error.scope = Scope.ORDER  # it may be the clip that is gone, not the model
+        raise error
+
+    async def poll(self, task: Task, wire: Wire) -> Update:
+        """Look at an operation or an interaction, told apart by name."""
+        return await self._ask("GET", self._address(task), wire)
+
+    async def cancel(self, task: Task, wire: Wire) -> Update:
+        """Stop an interaction; Veo's operations cannot be stopped."""
+        if "/" in task.id:
+            return await super().cancel(task, wire)
+        return await self._ask("POST", f"{self.base_url}/v1/{_interactions.path(task)}/cancel", wire)
+
+    def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
+        """Read which operation or interaction a callback speaks of."""
+        del headers
+        return _interactions.read_hook(body)
+
+    def fetch(self, asset: AssetRef) -> Call:
+        """Say how to download a clip; the answer may be a redirect off the host."""
+        return Call(method="GET", url=asset.url, repeatable=True)
+
+    def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
+        """Turn an error answer into our words."""
+        return _veo.explain(reply, buying=buying)
+
+    def _address(self, task: Task) -> str:
+        """Say where a task is looked at."""
+        if "/" in task.id:
+            return f"{self.base_url}/v1beta/{quote(task.id, safe='/')}"
+        return f"{self.base_url}/v1/{_interactions.path(task)}?stream=false"
+
+    async def _ask(self, method: str, url: str, wire: Wire) -> Update:
+        """Send a call that costs nothing."""
+        reply = await wire.send(Call(method=method, url=url, repeatable=True))
+        if reply.status == 200:
+            return decode(reply.json(), self.base_url)
+        raise self.explain(reply)
