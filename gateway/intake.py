@@ -1,21 +1,27 @@
 """
-Gather the media a call names: uploads, data URLs, files, earlier videos; look at each before it is kept.
+Gather the media a call names: uploads, URLs, files, earlier videos; look at each before it is kept.
 
 Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` makes it so, and
 :meth:`Gathered.drop` leaves no trace of a refused one.
 """
 
+import asyncio
+import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.uploads import Upload
 from gateway.api.wishes import Medium
+from gateway.errand import Errand, FetchError
 from gateway.ids import is_id
 from gateway.inputs import InputError, Sniffed, read_data_url
 from gateway.job import State
@@ -23,6 +29,9 @@ from gateway.media import Media
 from gateway.store import Store
 from gateway.wish import Rendition
 from providers.base.order import Input, Role
+
+if TYPE_CHECKING:
+    from gateway.outbound import Outbound
 
 KINDS = {
     Role.FIRST_FRAME: {"image"},
@@ -43,6 +52,10 @@ class Found(Struct, frozen=True):
     movable: bool
     sniffed: Sniffed | None = None
     seconds: float = 0
+    fetched: str = ""
+    """The address it was fetched from."""
+    param: str = ""
+    """Where that address was given."""
 
 
 class Gathered:
@@ -52,24 +65,30 @@ class Gathered:
         self._media = media
         self._found: list[Found] = []
         self.inputs: tuple[Input, ...] = ()
+        self.said: tuple[Input, ...] = ()
+        """The inputs as the call named them: what was fetched is known by its address, so that a repeated call is
+        the same call even where the address answers something else by then."""
 
     def add(self, medium: Medium, found: Found, sniffed: Sniffed, seconds: float) -> None:
         """Take one piece in."""
         self._found.append(found)
-        self.inputs += (
-            Input(
-                role=medium.role,
-                media_type=sniffed.media_type,
-                sha256=found.sha256,
-                size=found.size,
-                width=sniffed.width,
-                height=sniffed.height,
-                seconds=seconds,
-                name=medium.name,
-                purpose=medium.purpose,
-                weight=None if medium.weight is None else float(medium.weight),
-            ),
+        taken = Input(
+            role=medium.role,
+            media_type=sniffed.media_type,
+            sha256=found.sha256,
+            size=found.size,
+            width=sniffed.width,
+            height=sniffed.height,
+            seconds=seconds,
+            name=medium.name,
+            purpose=medium.purpose,
+            weight=None if medium.weight is None else float(medium.weight),
         )
+        self.inputs += (taken,)
+        if found.fetched:
+            address = hashlib.sha256(found.fetched.encode()).hexdigest()
+            taken = replace(taken, sha256=address, media_type="", size=0, width=0, height=0, seconds=0)
+        self.said += (taken,)
 
     async def keep(self) -> None:
         """Give every piece its lasting place."""
@@ -85,17 +104,19 @@ class Gathered:
 
     def drop(self) -> None:
         """Remove what was not kept."""
-        for found in self._found:
-            if found.movable:
-                found.path.unlink(missing_ok=True)
+        _drop(self._found)
 
 
 class Intake:
     """Find and look at the media of a call."""
 
-    def __init__(self, media: Media, store: Store) -> None:
+    def __init__(
+        self, media: Media, store: Store, outbound: Callable[[], "Outbound"], *, max_bytes: int, seconds: float
+    ) -> None:
         self._media = media
         self._store = store
+        self._outbound = outbound
+        self._errand = partial(Errand, max_bytes=max_bytes, seconds=seconds)
 
     async def gather(self, media: list[Medium], tenant: str) -> Gathered:
         """
@@ -104,37 +125,48 @@ class Intake:
         :raises ProblemError: 404 for an unknown id, 422 for what cannot be taken.
         """
         gathered = Gathered(self._media)
+        all_found = await self._find_all(media, tenant)
         try:
-            for medium in media:
-                found = await self._find(medium, medium.source, tenant)
+            for medium, found in zip(media, all_found, strict=True):
                 try:
                     sniffed, seconds = found.sniffed, found.seconds
                     if sniffed is None:
                         sniffed, seconds = await self._media.study_input(found.path, found.size)
                 except InputError as error:
-                    if found.movable:
-                        found.path.unlink(missing_ok=True)
-                    raise invalid(medium.param, error.message, code=error.code) from error
+                    raise _unfit(medium, found, error) from error
                 gathered.add(medium, found, sniffed, seconds)
                 if sniffed.kind not in KINDS[medium.role]:
                     shown = " or ".join(sorted(KINDS[medium.role]))
                     raise invalid(medium.param, f"{medium.param} takes {shown}; this is {sniffed.media_type}.")
         except BaseException:
-            gathered.drop()
+            _drop(all_found)
             raise
         return gathered
 
-    async def _find(self, medium: Medium, source: Any, tenant: str) -> Found:
+    async def _find_all(self, media: list[Medium], tenant: str) -> list[Found]:
+        """Find every piece of media, at the same time; the first that cannot be found stops the others."""
+        errand = self._errand()
+        finding = [asyncio.ensure_future(self._find(each, each.source, tenant, errand)) for each in media]
+        try:
+            return [await each for each in finding]
+        except BaseException:
+            for each in finding:
+                each.cancel()
+            ended = await asyncio.gather(*finding, return_exceptions=True)
+            _drop([each for each in ended if isinstance(each, Found)])
+            raise
+
+    async def _find(self, medium: Medium, source: Any, tenant: str, errand: Errand) -> Found:
         """Find one piece of media, however it is named."""
         param = medium.param
         if isinstance(source, Upload):
             return Found(source.path, source.size, source.sha256, movable=True)
         if isinstance(source, str):
-            return await self._by_url(source, param)
+            return await self._by_url(source, param, errand)
         if not isinstance(source, dict):
             raise invalid(param, f"{param} takes a file, a URL, or an object naming one.")
         if "image" in source and medium.role is Role.MASK:
-            return await self._find(medium, source["image"], tenant)
+            return await self._find(medium, source["image"], tenant, errand)
         if isinstance(source.get("file_id"), str):
             return await self._by_file(source["file_id"], param, tenant)
         if isinstance(source.get("id"), str):
@@ -144,17 +176,13 @@ class Intake:
             if isinstance(value, dict):
                 value = value.get("url")
             if isinstance(value, str):
-                return await self._by_url(value, f"{param}.{name}")
+                return await self._by_url(value, f"{param}.{name}", errand)
         raise invalid(param, f'{param} takes {{"image_url": "..."}}, {{"file_id": "..."}} or {{"id": "video_..."}}.')
 
-    async def _by_url(self, url: str, param: str) -> Found:
-        """Unpack a data URL; other addresses are not fetched."""
-        if not url[:5].lower() == "data:":
-            raise invalid(
-                param,
-                "This gateway does not fetch addresses: send a file, a data: URL, or a file_id of /v1/files.",
-                code="url_not_allowed",
-            )
+    async def _by_url(self, url: str, param: str, errand: Errand) -> Found:
+        """Unpack a data URL, or fetch what lies at an address."""
+        if url[:5].lower() != "data:":
+            return await self._by_address(url, param, errand)
         try:
             data = read_data_url(url)
         except InputError as error:
@@ -163,6 +191,21 @@ class Intake:
             ) from error
         sha256, path = await self._media.keep_bytes(data)
         return Found(path, len(data), sha256, movable=True)
+
+    async def _by_address(self, address: str, param: str, errand: Errand) -> Found:
+        """Fetch what lies at an address, to disk as it comes."""
+        upload = Upload(self._media.incoming, "")
+        try:
+            await self._outbound().fetch(address, upload.write, errand)
+        except FetchError as error:
+            upload.drop()
+            status, headers = (503, {"retry-after": "5"}) if error.busy else (422, {})
+            raise ProblemError(status, error.code, error.message, param=param, headers=headers) from error
+        except BaseException:
+            upload.drop()
+            raise
+        upload.close()
+        return Found(upload.path, upload.size, upload.sha256, movable=True, fetched=address, param=param)
 
     async def _by_file(self, id_: str, param: str, tenant: str) -> Found:
         """Find an uploaded file."""
@@ -193,3 +236,18 @@ class Intake:
             sniffed=sniffed,
             seconds=clip.duration_seconds or 0,
         )
+
+
+def _unfit(medium: Medium, found: Found, error: InputError) -> ProblemError:
+    """Say why a piece of media cannot be taken; of what was fetched, that it is the address which is wrong."""
+    if not found.fetched:
+        return invalid(medium.param, error.message, code=error.code)
+    code = "url_too_large" if error.code == "too_large" else "url_not_media"
+    return invalid(found.param, f"What lies at this address cannot be taken. {error.message}", code=code)
+
+
+def _drop(all_found: list[Found]) -> None:
+    """Remove what was not kept."""
+    for found in all_found:
+        if found.movable:
+            found.path.unlink(missing_ok=True)

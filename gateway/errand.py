@@ -1,0 +1,48 @@
+"""What one call may have fetched for it, and how fetching fails."""
+
+import time
+
+ELSE = "or send a file, a data: URL, or a file_id of /v1/files."
+
+
+class FetchError(Exception):
+    """Something that was not fetched; ``code`` names why, the message says what to change."""
+
+    def __init__(self, code: str, message: str, *, busy: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.busy = busy
+        """Whether it is our fault: the same may do later."""
+
+
+class Errand:
+    """Hold what one call may still fetch: bytes, and seconds."""
+
+    def __init__(self, *, max_bytes: int, seconds: float) -> None:
+        self.max_bytes = max_bytes
+        self.seconds = seconds
+        self._left = max_bytes
+        self._until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """How many seconds are left."""
+        return max(0.0, self._until - time.monotonic())
+
+    def take(self, size: int) -> None:
+        """
+        Count bytes that came, or were announced.
+
+        :raises FetchError: when they are too many.
+        """
+        self._left -= size
+        if self._left < 0:
+            megabytes = self.max_bytes // 2**20
+            message = f"What the addresses of a call name may be {megabytes} MB in all; {ELSE}"
+            raise FetchError("url_too_large", message)
+
+    def expect(self, size: int | None) -> None:
+        """Refuse at once what says that it is too large."""
+        if size is not None and size > self._left:
+            self.take(size)
