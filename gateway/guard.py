@@ -61,6 +61,7 @@ TRANSLATED = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 
 AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]:@%]{1,253})(?::([0-9]{1,5}))?")
 ADDRESS = re.compile(r"(https?)://([^/?#]+)([/?#].*)?", re.IGNORECASE)
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -143,7 +144,8 @@ class Rules(Struct, frozen=True):
         if len(location) > MAX_TEXT or not location.isprintable() or "\\" in location:
             raise NotAllowedError("a redirect to something that is no address")
         try:
-            return self.read(urljoin(target.url, location))
+            # With a scheme it must be whole: urljoin reads http:///x as a path at the same host.
+            return self.read(location if SCHEME.match(location) else urljoin(target.url, location))
         except ValueError as error:  # What urljoin makes of half a bracket.
             raise NotAllowedError("a redirect to something that is no address") from error
 
