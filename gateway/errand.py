@@ -32,17 +32,19 @@ class Errand:
 
     def take(self, size: int) -> None:
         """
-        Count bytes that came, or were announced.
+        Count bytes that came.
 
         :raises FetchError: when they are too many.
         """
+        self.expect(size)
         self._left -= size
-        if self._left < 0:
-            megabytes = self.max_bytes // 2**20
-            message = f"What the addresses of a call name may be {megabytes} MB in all; {ELSE}"
-            raise FetchError("url_too_large", message)
 
-    def expect(self, size: int | None) -> None:
-        """Refuse at once what says that it is too large."""
-        if size is not None and size > self._left:
-            self.take(size)
+    def expect(self, size: int) -> None:
+        """
+        Look whether there is room for what was announced.
+
+        :raises FetchError: when there is not.
+        """
+        if size > self._left:
+            message = f"What a call names by address may be {self.max_bytes // 2**20} MB in all; {ELSE}"
+            raise FetchError("url_too_large", message)

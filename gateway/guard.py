@@ -216,7 +216,7 @@ def carried(address: Address) -> Iterator[IPv4Address]:
     if address.sixtofour:
         yield address.sixtofour
     yield from address.teredo or ()
-    if any(address in each for each in TRANSLATED):
+    if int(address) > 1 and any(address in each for each in TRANSLATED):  # ::1 is itself.
         yield IPv4Address(address.packed[-4:])
 
 
@@ -253,7 +253,7 @@ def read_host(text: str) -> str:
 
 def _entry(text: str) -> Entry:
     """Read one exception."""
-    where, port = text.strip(), None
+    where, port = text, None
     found = re.fullmatch(r"\[([0-9A-Fa-f:./]+)\](?::([0-9]{1,5}))?", where) or (
         where.count(":") <= 1 and re.fullmatch(r"([^\[\]:]+)(?::([0-9]{1,5}))?", where)
     )
@@ -262,6 +262,8 @@ def _entry(text: str) -> Entry:
     if port is not None and not 0 < port < 65_536:
         raise ValueError(f"{text!r}: there is no port {port}")
     try:
+        if "%" in where:
+            raise ValueError("a zone is not part of an address")
         if ":" in where or "/" in where or NUMBER.fullmatch(where.lower().rpartition(".")[2]):
             network = ip_network(where)
         else:

@@ -89,17 +89,17 @@ class Outbound:
             log.info("address.refused", reason=str(error))
             raise FetchError("url_not_allowed", self._terms) from error
         except TimeoutError as error:
-            message = f"What the addresses of a call name must come within {errand.seconds:g} s; {ELSE}"
+            message = f"What a call names by address must come within {errand.seconds:g} s; {ELSE}"
             raise FetchError("url_unreachable", message) from error
 
     async def _take_slot(self, errand: Errand) -> None:
         """
         Wait until one more may be fetched.
 
-        :raises FetchError: when that takes too long.
+        :raises FetchError: when that leaves too little time for the fetching.
         """
         try:
-            async with asyncio.timeout(errand.left):
+            async with asyncio.timeout(errand.left / 2):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise FetchError("fetching_busy", "Too much is being fetched; try again.", busy=True) from error
@@ -266,7 +266,7 @@ async def _receive(answer: aiohttp.ClientResponse, write: Callable[[bytes], None
         raise FetchError("url_unreachable", f"The server at this address answers {answer.status}.")
     if answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
         raise FetchError("url_not_media", "The server at this address sends its answer packed, which is not taken.")
-    errand.expect(answer.content_length)
+    errand.expect(answer.content_length or 0)
     while True:
         with _as_ours():
             chunk = await answer.content.readany()

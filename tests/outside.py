@@ -118,6 +118,8 @@ class Outside:
         head = b""
         while b"\r\n\r\n" not in head and (more := connection.recv(65_536)):
             head += more
+        if b"\r\n\r\n" not in head:
+            return  # They went away.
         self.heads.append(head.decode("latin-1"))
         said = self.pages.get(head.split(b" ")[1].decode("latin-1"), self._picture)
         if callable(said):
