@@ -123,11 +123,10 @@ class Acceptor:
         if wish.callback_url:
             notices.append(UNTOLD)
         now = self._clock()
-        named_wish = wish if said is None else replace(wish, request=replace(wish.request, inputs=said))
-        whole = {"wish": named_wish, "operation": operation, "parent": parent}
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
         leased = now + self._hands.lease if self._hands.reserve() else None
-        fingerprint = hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+        named_wish = wish if said is None else replace(wish, request=replace(wish.request, inputs=said))
+        fingerprint = _fingerprint({"wish": named_wish, "operation": operation, "parent": parent})
         job = Job(
             id=new_id("video", now),
             tenant=tenant,
@@ -200,6 +199,11 @@ def _none(decision: Decision) -> ProblemError:
     )
     problem.errors = errors[:20]
     return problem
+
+
+def _fingerprint(whole: dict[str, Any]) -> str:
+    """Say by what a call is known again."""
+    return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
 
 
 def _json(value: Any) -> str:

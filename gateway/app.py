@@ -103,6 +103,12 @@ def _abroad(network: Network) -> Callable[[], "Outbound"]:
     return outbound
 
 
+def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[], "Outbound"]) -> Intake:
+    """Build what gathers a call's media."""
+    max_bytes = settings.server.max_body_mb * 2**20
+    return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
+
+
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -136,13 +142,7 @@ def _build(
         store=store,
         media=media,
         shop=shop,
-        intake=Intake(
-            media,
-            store,
-            outbound or _abroad(settings.network),
-            max_bytes=settings.server.max_body_mb * 2**20,
-            seconds=settings.network.seconds,
-        ),
+        intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
         acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,

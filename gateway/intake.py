@@ -8,7 +8,7 @@ Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` 
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,13 @@ KINDS = {
 }
 
 
+class Address(Struct, frozen=True):
+    """Hold an address still to be fetched, and the field that named it."""
+
+    text: str
+    param: str
+
+
 class Found(Struct, frozen=True):
     """Hold one piece of media where it lies now, and whether that place is its own to move."""
 
@@ -52,10 +59,8 @@ class Found(Struct, frozen=True):
     movable: bool
     sniffed: Sniffed | None = None
     seconds: float = 0
-    fetched: str = ""
-    """The address it was fetched from."""
-    param: str = ""
-    """Where that address was given."""
+    fetched: Address | None = None
+    """Where it was fetched from."""
 
 
 class Gathered:
@@ -86,7 +91,7 @@ class Gathered:
         )
         self.inputs += (taken,)
         if found.fetched:
-            address = hashlib.sha256(found.fetched.encode()).hexdigest()
+            address = hashlib.sha256(found.fetched.text.encode()).hexdigest()
             taken = replace(taken, sha256=address, media_type="", size=0, width=0, height=0, seconds=0)
         self.said += (taken,)
 
@@ -144,29 +149,44 @@ class Intake:
         return gathered
 
     async def _find_all(self, media: list[Medium], tenant: str) -> list[Found]:
-        """Find every piece of media, at the same time; the first that cannot be found stops the others."""
-        errand = self._errand()
-        finding = [asyncio.ensure_future(self._find(each, each.source, tenant, errand)) for each in media]
+        """Find every piece of media; what is named by address comes last, when the rest is known to be there."""
+        found: list[Found | Address] = []
         try:
-            return [await each for each in finding]
+            for each in media:
+                found.append(await self._find(each, each.source, tenant))  # noqa: PERF401  Dropped one by one.
+            return await self._fetch_all(found)
         except BaseException:
-            for each in finding:
-                each.cancel()
-            ended = await asyncio.gather(*finding, return_exceptions=True)
-            _drop([each for each in ended if isinstance(each, Found)])
+            _drop(found)
             raise
 
-    async def _find(self, medium: Medium, source: Any, tenant: str, errand: Errand) -> Found:
+    async def _fetch_all(self, found: list[Found | Address]) -> list[Found]:
+        """Fetch every address, all at the same time; the first that cannot be had stops the others."""
+        errand = self._errand()
+        fetching = {
+            at: asyncio.ensure_future(self._fetch(each, errand))
+            for at, each in enumerate(found)
+            if isinstance(each, Address)
+        }
+        try:
+            return [await fetching[at] if isinstance(each, Address) else each for at, each in enumerate(found)]
+        except BaseException:
+            for task in fetching.values():
+                task.cancel()
+            ended = await asyncio.gather(*fetching.values(), return_exceptions=True)
+            _drop(ended)
+            raise
+
+    async def _find(self, medium: Medium, source: Any, tenant: str) -> Found | Address:
         """Find one piece of media, however it is named."""
         param = medium.param
         if isinstance(source, Upload):
             return Found(source.path, source.size, source.sha256, movable=True)
         if isinstance(source, str):
-            return await self._by_url(source, param, errand)
+            return await self._by_url(source, param)
         if not isinstance(source, dict):
             raise invalid(param, f"{param} takes a file, a URL, or an object naming one.")
         if "image" in source and medium.role is Role.MASK:
-            return await self._find(medium, source["image"], tenant, errand)
+            return await self._find(medium, source["image"], tenant)
         if isinstance(source.get("file_id"), str):
             return await self._by_file(source["file_id"], param, tenant)
         if isinstance(source.get("id"), str):
@@ -176,13 +196,13 @@ class Intake:
             if isinstance(value, dict):
                 value = value.get("url")
             if isinstance(value, str):
-                return await self._by_url(value, f"{param}.{name}", errand)
+                return await self._by_url(value, f"{param}.{name}")
         raise invalid(param, f'{param} takes {{"image_url": "..."}}, {{"file_id": "..."}} or {{"id": "video_..."}}.')
 
-    async def _by_url(self, url: str, param: str, errand: Errand) -> Found:
-        """Unpack a data URL, or fetch what lies at an address."""
+    async def _by_url(self, url: str, param: str) -> Found | Address:
+        """Unpack a data URL; any other address is fetched later."""
         if url[:5].lower() != "data:":
-            return await self._by_address(url, param, errand)
+            return Address(url, param)
         try:
             data = read_data_url(url)
         except InputError as error:
@@ -192,20 +212,20 @@ class Intake:
         sha256, path = await self._media.keep_bytes(data)
         return Found(path, len(data), sha256, movable=True)
 
-    async def _by_address(self, address: str, param: str, errand: Errand) -> Found:
+    async def _fetch(self, address: Address, errand: Errand) -> Found:
         """Fetch what lies at an address, to disk as it comes."""
         upload = Upload(self._media.incoming, "")
         try:
-            await self._outbound().fetch(address, upload.write, errand)
+            await self._outbound().fetch(address.text, upload.write, errand)
         except FetchError as error:
             upload.drop()
             status, headers = (503, {"retry-after": "5"}) if error.busy else (422, {})
-            raise ProblemError(status, error.code, error.message, param=param, headers=headers) from error
+            raise ProblemError(status, error.code, error.message, param=address.param, headers=headers) from error
         except BaseException:
             upload.drop()
             raise
         upload.close()
-        return Found(upload.path, upload.size, upload.sha256, movable=True, fetched=address, param=param)
+        return Found(upload.path, upload.size, upload.sha256, movable=True, fetched=address)
 
     async def _by_file(self, id_: str, param: str, tenant: str) -> Found:
         """Find an uploaded file."""
@@ -240,14 +260,14 @@ class Intake:
 
 def _unfit(medium: Medium, found: Found, error: InputError) -> ProblemError:
     """Say why a piece of media cannot be taken; of what was fetched, that it is the address which is wrong."""
-    if not found.fetched:
+    if found.fetched is None:
         return invalid(medium.param, error.message, code=error.code)
     code = "url_too_large" if error.code == "too_large" else "url_not_media"
-    return invalid(found.param, f"What lies at this address cannot be taken. {error.message}", code=code)
+    return invalid(found.fetched.param, f"What lies at this address cannot be taken. {error.message}", code=code)
 
 
-def _drop(all_found: list[Found]) -> None:
-    """Remove what was not kept."""
+def _drop(all_found: Iterable[object]) -> None:
+    """Remove what was found and not kept."""
     for found in all_found:
-        if found.movable:
+        if isinstance(found, Found) and found.movable:
             found.path.unlink(missing_ok=True)

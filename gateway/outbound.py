@@ -10,8 +10,9 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import ip_address
 from typing import NoReturn
 
@@ -56,13 +57,15 @@ class Outbound:
         rules: Rules,
         *,
         at_once: int = 32,
-        resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
+        resolver: Callable[[], AbstractResolver] | None = None,
         dial: Callable[[AddrInfo], socket.socket] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(at_once)
-        self._resolver = resolver
+        # Threads of its own: a name server that hangs keeps nobody waiting but those who ask it.
+        threads = ThreadPoolExecutor(at_once, thread_name_prefix="names")
+        self._resolver = resolver or partial(_Resolver, threads)
         self._dial = dial or _open_socket
         self._given_tls = tls
 
@@ -194,6 +197,28 @@ class _Hop:
         elif is_own(family, address):
             self.refuse(f"{address} is this machine's own")
         return self._dial(wanted)
+
+
+class _Resolver(AbstractResolver):
+    """Look names up as this machine does, hosts file and all."""
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Look a name up."""
+        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        return [
+            ResolveResult(
+                hostname=host, host=str(place[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for family, _, proto, _, place in await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 class _CheckedResolver(AbstractResolver):

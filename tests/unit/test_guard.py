@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.guard import METADATA, NotAllowedError, Rules, is_public, make_rules
@@ -124,6 +124,7 @@ scheme = st.sampled_from(["http", "https", "HTTP", "hTTps"])
 rest = st.sampled_from(["", "/", "/a.png", "?a", "#a", "/a@b", "/?u=http://cdn.example.com/"])
 
 
+@settings(deadline=None)
 @given(scheme, spelt4(closed4), rest)
 def test_no_spelling_of_a_closed_ipv4_address(scheme: str, host: str, rest: str) -> None:
     """However ``inet_aton`` may be told of it."""
@@ -131,6 +132,7 @@ def test_no_spelling_of_a_closed_ipv4_address(scheme: str, host: str, rest: str)
         PLAIN.read(f"{scheme}://{host}{rest}")
 
 
+@settings(deadline=None)
 @given(scheme, spelt6(closed6 | mapped | translated | sixtofour), rest)
 def test_no_spelling_of_a_closed_ipv6_address(scheme: str, host: str, rest: str) -> None:
     """Long, short, and with IPv4 inside."""
@@ -138,6 +140,7 @@ def test_no_spelling_of_a_closed_ipv6_address(scheme: str, host: str, rest: str)
         PLAIN.read(f"{scheme}://{host}{rest}")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("0123456789.xXaAfF:[]%@\\/?#。\uff0e①⑦-_ \t\0ⅷ٣"), max_size=24))
 def test_what_is_read_is_what_is_dialled(host: str) -> None:
     """Whatever passes is a name, or the usual spelling of an open address; no resolver sees another address in it."""
@@ -155,6 +158,7 @@ def test_what_is_read_is_what_is_dialled(host: str) -> None:
             assert str(address) == target.host
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Nothing else is ever raised."""
@@ -163,6 +167,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             assert PLAIN.read(PLAIN.read(each).url) == PLAIN.read(each)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_redirect_is_read_or_refused(location: str) -> None:
     """Nothing else is ever raised of what a server says."""

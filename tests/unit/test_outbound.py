@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -195,6 +197,33 @@ async def test_a_resolver_that_hangs(outside: Outside) -> None:
     with pytest.raises(FetchError) as caught:
         await module.Outbound(Rules(), resolver=Hanging).fetch(URL, len, Errand(max_bytes=1, seconds=0.2))
     assert "url_unreachable" == caught.value.code
+
+
+async def test_a_name_server_that_hangs_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look-ups have threads of their own: files are written meanwhile."""
+    hanging = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        hanging.wait(10)
+        return []
+
+    monkeypatch.setattr(module.socket, "getaddrinfo", hang)
+    outbound = module.Outbound(Rules(), at_once=40)
+    errand = Errand(max_bytes=1, seconds=20)
+    fetching = [asyncio.ensure_future(outbound.fetch(URL, len, errand)) for _ in range(40)]
+    await asyncio.sleep(0.1)
+    assert "done" == await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 2)
+    hanging.set()
+    ends = await asyncio.gather(*fetching, return_exceptions=True)
+    assert ["url_not_allowed"] * 40 == [getattr(each, "code", each) for each in ends]
+
+
+async def test_names_are_looked_up_as_this_machine_does() -> None:
+    """The hosts file counts, and every address is listed."""
+    with ThreadPoolExecutor(1) as threads:
+        found = await module._Resolver(threads).resolve("localhost", 80)
+    assert {"127.0.0.1"} <= {each["host"] for each in found} <= {"127.0.0.1", "::1"}
+    assert {80} == {each["port"] for each in found}
 
 
 async def test_as_many_at_once_as_said(outside: Outside) -> None:
