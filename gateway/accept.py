@@ -19,6 +19,7 @@ from gateway.routing import Decision, UnknownModelError
 from gateway.shop import Shop
 from gateway.store import Idempotency, Store
 from gateway.wish import Notice, Wish
+from providers.base.order import Input
 
 KEPT_MS = 72 * 3_600_000
 """How long an Idempotency-Key is remembered."""
@@ -106,9 +107,12 @@ class Acceptor:
         *,
         operation: str = "create",
         parent: str | None = None,
+        said: tuple[Input, ...] | None = None,
     ) -> tuple[Job, bool]:
         """
         Keep a job for a wish and what was decided of it; the flag says whether it is new, or an earlier call's.
+
+        ``said`` are the wish's inputs as the call named them, which is what a repeated call has in common with it.
 
         :raises MismatchError: the Idempotency-Key belongs to another call.
         """
@@ -123,10 +127,10 @@ class Acceptor:
         if wish.callback_url:
             notices.append(UNTOLD)
         now = self._clock()
-        whole = {"wish": wish, "operation": operation, "parent": parent}
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
         leased = now + self._hands.lease if self._hands.reserve() else None
-        fingerprint = hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+        named_wish = wish if said is None else replace(wish, request=replace(wish.request, inputs=said))
+        fingerprint = _fingerprint({"wish": named_wish, "operation": operation, "parent": parent})
         job = Job(
             id=new_id("video", now),
             tenant=tenant,
@@ -199,6 +203,11 @@ def _none(decision: Decision) -> ProblemError:
     )
     problem.errors = errors[:20]
     return problem
+
+
+def _fingerprint(whole: dict[str, Any]) -> str:
+    """Say by what a call is known again."""
+    return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
 
 
 def _json(value: Any) -> str:

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import httpx
 import structlog
@@ -19,10 +21,11 @@ from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
 from gateway.edge import Edge
+from gateway.guard import make_rules
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.media import Media
-from gateway.settings import Settings, SettingsError, is_loopback, local_path
+from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
@@ -30,6 +33,9 @@ from gateway.telemetry import Metrics
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
+
+if TYPE_CHECKING:
+    from gateway.outbound import Outbound
 
 log = structlog.get_logger()
 
@@ -51,7 +57,11 @@ class Gateway(Struct, frozen=True):
 
 
 async def create_app(
-    settings: Settings, environ: Mapping[str, str], *, clock: Callable[[], int] = milliseconds
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    clock: Callable[[], int] = milliseconds,
+    outbound: Callable[[], "Outbound"] | None = None,
 ) -> Gateway:
     """
     Open the store and the accounts and build the application.
@@ -68,7 +78,7 @@ async def create_app(
                 f"server.host is {settings.server.host} but no API key exists, so anybody could use this gateway: "
                 "create one (reelgate keys create --name NAME) or listen on 127.0.0.1"
             )
-        return _build(settings, environ, store, clock, guarded=guarded)
+        return _build(settings, environ, store, clock, outbound, guarded=guarded)
     except BaseException:
         store.close()
         raise
@@ -81,8 +91,32 @@ def _internet() -> httpx.AsyncBaseTransport:
     return AiohttpTransport()
 
 
+def _abroad(network: Network) -> Callable[[], "Outbound"]:
+    """Find the way to strangers' addresses, opened when a call first names one."""
+
+    @cache
+    def outbound() -> "Outbound":
+        from gateway.outbound import Outbound  # noqa: PLC0415
+
+        return Outbound(make_rules(network.allow, network.ports), at_once=network.at_once)
+
+    return outbound
+
+
+def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[], "Outbound"]) -> Intake:
+    """Build what gathers a call's media."""
+    max_bytes = settings.server.max_body_mb * 2**20
+    return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
+
+
 def _build(
-    settings: Settings, environ: Mapping[str, str], store: Store, clock: Callable[[], int], *, guarded: bool
+    settings: Settings,
+    environ: Mapping[str, str],
+    store: Store,
+    clock: Callable[[], int],
+    outbound: Callable[[], "Outbound"] | None,
+    *,
+    guarded: bool,
 ) -> Gateway:
     """Join the parts."""
     root = local_path(settings.media.url, "file").absolute()
@@ -108,7 +142,7 @@ def _build(
         store=store,
         media=media,
         shop=shop,
-        intake=Intake(media, store),
+        intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
         acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,

@@ -1,21 +1,27 @@
 """
-Gather the media a call names: uploads, data URLs, files, earlier videos; look at each before it is kept.
+Gather the media a call names: uploads, URLs, files, earlier videos; look at each before it is kept.
 
 Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` makes it so, and
 :meth:`Gathered.drop` leaves no trace of a refused one.
 """
 
+import asyncio
+import hashlib
 import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.uploads import Upload
 from gateway.api.wishes import Medium
+from gateway.errand import Errand, FetchError
 from gateway.ids import is_id
 from gateway.inputs import InputError, Sniffed, read_data_url
 from gateway.job import State
@@ -23,6 +29,9 @@ from gateway.media import Media
 from gateway.store import Store
 from gateway.wish import Rendition
 from providers.base.order import Input, Origin, Role
+
+if TYPE_CHECKING:
+    from gateway.outbound import Outbound
 
 KINDS = {
     Role.FIRST_FRAME: {"image"},
@@ -32,6 +41,13 @@ KINDS = {
     Role.SOURCE: {"video"},
     Role.MASK: {"image"},
 }
+
+
+class Address(Struct, frozen=True):
+    """Hold an address still to be fetched, and the field that named it."""
+
+    text: str
+    param: str
 
 
 class Found(Struct, frozen=True):
@@ -44,6 +60,8 @@ class Found(Struct, frozen=True):
     sniffed: Sniffed | None = None
     seconds: float = 0
     origin: Origin | None = None
+    fetched: Address | None = None
+    """Where it was fetched from."""
 
 
 class Gathered:
@@ -53,25 +71,31 @@ class Gathered:
         self._media = media
         self._found: list[Found] = []
         self.inputs: tuple[Input, ...] = ()
+        self.said: tuple[Input, ...] = ()
+        """The inputs as the call named them: what was fetched is known by its address, so that a repeated call is
+        the same call even where the address answers something else by then."""
 
     def add(self, medium: Medium, found: Found, sniffed: Sniffed, seconds: float) -> None:
         """Take one piece in."""
         self._found.append(found)
-        self.inputs += (
-            Input(
-                role=medium.role,
-                media_type=sniffed.media_type,
-                sha256=found.sha256,
-                size=found.size,
-                width=sniffed.width,
-                height=sniffed.height,
-                seconds=seconds,
-                name=medium.name,
-                purpose=medium.purpose,
-                weight=None if medium.weight is None else float(medium.weight),
-                origin=found.origin,
-            ),
+        taken = Input(
+            role=medium.role,
+            media_type=sniffed.media_type,
+            sha256=found.sha256,
+            size=found.size,
+            width=sniffed.width,
+            height=sniffed.height,
+            seconds=seconds,
+            name=medium.name,
+            purpose=medium.purpose,
+            weight=None if medium.weight is None else float(medium.weight),
+            origin=found.origin,
         )
+        self.inputs += (taken,)
+        if found.fetched:
+            address = hashlib.sha256(found.fetched.text.encode()).hexdigest()
+            taken = replace(taken, sha256=address, media_type="", size=0, width=0, height=0, seconds=0)
+        self.said += (taken,)
 
     async def keep(self) -> None:
         """Give every piece its lasting place."""
@@ -87,17 +111,19 @@ class Gathered:
 
     def drop(self) -> None:
         """Remove what was not kept."""
-        for found in self._found:
-            if found.movable:
-                found.path.unlink(missing_ok=True)
+        _drop(self._found)
 
 
 class Intake:
     """Find and look at the media of a call."""
 
-    def __init__(self, media: Media, store: Store) -> None:
+    def __init__(
+        self, media: Media, store: Store, outbound: Callable[[], "Outbound"], *, max_bytes: int, seconds: float
+    ) -> None:
         self._media = media
         self._store = store
+        self._outbound = outbound
+        self._errand = partial(Errand, max_bytes=max_bytes, seconds=seconds)
 
     async def gather(self, media: list[Medium], tenant: str) -> Gathered:
         """
@@ -106,27 +132,53 @@ class Intake:
         :raises ProblemError: 404 for an unknown id, 422 for what cannot be taken.
         """
         gathered = Gathered(self._media)
+        all_found = await self._find_all(media, tenant)
         try:
-            for medium in media:
-                found = await self._find(medium, medium.source, tenant)
+            for medium, found in zip(media, all_found, strict=True):
                 try:
                     sniffed, seconds = found.sniffed, found.seconds
                     if sniffed is None:
                         sniffed, seconds = await self._media.study_input(found.path, found.size)
                 except InputError as error:
-                    if found.movable:
-                        found.path.unlink(missing_ok=True)
-                    raise invalid(medium.param, error.message, code=error.code) from error
+                    raise _unfit(medium, found, error) from error
                 gathered.add(medium, found, sniffed, seconds)
                 if sniffed.kind not in KINDS[medium.role]:
                     shown = " or ".join(sorted(KINDS[medium.role]))
                     raise invalid(medium.param, f"{medium.param} takes {shown}; this is {sniffed.media_type}.")
         except BaseException:
-            gathered.drop()
+            _drop(all_found)
             raise
         return gathered
 
-    async def _find(self, medium: Medium, source: Any, tenant: str) -> Found:
+    async def _find_all(self, media: list[Medium], tenant: str) -> list[Found]:
+        """Find every piece of media; what is named by address comes last, when the rest is known to be there."""
+        found: list[Found | Address] = []
+        try:
+            for each in media:
+                found.append(await self._find(each, each.source, tenant))  # noqa: PERF401  Dropped one by one.
+            return await self._fetch_all(found)
+        except BaseException:
+            _drop(found)
+            raise
+
+    async def _fetch_all(self, found: list[Found | Address]) -> list[Found]:
+        """Fetch every address, all at the same time; the first that cannot be had stops the others."""
+        errand = self._errand()
+        fetching = {
+            at: asyncio.ensure_future(self._fetch(each, errand))
+            for at, each in enumerate(found)
+            if isinstance(each, Address)
+        }
+        try:
+            return [await fetching[at] if isinstance(each, Address) else each for at, each in enumerate(found)]
+        except BaseException:
+            for task in fetching.values():
+                task.cancel()
+            ended = await asyncio.gather(*fetching.values(), return_exceptions=True)
+            _drop(ended)
+            raise
+
+    async def _find(self, medium: Medium, source: Any, tenant: str) -> Found | Address:
         """Find one piece of media, however it is named."""
         param = medium.param
         if isinstance(source, Upload):
@@ -149,14 +201,10 @@ class Intake:
                 return await self._by_url(value, f"{param}.{name}")
         raise invalid(param, f'{param} takes {{"image_url": "..."}}, {{"file_id": "..."}} or {{"id": "video_..."}}.')
 
-    async def _by_url(self, url: str, param: str) -> Found:
-        """Unpack a data URL; other addresses are not fetched."""
-        if not url[:5].lower() == "data:":
-            raise invalid(
-                param,
-                "This gateway does not fetch addresses: send a file, a data: URL, or a file_id of /v1/files.",
-                code="url_not_allowed",
-            )
+    async def _by_url(self, url: str, param: str) -> Found | Address:
+        """Unpack a data URL; any other address is fetched later."""
+        if url[:5].lower() != "data:":
+            return Address(url, param)
         try:
             data = read_data_url(url)
         except InputError as error:
@@ -165,6 +213,21 @@ class Intake:
             ) from error
         sha256, path = await self._media.keep_bytes(data)
         return Found(path, len(data), sha256, movable=True)
+
+    async def _fetch(self, address: Address, errand: Errand) -> Found:
+        """Fetch what lies at an address, to disk as it comes."""
+        upload = Upload(self._media.incoming, "")
+        try:
+            await self._outbound().fetch(address.text, upload.write, errand)
+        except FetchError as error:
+            upload.drop()
+            status, headers = (503, {"retry-after": "5"}) if error.busy else (422, {})
+            raise ProblemError(status, error.code, error.message, param=address.param, headers=headers) from error
+        except BaseException:
+            upload.drop()
+            raise
+        upload.close()
+        return Found(upload.path, upload.size, upload.sha256, movable=True, fetched=address)
 
     async def _by_file(self, id_: str, param: str, tenant: str) -> Found:
         """Find an uploaded file."""
@@ -198,3 +261,18 @@ class Intake:
             if clip.handle
             else None,
         )
+
+
+def _unfit(medium: Medium, found: Found, error: InputError) -> ProblemError:
+    """Say why a piece of media cannot be taken; of what was fetched, that it is the address which is wrong."""
+    if found.fetched is None:
+        return invalid(medium.param, error.message, code=error.code)
+    code = "url_too_large" if error.code == "too_large" else "url_not_media"
+    return invalid(found.fetched.param, f"What lies at this address cannot be taken. {error.message}", code=code)
+
+
+def _drop(all_found: Iterable[object]) -> None:
+    """Remove what was found and not kept."""
+    for found in all_found:
+        if isinstance(found, Found) and found.movable:
+            found.path.unlink(missing_ok=True)

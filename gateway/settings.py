@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from gateway.guard import make_rules
 from providers.base.listing import Listing, is_amount, listings
 
 PREFIX = "REELGATE__"
@@ -29,7 +30,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: int = 8080
     max_body_mb: int = 64
-    """Largest request body, pictures and clips included."""
+    """Largest request body, pictures and clips included, and most of what one names by address."""
     body_seconds: float = 30
     """A body that has not arrived after this long is refused."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -37,6 +38,18 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether ``/docs`` and ``/openapi.json`` are served."""
     public_url: str = ""
     """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
+
+
+class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which addresses clients may name, and what fetching from them may take."""
+
+    allow: list[str] = []
+    """Exceptions for what is not the public internet: an address, a range or a name, with or without a port."""
+    ports: list[int] = field(default_factory=lambda: [80, 443, 8443])
+    seconds: float = 20
+    """What a call names by address must have come after this long."""
+    at_once: int = 32
+    """Addresses fetched at the same time."""
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +125,8 @@ BOUNDS = (
     ("server", "port", 1, 65_535),
     ("server", "max_body_mb", 1, 4_096),
     ("server", "body_seconds", 1, 3_600),
+    ("network", "seconds", 1, 300),
+    ("network", "at_once", 1, 1_024),
     ("media", "retention_days", 0, 36_500),
     ("media", "max_clip_mb", 1, 1_048_576),
     ("routing", "max_attempts", 1, 20),
@@ -126,6 +141,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the gateway was told."""
 
     server: Server = field(default_factory=Server)
+    network: Network = field(default_factory=Network)
     store: StoreSettings = field(default_factory=StoreSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     routing: Routing = field(default_factory=Routing)
@@ -243,6 +259,10 @@ def _check(settings: Settings, where: str) -> None:
         value = getattr(getattr(settings, section), name)
         if not least <= value <= most:
             raise SettingsError(f"{where}: {section}.{name} must be between {least:g} and {most:g}")
+    try:
+        make_rules(settings.network.allow, settings.network.ports)
+    except ValueError as error:
+        raise SettingsError(f"{where}: network: {error}") from error
     local_path(settings.store.url, "sqlite")
     local_path(settings.media.url, "file")
 

@@ -99,9 +99,11 @@ class Store:
 
     # Jobs
 
-    async def accept(self, job: Job, idempotency: Idempotency) -> tuple[Job, bool]:
+    async def accept(self, job: Job, idempotency: Idempotency, also: Sequence[Statement] = ()) -> tuple[Job, bool]:
         """
         Keep a new job, or find the one this create already made; the flag says which.
+
+        ``also`` holds with the job or not at all.
 
         :raises MismatchError: the same key was used for something else.
         """
@@ -115,7 +117,7 @@ class Store:
             "now": self._clock(),
         }
         try:
-            await self._database.write(Statement("idempotency_take", take, 1), Statement("job_insert", job))
+            await self._database.write(Statement("idempotency_take", take, 1), Statement("job_insert", job), *also)
         except ConflictError:
             rows = await self._database.read("idempotency_read", named)
             if not rows:
@@ -170,9 +172,9 @@ class Store:
         """Make every leased job due at once: for the start of a database's only process."""
         await self._database.write(Statement("jobs_give_back", {"now": self._clock()}))
 
-    async def save(self, job: Job, *attempts: Attempt) -> None:
+    async def save(self, job: Job, *attempts: Attempt, also: Sequence[Statement] = ()) -> None:
         """
-        Keep a job's move and what it means for its attempts, together.
+        Keep a job's move and what it means for its attempts, together with what ``also`` holds.
 
         An attempt in ``intent`` is new, any other is a later state of one already kept.
 
@@ -182,7 +184,7 @@ class Store:
             Statement("attempt_insert" if each.outcome is Outcome.INTENT else "attempt_save", each, 1)
             for each in attempts
         )
-        await self._database.write(Statement("job_save", job, 1), *kept)
+        await self._database.write(Statement("job_save", job, 1), *kept, *also)
 
     async def cancel(self, id_: str, tenant: str) -> Job | None:
         """Ask for a job to be stopped; ``None`` where it has ended or is unknown."""

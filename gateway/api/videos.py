@@ -181,7 +181,13 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
         gathered.drop()
         raise
     job, new = await services.acceptor.accept(
-        wanted, decision, who.tenant, repeat, operation=operation, parent=parent.id if parent else None
+        wanted,
+        decision,
+        who.tenant,
+        repeat,
+        operation=operation,
+        parent=parent.id if parent else None,
+        said=gathered.said,
     )
     headers = {"location": f"/v1/videos/{job.id}"}
     if not new:

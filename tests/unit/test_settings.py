@@ -28,6 +28,7 @@ def test_the_file_we_ship_says_the_defaults() -> None:
         assert f"[{section}" in text
     for record in (
         Settings().server,
+        Settings().network,
         Settings().store,
         Settings().media,
         Settings().routing,

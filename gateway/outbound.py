@@ -1,0 +1,301 @@
+"""
+Fetch what strangers name: the one client for addresses that are not the operator's.
+
+The rule (:mod:`gateway.guard`) is asked where the connection is made: of everything a name stands for, looked up
+once, and again of the very address a socket is made for. Each hop has a connector, a socket and a look-up of its
+own, so nothing checked for one is ever used by another, and a name that changes its mind changes nothing.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property, partial
+from ipaddress import ip_address
+from typing import NoReturn
+
+import aiohttp
+import structlog
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.typedefs import LooseHeaders
+from yarl import URL
+
+from gateway.errand import ELSE, Errand, FetchError
+from gateway.guard import NotAllowedError, Rules, Target
+
+log = structlog.get_logger()
+
+AddrInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+"""What a connector says of the socket it wants, as ``getaddrinfo`` does."""
+
+MAX_REDIRECTS = 5
+MAX_HEAD = 64 * 2**10
+"""Most bytes of an answer's headers."""
+CONNECT_SECONDS = 5
+SILENT_SECONDS = 5
+"""Longest silence within an answer."""
+REDIRECTS = {301, 302, 303, 307, 308}
+HEADERS = {
+    "User-Agent": "reelgate",
+    "Accept": "image/*, video/*, audio/*",
+    "Accept-Encoding": "identity",  # What unpacks to a thousand times its size is not taken at all.
+}
+UNKNOWN_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+
+class Outbound:
+    """
+    Send calls to strangers, under one set of rules.
+
+    Environment proxies, cookies, credentials and kept connections play no part.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        at_once: int = 32,
+        resolver: Callable[[], AbstractResolver] | None = None,
+        dial: Callable[[AddrInfo], socket.socket] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._rules = rules
+        self._slots = asyncio.Semaphore(at_once)
+        # Threads of its own: a name server that hangs keeps nobody waiting but those who ask it.
+        threads = ThreadPoolExecutor(at_once, thread_name_prefix="names")
+        self._resolver = resolver or partial(_Resolver, threads)
+        self._dial = dial or _open_socket
+        self._given_tls = tls
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Whom to trust; read once, for it takes long."""
+        return self._given_tls or ssl.create_default_context()
+
+    async def fetch(self, address: str, write: Callable[[bytes], None], errand: Errand) -> None:
+        """
+        Get what lies at an address, following redirects, each hop checked as the first.
+
+        :raises FetchError: when it is not allowed, not to be had, too large or too slow.
+        """
+        try:
+            target = self._rules.read(address)
+            await self._take_slot(errand)
+            try:
+                async with asyncio.timeout(errand.left):
+                    await self._fetch(target, write, errand)
+            finally:
+                self._slots.release()
+        except NotAllowedError as error:
+            log.info("address.refused", reason=str(error))
+            raise FetchError("url_not_allowed", self._terms) from error
+        except TimeoutError as error:
+            message = f"What a call names by address must come within {errand.seconds:g} s; {ELSE}"
+            raise FetchError("url_unreachable", message) from error
+
+    async def _take_slot(self, errand: Errand) -> None:
+        """
+        Wait until one more may be fetched.
+
+        :raises FetchError: when that leaves too little time for the fetching.
+        """
+        try:
+            async with asyncio.timeout(errand.left / 2):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise FetchError("fetching_busy", "Too much is being fetched; try again.", busy=True) from error
+
+    async def _fetch(self, target: Target, write: Callable[[bytes], None], errand: Errand) -> None:
+        """Follow redirects to the end."""
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self.call("GET", target, HEADERS) as answer:
+                location = answer.headers.get("location")
+                if answer.status not in REDIRECTS or location is None:
+                    await _receive(answer, write, errand)
+                    return
+            target = self._rules.follow(target, location)
+        raise FetchError("url_unreachable", f"This address leads on to more than {MAX_REDIRECTS} others.")
+
+    @asynccontextmanager
+    async def call(
+        self, method: str, target: Target, headers: LooseHeaders, body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """
+        Make one call, on a connection of its own; redirects are not followed.
+
+        :raises NotAllowedError: when what the name stands for is not open.
+        :raises FetchError: when no answer comes.
+        """
+        hop = _Hop(self._rules, target, self._dial)
+        connector = aiohttp.TCPConnector(
+            ssl=self._tls if target.url.startswith("https:") else True,
+            resolver=_CheckedResolver(self._resolver(), hop),
+            socket_factory=hop.dial,
+            use_dns_cache=False,
+            force_close=True,
+        )
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS),
+            max_headers=64,
+        ) as session:
+            with _as_ours(hop):
+                answer = await session.request(
+                    method, URL(target.url, encoded=True), headers=headers, data=body, allow_redirects=False
+                )
+            async with answer:
+                if sum(len(name) + len(value) for name, value in answer.raw_headers) > MAX_HEAD:
+                    raise FetchError("url_unreachable", "The server's headers are too large.")
+                yield answer
+
+    @property
+    def _terms(self) -> str:
+        """Say which addresses are fetched: the same words, whatever was wrong with one."""
+        ports = ", ".join(map(str, sorted(self._rules.ports)))
+        return (
+            f"This address is not fetched. Give an http or https address without user and password, at port {ports}, "
+            f"whose host is known to the public internet and nothing else; {ELSE}"
+        )
+
+
+class _Hop:
+    """Hold one connection's permission: what was checked, and what the check said."""
+
+    def __init__(self, rules: Rules, target: Target, dial: Callable[[AddrInfo], socket.socket]) -> None:
+        self._rules = rules
+        self._target = target
+        self._dial = dial
+        self.refused: NotAllowedError | None = None
+
+    def check(self, address: str, port: int) -> bool:
+        """Decide about an address this hop may be made to; the flag says whether it is an exception."""
+        try:
+            return self._rules.check(address, self._target.host, port)
+        except NotAllowedError as error:
+            self.refused = error
+            raise
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Refuse for a reason of our own."""
+        self.refused = NotAllowedError(reason)
+        raise self.refused
+
+    def dial(self, wanted: AddrInfo) -> socket.socket:
+        """Make a socket for an address, once that is known to be open."""
+        family, _, _, _, place = wanted
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            self.refuse(f"family {family} is not the internet's")
+        address, port = str(place[0]), int(place[1])
+        if self.check(address, port):
+            log.info("address.excepted", host=self._target.host, address=address, port=port)
+        elif is_own(family, address):
+            self.refuse(f"{address} is this machine's own")
+        return self._dial(wanted)
+
+
+class _Resolver(AbstractResolver):
+    """Look names up as this machine does, hosts file and all."""
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Look a name up."""
+        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        return [
+            ResolveResult(
+                hostname=host, host=str(place[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for family, _, proto, _, place in await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class _CheckedResolver(AbstractResolver):
+    """Look a name up, and answer only if the hop may be made to everything it stands for."""
+
+    def __init__(self, inner: AbstractResolver, hop: _Hop) -> None:
+        self._inner = inner
+        self._hop = hop
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """
+        Look a name up, once.
+
+        :raises NotAllowedError: when it stands for nothing, or for one address that is not open.
+        """
+        try:
+            found = await self._inner.resolve(host, port, family)
+        except socket.gaierror as error:
+            # Whoever asks must not learn which names of an inner network exist.
+            if error.errno in UNKNOWN_NAME:
+                self._hop.refuse(f"{host} is no name")
+            raise
+        if not found:
+            self._hop.refuse(f"{host} stands for nothing")
+        for each in found:
+            self._hop.check(each["host"], each["port"])
+        return found
+
+    async def close(self) -> None:
+        """Close the resolver below."""
+        await self._inner.close()
+
+
+def is_own(family: int, address: str) -> bool:
+    """Whether an address is one of this machine's: a datagram socket says which it would send from, and sends none."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return ip_address(probe.getsockname()[0]) == ip_address(address)
+    except OSError:
+        return False
+
+
+def _open_socket(wanted: AddrInfo) -> socket.socket:
+    """Make a socket."""
+    return socket.socket(*wanted[:3])
+
+
+@contextmanager
+def _as_ours(hop: _Hop | None = None) -> Iterator[None]:
+    """Name what breaks: our own refusal, however it was wrapped, or a server that cannot be reached."""
+    try:
+        yield
+    except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:  # uvloop's sockets raise the last.
+        if hop and hop.refused:
+            raise hop.refused from error
+        log.info("address.unreachable", reason=type(error).__name__)
+        raise FetchError("url_unreachable", "The server at this address gives no whole answer.") from error
+
+
+async def _receive(answer: aiohttp.ClientResponse, write: Callable[[bytes], None], errand: Errand) -> None:
+    """
+    Take an answer's bytes as they come.
+
+    :raises FetchError: when it is no success, packed, or too large.
+    """
+    if answer.status != 200:
+        raise FetchError("url_unreachable", f"The server at this address answers {answer.status}.")
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise FetchError("url_not_media", "The server at this address sends its answer packed, which is not taken.")
+    errand.expect(answer.content_length or 0)
+    while True:
+        with _as_ours():
+            chunk = await answer.content.readany()
+        if not chunk:
+            return
+        errand.take(len(chunk))
+        write(chunk)
