@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gateway.api.problems import ProblemError, invalid
 from gateway.ids import new_id
-from gateway.job import Job, State
+from gateway.job import Job, born
 from gateway.routing import Decision, UnknownModelError
 from gateway.shop import Shop
 from gateway.store import Idempotency, Store
@@ -131,37 +131,18 @@ class Acceptor:
         leased = now + self._hands.lease if self._hands.reserve() else None
         named_wish = wish if said is None else replace(wish, request=replace(wish.request, inputs=said))
         fingerprint = _fingerprint({"wish": named_wish, "operation": operation, "parent": parent})
-        job = Job(
-            id=new_id("video", now),
-            tenant=tenant,
-            state=State.QUEUED,
-            seq=0,
-            created_at=now,
-            updated_at=now,
-            started_at=None,
-            completed_at=None,
-            expires_at=None,
-            deadline_at=now + int(listing.deadline_seconds * 1000),
-            due_at=leased or now,
+        job = born(
+            new_id("video", now),
+            tenant,
+            now,
             lease_until=leased,
-            tries=0,
-            lease_epoch=0,
+            deadline_at=now + int(listing.deadline_seconds * 1000),
             operation=operation,
             parent=parent,
             wish=_json(replace(wish, request=decision.request)),
             offer=choice.offer,
-            account=None,
             quote=_json(choice),
-            attempt=None,
-            attempts=0,
-            task=None,
-            progress=0,
-            cancel_requested=False,
-            outputs="[]",
-            usage="{}",
             warnings=_json(notices),
-            error=None,
-            deleted_at=None,
         )
         named = f"key:{repeat.key}" if repeat.key else f"fold:{fingerprint}"
         idempotency = Idempotency(

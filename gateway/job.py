@@ -155,6 +155,55 @@ class Job(Struct, frozen=True):
     deleted_at: int | None
 
 
+def born(
+    id_: str,
+    tenant: str,
+    now: int,
+    *,
+    lease_until: int | None,
+    deadline_at: int,
+    operation: str,
+    parent: str | None,
+    wish: str,
+    offer: str,
+    quote: str,
+    warnings: str,
+) -> Job:
+    """Write a job as it is accepted: queued, nothing bought; leased where somebody begins with it at once."""
+    return Job(
+        id=id_,
+        tenant=tenant,
+        state=State.QUEUED,
+        seq=0,
+        created_at=now,
+        updated_at=now,
+        started_at=None,
+        completed_at=None,
+        expires_at=None,
+        deadline_at=deadline_at,
+        due_at=lease_until or now,
+        lease_until=lease_until,
+        tries=0,
+        lease_epoch=0,
+        operation=operation,
+        parent=parent,
+        wish=wish,
+        offer=offer,
+        account=None,
+        quote=quote,
+        attempt=None,
+        attempts=0,
+        task=None,
+        progress=0,
+        cancel_requested=False,
+        outputs="[]",
+        usage="{}",
+        warnings=warnings,
+        error=None,
+        deleted_at=None,
+    )
+
+
 def move(job: Job, state: State, now: int, **changes: object) -> Job:
     """
     Move a job along one arrow, giving its lease up unless ``lease_until`` says otherwise.

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gateway.wish import Choice, Notice, Preferences
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
-from providers.base.order import Origin, Request, Role
+from providers.base.order import FEATURES, Origin, Request, Role
 
 AUTO = "auto"
 
@@ -304,7 +304,7 @@ def _names_sandbox(request: Request, preferences: Preferences) -> bool:
 
 def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Notice, ...]]:
     """Drop the optional features every offer refuses, saying so."""
-    dropped = set(request.features())
+    dropped = {*request.features()} & {*FEATURES}
     for line in lines:
         dropped &= {refusal.field for refusal in line.refusals}
     blank: dict[str, Any] = {name: () if isinstance(getattr(request, name), tuple) else None for name in dropped}
