@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, models, offers, openapi, quotes, videos
+from gateway.api import content, files, health, models, offers, openapi, quotes, spend, videos
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
 def milliseconds() -> int:
@@ -143,7 +146,9 @@ def _build(
         media=media,
         shop=shop,
         intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
-        acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
+        acceptor=Acceptor(
+            store, shop, clock, worker if settings.worker.enabled else Hands(), limits=settings.budget.limits
+        ),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
         shown=Shown(),
@@ -172,15 +177,24 @@ def _build(
             store.close()
             log.info("gateway.stopped")
 
-    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
-    app = Litestar(
+    app = _application(lifespan, docs=settings.server.docs)
+    app.state["desk"] = desk
+    return Gateway(Edge(app, metrics), tuple(held), guarded)
+
+
+def _application(lifespan: Lifespan, *, docs: bool) -> Litestar:
+    """Lay out every route."""
+    resources = [
+        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
+    ]
+    return Litestar(
         route_handlers=[
             Router("/v1", route_handlers=resources, before_request=admit),
             # Clients whose base URL lacks the version ask without it.
             Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
             Router("/", route_handlers=health.HANDLERS, before_request=admit),
             *health.OPEN,
-            *(openapi.HANDLERS if settings.server.docs else ()),
+            *(openapi.HANDLERS if docs else ()),
         ],
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
@@ -188,5 +202,3 @@ def _build(
         request_max_body_size=None,
         logging_config=None,
     )
-    app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded)

@@ -153,6 +153,10 @@ class Job(Struct, frozen=True):
     warnings: str
     error: str | None
     deleted_at: int | None
+    buyer: str | None
+    """The key that ordered it."""
+    hold: str | None
+    """What is set aside for it and what became of that: a :class:`~gateway.ledger.Hold` as JSON."""
 
 
 def born(
@@ -168,6 +172,8 @@ def born(
     offer: str,
     quote: str,
     warnings: str,
+    buyer: str,
+    hold: str,
 ) -> Job:
     """Write a job as it is accepted: queued, nothing bought; leased where somebody begins with it at once."""
     return Job(
@@ -201,6 +207,8 @@ def born(
         warnings=warnings,
         error=None,
         deleted_at=None,
+        buyer=buyer,
+        hold=hold,
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.accounts import EVERYTHING, Account
+from gateway.billing import Bill, bill_of, closed, raised
 from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
 from gateway.ids import new_id
@@ -22,7 +23,7 @@ from gateway.job import ENDINGS, OPEN, VERDICTS, Attempt, Job, Outcome, State, b
 from gateway.media import ClipError, Media
 from gateway.routing import UnknownModelError
 from gateway.shop import Shop, pin
-from gateway.store import Store
+from gateway.store import BudgetError, HaltedError, Store
 from gateway.telemetry import Metrics
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
 from providers.base.errors import (
@@ -39,7 +40,7 @@ from providers.base.errors import (
     Unsupported,
 )
 from providers.base.order import Input, Order
-from providers.base.task import AssetRef, Task, Update, Usage
+from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState
 
 log = structlog.get_logger()
@@ -51,6 +52,8 @@ RESTS: dict[type[ProviderError], float] = {Unauthorized: 3600.0, Exhausted: 1800
 FULL_MS = 500
 """Shortest wait for a place at a full account."""
 FULL_MOST_MS = 15_000
+HALTED_MS = 2_000
+"""How soon a job is looked at again that an operator has kept from being bought."""
 
 
 class Steps:
@@ -138,11 +141,20 @@ class Steps:
             attempts=attempt.number,
             started_at=job.started_at or now,
         )
+        intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(now)
         try:
-            await self._store.save(intended, attempt)
-        except BaseException:
+            await self._store.save(intended, attempt, postings=postings)
+        except BaseException as error:
             account.give_place()
+            if isinstance(error, HaltedError):
+                log.info("purchase.halted", **_names(job))
+                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
+                return
+            if isinstance(error, BudgetError):
+                message = "The offer it was quoted at could not make it, and the next best is above the budget."
+                await self._fail(job, Problem(code="budget_exceeded", message=message))
+                return
             raise
         await self._buy(intended, wish, choice)
 
@@ -251,7 +263,8 @@ class Steps:
         if now >= job.deadline_at:
             message = "The provider never answered; the clip may have been bought. It was not ordered twice."
             problem = Problem(code="submission_unknown", message=message, provider=choice.provider)
-            await self._fail(job, problem, _standing(job, Outcome.FAILED, now, "never cleared up"))
+            lost = _standing(job, Outcome.FAILED, now, "never cleared up")
+            await self._fail(job, problem, lost, bill=Bill.DOUBT)
             return
         if account is None:
             await self._later(job, 60.0)
@@ -298,6 +311,7 @@ class Steps:
                     job,
                     Problem(code="task_lost", message=message, provider=listing.slug),
                     _standing(job, Outcome.FAILED, now, error.message),
+                    bill=Bill.DOUBT,
                 )
             elif now >= job.deadline_at:
                 await self._give_up(job, account)
@@ -345,12 +359,11 @@ class Steps:
             await self._fetch(storing, update.assets, account)
         elif state is State.CANCELLED:
             ended = _standing(job, Outcome.CANCELLED, now, None, task)
-            await self._end(move(job, state, now, **seen), ended)
+            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage))
         else:
             problem = verdict(update, listing.slug)
-            if update.fault and update.fault.billed is False:
-                seen["usage"] = _json(Usage(usd_micros=0))
-            await self._fail(job, problem, _standing(job, ENDINGS[update.state], now, problem.message, task))
+            ended = _standing(job, ENDINGS[update.state], now, problem.message, task)
+            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage))
 
     async def _fetch(self, job: Job, assets: tuple[AssetRef, ...], account: Account) -> None:
         """Copy a finished clip into our own store, measure it, and end the job."""
@@ -369,7 +382,8 @@ class Steps:
                 return
             message = f"The clip was made and paid for, but could not be kept: {error}."
             problem = Problem(code="result_lost", message=message, provider=account.provider.listing.slug)
-            await self._fail(job, problem, _standing(job, Outcome.SUCCEEDED, self._clock(), str(error)))
+            lost = _standing(job, Outcome.SUCCEEDED, self._clock(), str(error))
+            await self._fail(job, problem, lost, bill=Bill.PRICE)
             return
         now = self._clock()
         choice = msgspec.json.decode(job.quote, type=Choice)
@@ -390,7 +404,7 @@ class Steps:
         )
         if job.started_at is not None:
             self._shop.observe(choice.offer, (now - job.started_at) / 1000)
-        await self._end(done, _standing(job, Outcome.SUCCEEDED, now, None))
+        await self._end(done, _standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
 
     async def _expire(self, job: Job) -> None:
         """Remove the clips of a job whose retention is over; the row stays."""
@@ -406,15 +420,17 @@ class Steps:
         """End a job whose provider gave no verdict by the deadline."""
         message = "The provider gave no verdict in time; the clip may have been billed."
         problem = Problem(code="deadline_exceeded", message=message, provider=account.provider.listing.slug)
-        await self._fail(job, problem, _standing(job, Outcome.FAILED, self._clock(), "deadline"))
+        late = _standing(job, Outcome.FAILED, self._clock(), "deadline")
+        await self._fail(job, problem, late, bill=Bill.DOUBT)
 
-    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt) -> None:
+    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt, bill: Bill = Bill.NOTHING) -> None:
         """End a job badly, saying why."""
-        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts)
+        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts, bill=bill)
 
-    async def _end(self, job: Job, *attempts: Attempt) -> None:
-        """Keep a final state, and give its place at the account back."""
-        await self._store.save(job, *attempts)
+    async def _end(self, job: Job, *attempts: Attempt, bill: Bill = Bill.NOTHING) -> None:
+        """Keep a final state and what it cost, and give its place at the account back."""
+        job, postings = closed(job, bill, self._clock())
+        await self._store.save(job, *attempts, postings=postings)
         if attempts:
             self._free(job)
         self._metrics.ended(job)
