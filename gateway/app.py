@@ -25,6 +25,7 @@ from gateway.guard import make_rules
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.media import Media
+from gateway.receipts import Receipts
 from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
 from gateway.shop import Shop
 from gateway.steps import Steps
@@ -130,12 +131,14 @@ def _build(
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
+    receipts = Receipts(root / "receipts")
     steps = Steps(
         store,
         shop,
         media,
         metrics,
         clock,
+        receipts,
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
     )
@@ -159,6 +162,7 @@ def _build(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         media.open()
+        receipts.open()
         await store.give_back()
         for name, running in (await store.running()).items():
             if name in accounts:
@@ -174,6 +178,7 @@ def _build(
             await transport.aclose()
             probing.shutdown(wait=False, cancel_futures=True)
             rendering.shutdown(wait=False, cancel_futures=True)
+            receipts.close()
             store.close()
             log.info("gateway.stopped")
 
