@@ -15,6 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.accounts import EVERYTHING, Account
+from gateway.database import ConflictError
 from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
 from gateway.ids import new_id
@@ -112,8 +113,7 @@ class Steps:
             return
         account = self._shop.accounts[choice.account]
         if not account.has_room(choice.model, now):
-            wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
-            await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+            await self._queue_on(job)
             return
         attempt = Attempt(
             id=new_id("att", now),
@@ -140,11 +140,28 @@ class Steps:
         )
         account.take_place(now)
         try:
-            await self._store.save(intended, attempt)
-        except BaseException:
+            await self._store.save(intended, attempt, also=self._store.place(account.name, account.max_running))
+        except BaseException as error:
             account.give_place()
-            raise
+            if not (self._store.shared and isinstance(error, ConflictError)):
+                raise
+            # Another process has taken the last place; or the job itself, which the next write then hears.
+            await self.count()
+            await self._queue_on(job)
+            return
         await self._buy(intended, wish, choice)
+
+    async def _queue_on(self, job: Job) -> None:
+        """Look again later whether the account has a place: the longer a job has waited, the later."""
+        now = self._clock()
+        wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
+        await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+
+    async def count(self) -> None:
+        """Take over how many attempts are open at each account, whichever process opened them."""
+        running = await self._store.running()
+        for name, account in self._shop.accounts.items():
+            account.running = running.get(name, 0)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
         """

@@ -1,6 +1,7 @@
 """``reelgate keys``: create, list and revoke API keys."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -8,10 +9,10 @@ from typing import Annotated, TypeVar
 from cyclopts import App, Parameter, validators
 
 from gateway.cli.common import Config, UsageError, settings_of
-from gateway.database import Database
+from gateway.database import connect
 from gateway.ids import new_id
 from gateway.keys import SCOPES, hash_secret, new_secret
-from gateway.settings import Policy, local_path
+from gateway.settings import Policy
 from gateway.store import Key, Store
 
 app = App(name="keys", help="Create, list and revoke API keys.")
@@ -90,7 +91,7 @@ def _run(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     """Do one thing on the store, beside a running gateway or without one."""
 
     async def run() -> T:
-        store = Store(Database(local_path(settings_of(config).store.url, "sqlite")), _now)
+        store = Store(connect(settings_of(config).store.url, os.environ), _now)
         store.open(exclusive=False)
         try:
             return await work(store)
