@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.billing import Bill, bill_of, closed, raised
-from gateway.database import StoreUnavailableError
+from gateway.database import ConflictError, StoreUnavailableError
 from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
 from gateway.health import Health
@@ -25,7 +25,7 @@ from gateway.media import ClipError, Media
 from gateway.receipts import Receipts
 from gateway.routing import UnknownModelError
 from gateway.shop import Shop, own, pin
-from gateway.store import BudgetError, HaltedError, Store
+from gateway.store import BudgetError, FullError, HaltedError, Store
 from gateway.telemetry import Metrics
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
 from providers.base.errors import Again, Billed, Invalid, Missing, ProviderError, Refused, Unsupported
@@ -106,8 +106,7 @@ class Steps:
             return
         account = self._shop.accounts[choice.account]
         if not account.has_room(choice.model, now):
-            wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
-            await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+            await self._queue_on(job)
             return
         attempt = Attempt(
             id=new_id("att", now),
@@ -135,19 +134,44 @@ class Steps:
         intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(now)
         try:
-            await self._store.save(intended, attempt, postings=postings)
-        except BaseException as error:
+            place = self._store.place(account.name, account.max_running)
+            await self._store.save(intended, attempt, postings=postings, also=place)
+        except ConflictError as error:
             account.give_place()
-            if isinstance(error, HaltedError):
-                log.info("purchase.halted", **_names(job))
-                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
-                return
-            if isinstance(error, BudgetError):
-                message = "The offer it was quoted at could not make it, and the next best is above the budget."
-                await self._fail(job, Problem(code="budget_exceeded", message=message))
-                return
+            await self._unbought(job, error)
+            return
+        except BaseException:
+            account.give_place()
             raise
         await self._buy(intended, wish, choice)
+
+    async def _unbought(self, job: Job, error: ConflictError) -> None:
+        """Go on with a job whose intent to buy was not committed; nothing was bought."""
+        now = self._clock()
+        match error:
+            case FullError():
+                await self.count()  # Another process has taken the last place.
+                await self._queue_on(job)
+            case HaltedError():
+                log.info("purchase.halted", **_names(job))
+                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
+            case BudgetError():
+                message = "The offer it was quoted at could not make it, and the next best is above the budget."
+                await self._fail(job, Problem(code="budget_exceeded", message=message))
+            case _:
+                raise error
+
+    async def _queue_on(self, job: Job) -> None:
+        """Look again later whether the account has a place: the longer a job has waited, the later."""
+        now = self._clock()
+        wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
+        await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+
+    async def count(self) -> None:
+        """Take over how many attempts are open at each account, whichever process opened them."""
+        running = await self._store.running()
+        for name, account in self._shop.accounts.items():
+            account.running = running.get(name, 0)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
         """

@@ -104,10 +104,10 @@ async def test_a_store_that_fails_stalls_the_worker_and_no_more(tmp_path: Path) 
     write = engine.store._database.write
     broken = False
 
-    async def fragile(*statements: object) -> object:
+    async def fragile(*statements: object, **options: bool) -> object:
         if broken:
             raise StoreUnavailableError("disk full")
-        return await write(*statements)  # type: ignore[arg-type]
+        return await write(*statements, **options)  # type: ignore[arg-type]
 
     engine.store._database.write = fragile  # type: ignore[method-assign, assignment]
     job = await engine.accept()
