@@ -15,7 +15,7 @@ from msgspec import Struct
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
 from gateway.api import content, files, health, models, openapi, quotes, videos
-from gateway.api.desk import Desk, Shown, admit
+from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
 from gateway.edge import Edge
@@ -141,10 +141,10 @@ def _build(
     resources = [*videos.HANDLERS, *content.HANDLERS, *models.HANDLERS, *quotes.HANDLERS, *files.HANDLERS]
     app = Litestar(
         route_handlers=[
-            Router("/v1", route_handlers=resources, before_request=admit),
+            Router("/v1", route_handlers=resources, middleware=[Dispatch]),
             # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, before_request=admit),
+            Router("/", route_handlers=resources, middleware=[Dispatch], include_in_schema=False),
+            Router("/", route_handlers=health.HANDLERS, middleware=[Dispatch]),
             *health.OPEN,
             *(openapi.HANDLERS if settings.server.docs else ()),
         ],
