@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from providers.base.wire import CONNECT, IDENTITY, Answer, Call, Carrier, lowered, parsed
+from providers.base.wire import CONNECT, Answer, Call, Carrier, lowered, parsed, written
 
 BROKEN = (aiohttp.ClientError, OSError)
 """What aiohttp raises when a call fails; a ``TimeoutError`` is an ``OSError``."""
@@ -53,7 +53,7 @@ class AiohttpTransport(Carrier):
             response = await self._session.request(
                 call.method,
                 _address(call.url),
-                headers={**IDENTITY, **call.headers},
+                headers=written(tuple(call.headers.items())),
                 data=call.body or None,
                 allow_redirects=False,
                 timeout=_patience(call.timeout),
@@ -94,7 +94,7 @@ def _address(url: str) -> URL:
 
 
 @lru_cache(maxsize=64)
-def _patience(silence: float | None) -> aiohttp.ClientTimeout:
+def _patience(silence: float) -> aiohttp.ClientTimeout:
     """Say how long to wait: for a connection, and between two bytes of an answer."""
     return aiohttp.ClientTimeout(
         total=None, connect=CONNECT["pool"], sock_connect=CONNECT["connect"], sock_read=silence

@@ -72,8 +72,8 @@ class Wire(Protocol):
 CONNECT = {"connect": 10.0, "pool": 10.0}
 """Seconds a connection may take to be made, or to come free."""
 
-IDENTITY = {"accept-encoding": "identity"}
-"""Asks for bytes as they are."""
+EVERY = {"accept-encoding": "identity", "user-agent": "reelgate"}
+"""Headers of every call that does not say otherwise; some vendors' edges turn nameless clients away."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 """The socket never carried a byte of the call."""
@@ -104,16 +104,8 @@ class Carrier(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request of httpx's."""
-        call = Call(
-            method=request.method,
-            url=str(request.url),
-            headers=request.headers,
-            body=await request.aread(),
-            repeatable=False,
-            timeout=request.extensions.get("timeout", {}).get("read"),
-        )
-        answer = await self.carry(call)
-        return httpx.Response(answer.status, headers=answer.headers, stream=answer.stream)
+        silence = request.extensions.get("timeout", {}).get("read")
+        return _response(await self.carry(await _call(request, silence)))
 
 
 class Through(Carrier):
@@ -225,7 +217,7 @@ class HttpWire:
         try:
             request = await anext(flow)
             while True:
-                response = await self._carrier.handle_async_request(request)
+                response = _response(await self._carrier.carry(await _call(request, call.timeout)))
                 try:
                     request = await flow.asend(response)
                 except StopAsyncIteration:
@@ -253,27 +245,51 @@ def _request(call: Call) -> httpx.Request:
     return httpx.Request(
         call.method,
         parsed(call.url),
-        headers=[*IDENTITY.items(), *call.headers.items()],
+        headers=written(tuple(call.headers.items())),
         content=call.body or None,
         extensions={"timeout": {**CONNECT, "read": call.timeout, "write": call.timeout}},
     )
+
+
+async def _call(request: httpx.Request, silence: float) -> Call:
+    """Read a request of httpx's, signed or its own."""
+    return Call(
+        method=request.method,
+        url=str(request.url),
+        headers=lowered(request.headers.raw),
+        body=await request.aread(),
+        repeatable=False,
+        timeout=silence,
+    )
+
+
+def _response(answer: Answer) -> httpx.Response:
+    """Write an answer as httpx's."""
+    return httpx.Response(answer.status, headers=answer.headers, stream=answer.stream)
+
+
+def _answer(response: httpx.Response) -> Answer:
+    """Read an answer of httpx's; whoever signed the call may have read its body."""
+    stream = httpx.ByteStream(response.content) if response.is_stream_consumed else response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    return Answer(response.status_code, lowered(response.headers.raw), stream)
+
+
+def lowered(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Read headers, names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+@lru_cache(maxsize=256)
+def written(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Write a call's headers, names in lower case; most calls of an account have the same few."""
+    return {**EVERY, **{name.lower(): value for name, value in headers}}
 
 
 @lru_cache(maxsize=1024)
 def parsed(url: str) -> httpx.URL:
     """Read an address; orders go to a few, and reading one costs as much as sending a small call."""
     return httpx.URL(url)
-
-
-def _answer(response: httpx.Response) -> Answer:
-    """Read the head of an answer of httpx's."""
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    return Answer(response.status_code, lowered(response.headers.raw), response.stream)
-
-
-def lowered(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Read headers, names in lower case."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 async def _chunks(answer: Answer, call: Call) -> AsyncIterator[bytes]:

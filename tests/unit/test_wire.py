@@ -177,7 +177,9 @@ async def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Badge(httpx.Auth):
-    """Sign each call with a token, and get a new one where it is turned away."""
+    """Sign each call with a token, and get a new one where it is turned away, having read why."""
+
+    requires_response_body = True
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         request.headers["authorization"] = "Bearer old"
