@@ -8,10 +8,10 @@ Read ``config.toml`` and the environment into frozen records; a word nobody know
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from providers.base.listing import Listing, listings
 
@@ -35,6 +35,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     docs: bool = True
     """Whether ``/docs`` and ``/openapi.json`` are served."""
+    sendfile: Annotated[str, Meta(pattern=r"^(x-accel:/([\w.-]+/)*)?$")] = ""
+    """Where an nginx in front finds the clips, so that the kernel sends them: ``x-accel:/clips/``; else we do."""
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
