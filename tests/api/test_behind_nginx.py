@@ -39,7 +39,8 @@ def front(gateway: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.skip("nginx is not here: apt-get install nginx-light")
     place, port = tmp_path_factory.mktemp("nginx"), free_port()
     (said,) = re.findall(r"^```nginx\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    locations = said.replace("http://127.0.0.1:8080", gateway.url).replace("/data/media", f"{gateway.folder}/media")
+    said = said.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}").replace("listen 80", f"listen 127.0.0.1:{port}")
+    said = said.replace("/data/media", f"{gateway.folder}/media")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     config = place / "nginx.conf"
     config.write_text(
@@ -52,7 +53,7 @@ def front(gateway: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         http {{
             access_log off;
             {" ".join(f"{kind}_temp_path {place}/{kind};" for kind in kinds)}
-            server {{ listen 127.0.0.1:{port}; {locations} }}
+            {said}
         }}
         """
     )
