@@ -91,11 +91,16 @@ class Bench:
             return seen | self._reading(server, ids, "litellm", slow=2)
 
     def content(self) -> Figures:
-        """Serve a 10 MB clip over 4 connections."""
+        """Serve a 10 MB clip over 4 connections: ourselves, and with an nginx in front that sends what we name."""
         with servers.ours(self._stub) as server:
             path = self._clip(server, "10mb")
             _same(server.port, path, self._files / "10mb.mp4")
-            return _draining(server, path, "ours", self._seconds)
+            seen = _draining(server, path, "ours", self._seconds)
+            if servers.nginx_path() is None:
+                return seen
+            with servers.nginx(server.directory / "media", before=server) as front:
+                _same(front.port, path, self._files / "10mb.mp4")
+                return seen | _draining(front, path, "front", self._seconds)
 
     def nginx(self) -> Figures:
         """Let nginx serve the same clip: the floor."""

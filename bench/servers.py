@@ -108,6 +108,7 @@ def ours(upstream: Server, *, worker: bool = True) -> Iterator[Server]:
             [server]
             host = "127.0.0.1"
             port = {port}
+            sendfile = "x-accel:/clips/"
             [store]
             url = "sqlite:///{directory}/jobs.db"
             [media]
@@ -148,9 +149,22 @@ def litellm(upstream: Server, *, granian: bool) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def nginx(files: Path) -> Iterator[Server]:
-    """Run nginx over a directory, one worker, ``sendfile`` on, nothing logged."""
+def nginx(files: Path, *, before: Server | None = None) -> Iterator[Server]:
+    """
+    Run nginx over a directory, one worker, ``sendfile`` on, nothing logged.
+
+    :param before: our gateway, which then says who gets what, as the README has it.
+    """
     port = free_port()
+    upstream = asking = ""
+    if before:
+        upstream = f"upstream reelgate {{ server 127.0.0.1:{before.port}; keepalive 32; }}"
+        asking = """
+            proxy_pass http://reelgate;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Sendfile-Type X-Accel-Redirect;
+        """
     with tempfile.TemporaryDirectory(prefix="reelgate-bench-nginx-") as place:
         config = Path(place) / "nginx.conf"
         temporary = "\n".join(
@@ -171,7 +185,13 @@ def nginx(files: Path) -> Iterator[Server]:
                 tcp_nopush on;
                 types {{ video/mp4 mp4; }}
                 keepalive_requests 1000000;
-                server {{ listen 127.0.0.1:{port}; root {files}; location = /up {{ return 200; }} }}
+                {upstream}
+                server {{
+                    listen 127.0.0.1:{port};
+                    root {files};
+                    location = /up {{ return 200; }}
+                    location /v1/ {{ {asking} }}
+                }}
             }}
             """
         )

@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
 from gateway.api import content, files, health, models, offers, openapi, quotes, spend, videos
-from gateway.api.desk import Desk, Shown, admit
+from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
 from gateway.database import connect
 from gateway.edge import Edge
@@ -199,9 +199,9 @@ def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
         handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
     ]
     sold: list[ControllerRouterHandler] = [
-        Router("/v1", route_handlers=resources, before_request=admit),
+        Router("/v1", route_handlers=resources, middleware=[Dispatch]),
         # Clients whose base URL lacks the version ask without it.
-        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+        Router("/", route_handlers=resources, middleware=[Dispatch], include_in_schema=False),
         *(openapi.HANDLERS if docs else ()),
     ]
-    return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, before_request=admit), *health.OPEN]
+    return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, middleware=[Dispatch]), *health.OPEN]

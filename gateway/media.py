@@ -33,13 +33,10 @@ class Media:
 
     def __init__(self, root: Path, pool: Executor, *, max_clip_bytes: int) -> None:
         self.root = root
+        self.incoming = root / "incoming"
+        """Where bytes lie while they arrive."""
         self._pool = pool
         self._max_clip_bytes = max_clip_bytes
-
-    @property
-    def incoming(self) -> Path:
-        """Where bytes lie while they arrive."""
-        return self.root / "incoming"
 
     def open(self, *, alone: bool = True) -> None:
         """

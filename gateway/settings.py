@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from gateway.database import is_postgres
 from gateway.guard import make_rules
@@ -44,6 +44,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether ``/docs`` and ``/openapi.json`` are served."""
     public_url: str = ""
     """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
+    sendfile: Annotated[str, Meta(pattern=r"^(x-accel:/([\w.-]+/)*)?$")] = ""
+    """Where an nginx in front finds the clips, so that the kernel sends them: ``x-accel:/clips/``; else we do."""
 
 
 class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
