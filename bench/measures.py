@@ -53,6 +53,14 @@ class Bench:
             _load(server, create, seconds=0.5)
             return _busy("accepted", "ours", server, create, self._seconds) | _alone("accepted", "ours", server, create)
 
+    def shared(self) -> Figures:
+        """Accept jobs into PostgreSQL instead of SQLite."""
+        with servers.ours(self._stub, worker=False, postgres=True) as server:
+            create = self._creating(server, OUR_MODEL)
+            _load(server, create, seconds=0.5)
+            seen = _busy("accepted", "postgres", server, create, self._seconds)
+            return seen | _alone("accepted", "postgres", server, create)
+
     def sustained(self) -> Figures:
         """Accept jobs while the worker hands them over; the clock stops when the last one has reached the stub."""
         with servers.ours(self._stub) as server:

@@ -21,7 +21,7 @@ from gateway.ledger import Limits
 from providers.base.listing import Listing, is_amount, listings
 
 PREFIX = "REELGATE__"
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@|password=")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*(?=@)|(password=)[^&]*")
 """A password in a URL; what comes before it stays in what is said."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -251,7 +251,7 @@ def local_path(url: str, scheme: str) -> Path:
     start = f"{scheme}:///"
     if not url.startswith(start) or url == start:
         other = ", or postgresql://USER@HOST/DATABASE" if scheme == "sqlite" else ""
-        shown = _PASSWORD.sub(r"\1***@", url)
+        shown = _PASSWORD.sub(r"\1\2***", url)
         raise SettingsError(f"{shown!r} is not served: write {start}path, {start}/absolute/path{other}")
     return Path(url.removeprefix(start))
 
