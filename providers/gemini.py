@@ -32,18 +32,19 @@ LABELS = {"labels": dict[str, str]}
 """What can be passed through to an interaction, as the google-genai 3.4.0 SDK declares it; to Veo nothing can."""
 
 
-def encode(order: Order, data: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+def encode(order: Order, data: Mapping[str, bytes] | None = None, slug: str = "gemini") -> dict[str, Any]:
     """
     Put an order into the words of its route.
 
     :param data: the bytes of each input, by its sha256.
+    :param slug: the seller whose options are passed through.
     :raises Invalid: for what the route has no word for.
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, "gemini", LABELS)
+        more = _veo.extras(order, slug, LABELS)
         return {**_interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True), **more}
-    _veo.extras(order, "gemini", {})
+    _veo.extras(order, slug, {})
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         source = order.source()
@@ -101,7 +102,7 @@ class Gemini(Provider):
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""
         data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
-        body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data)))
+        body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data, self.listing.slug)))
         veo = f"v1beta/models/{quote(order.wire_name, safe='')}:predictLongRunning"
         url = f"{self.base_url}/{'v1/interactions' if order.route == 'interactions' else veo}"
         headers = {"content-type": "application/json"}

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.accounts import adapter
 from gateway.cli.common import UsageError
 from providers.base.listing import listings
 
@@ -36,7 +37,7 @@ def new_provider(name: str, *, like: str = "sandbox", own_dialect: bool = False,
     known = listings()
     if not re.fullmatch(r"[a-z][a-z0-9]{1,30}", name):
         raise UsageError(f"{name!r} is no slug: a lower-case word of letters and digits")
-    if name in known:
+    if name in known or (root / "providers" / name).exists():
         raise UsageError(f"there is a provider {name} already")
     if like not in known:
         raise UsageError(f"there is no provider {like} to copy; there are {', '.join(known)}")
@@ -55,7 +56,8 @@ def new_provider(name: str, *, like: str = "sandbox", own_dialect: bool = False,
     }
     if own_dialect:
         code = (folder / f"{model.dialect}.py").read_text(encoding="utf-8")
-        wanted[folder / f"{name}.py"] = re.sub(rf"\bclass {model.dialect.title()}\b", f"class {name.title()}", code)
+        spoken = adapter(model.dialect).__name__
+        wanted[folder / f"{name}.py"] = re.sub(rf'(?<=class ){spoken}\b|(?<="){spoken}(?=")', name.title(), code)
         wanted[root / "tests" / "providers" / name / "cases.toml"] = CASES.format(slug=name)
     for path in wanted:
         if path.exists():
