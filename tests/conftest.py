@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.market import Market, trading
 from tests.server import Server
 
 LOOPBACK = ("127.", "::1", "localhost")
@@ -39,3 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield shared
     assert shared.running(), shared.log.read_text()
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+    """One gateway with an account at every seller, shared by tests that only ask."""
+    with trading(tmp_path_factory.mktemp("market")) as shared:
+        yield shared
