@@ -13,6 +13,13 @@ from tests.server import Server
 LOOPBACK = ("127.", "::1", "localhost")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let real clips be bought, where somebody asks for it (``tests/live``)."""
+    parser.addoption("--live", action="store_true", help="order one smallest real clip at each seller: costs money")
+    parser.addoption("--spend", default="0.50", metavar="USD", help="the most --live may spend, in dollars")
+    parser.addoption("--plan", default="pro", metavar="NAME", help="the plan --live has at sellers with plans")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _alone() -> Iterator[None]:
     """Refuse every connection that leaves this machine, and forget the environment's settings."""
