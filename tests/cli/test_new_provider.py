@@ -20,12 +20,12 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run Python in a repository, with that repository's code."""
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environ},
         capture_output=True,
         text=True,
         timeout=120,
@@ -49,6 +49,19 @@ def test_a_reseller_is_a_listing_alone(repository: Path) -> None:
     assert "`acme`" in table.stdout
     tested = conformance(repository)
     assert 0 == tested.returncode, tested.stdout
+
+
+def test_an_operators_folder_gets_its_listing(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Wherever the command is run; nothing of the package is touched, and the next command knows the seller."""
+    folder, elsewhere = tmp_path_factory.mktemp("resellers"), tmp_path_factory.mktemp("elsewhere")
+    environ = {"REELGATE_PROVIDERS": str(folder), "PYTHONPATH": str(repository)}
+    made = run(elsewhere, "-m", "gateway.cli", "new-provider", "acme", "--like", "gemini", **environ)
+    assert 0 == made.returncode, made.stderr
+    assert [folder / "acme.toml"] == list(folder.iterdir())
+    assert not (repository / "providers" / "acme.toml").exists()
+    assert "`acme`" in run(elsewhere, "-m", "gateway.cli", "table", **environ).stdout
+    twice = run(elsewhere, "-m", "gateway.cli", "new-provider", "acme", **environ)
+    assert (2, "there is a provider acme already") == (twice.returncode, twice.stderr.strip().partition(": ")[2])
 
 
 @pytest.mark.parametrize("like", ["gemini", "aigenerate", "sandbox"])
