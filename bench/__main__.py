@@ -1,4 +1,4 @@
-"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|content|start|memory|all]``."""
+"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|quotes|content|start|memory|all]``."""
 
 import argparse
 import json
@@ -19,10 +19,23 @@ MEASURES = {
     "postgres": ("accepted", "shared"),
     "sustained": ("peer", "sustained"),
     "read": ("peer", "read"),
+    "quotes": ("quotes",),
     "content": ("nginx", "content"),
     "start": ("peer_start", "start"),
     "memory": ("peer_start", "start", "memory"),
-    "all": ("peer_start", "start", "peer", "accepted", "shared", "sustained", "read", "nginx", "content", "memory"),
+    "all": (
+        "peer_start",
+        "start",
+        "peer",
+        "accepted",
+        "shared",
+        "sustained",
+        "read",
+        "quotes",
+        "nginx",
+        "content",
+        "memory",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from bench import clips, load, servers
+from bench import clips, load, quotes, servers
 from bench.servers import Server
 
 Figures = dict[str, float]
@@ -116,6 +116,10 @@ class Bench:
             return {}
         with servers.nginx(self._files) as server:
             return _draining(server, "/10mb.mp4", "nginx", self._seconds)
+
+    def quotes(self) -> Figures:
+        """Ask every offer of every listing what a clip costs, as a call does before it is answered."""
+        return quotes.measure()
 
     def start(self) -> Figures:
         """Time from starting the process to the first 200."""

@@ -229,17 +229,30 @@ def secrets(name: str, listing: Listing, environ: Mapping[str, str]) -> dict[str
     """
     Collect an account's secrets: ``REELGATE_ACCOUNT_<NAME>__<SECRET>`` before ``<SECRET>``.
 
-    Missing ones are left out; :func:`missing` names them.
+    A reseller that speaks another's dialect has only the first: ``GEMINI_API_KEY`` is Google's, and nobody else may
+    see it. Missing ones are left out; :func:`missing` names them.
     """
-    own = f"REELGATE_ACCOUNT_{name.upper().replace('-', '_')}__"
-    found = {each.name: environ.get(own + each.name) or environ.get(each.name, "") for each in listing.secrets}
+    found = {
+        each.name: environ.get(f"{_own(name)}{each.name}") or (environ.get(each.name, "") if _is_first(listing) else "")
+        for each in listing.secrets
+    }
     return {key: value for key, value in found.items() if value}
 
 
 def missing(name: str, listing: Listing, environ: Mapping[str, str]) -> list[str]:
-    """Name the secrets an account still needs."""
-    have = secrets(name, listing, environ)
-    return [each.name for each in listing.secrets if each.required and each.name not in have]
+    """Name the variables an account still needs."""
+    have, prefix = secrets(name, listing, environ), "" if _is_first(listing) else _own(name)
+    return [f"{prefix}{each.name}" for each in listing.secrets if each.required and each.name not in have]
+
+
+def _own(account: str) -> str:
+    """Write how the names of an account's own variables begin."""
+    return f"REELGATE_ACCOUNT_{account.upper().replace('-', '_')}__"
+
+
+def _is_first(listing: Listing) -> bool:
+    """Whether a listing is the one its dialect, and so the names of its secrets, was written for."""
+    return listing.slug == listing.dialect
 
 
 def local_path(url: str, scheme: str) -> Path:

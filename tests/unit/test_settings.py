@@ -101,6 +101,16 @@ def test_secrets_come_by_the_names_the_listing_gives() -> None:
     assert missing("acme-main", sold, {}) == ["ACME_TOKEN"]
 
 
+def test_a_reseller_never_gets_anothers_key() -> None:
+    """Who speaks Gemini's dialect is not Google: only the account's own variable is its secret."""
+    sold = listing("acme", dialect="gemini", secrets=[Secret(name="GEMINI_API_KEY", what="k")])
+    own = "REELGATE_ACCOUNT_ACME_EU__GEMINI_API_KEY"
+
+    assert secrets("acme-eu", sold, {"GEMINI_API_KEY": "google's"}) == {}
+    assert missing("acme-eu", sold, {"GEMINI_API_KEY": "google's"}) == [own]
+    assert secrets("acme-eu", sold, {"GEMINI_API_KEY": "google's", own: "acme's"}) == {"GEMINI_API_KEY": "acme's"}
+
+
 def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
     """A disabled account is named, not dropped in silence."""
     settings = Settings(accounts={"on": Account(provider="sandbox"), "off": Account(provider="sandbox", enabled=False)})
