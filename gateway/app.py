@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
+from gateway import surfaces
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, models, offers, openapi, quotes, videos
+from gateway.api import content, files, health, linked, models, offers, openapi, quotes, videos
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
@@ -24,11 +25,13 @@ from gateway.edge import Edge
 from gateway.guard import make_rules
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
+from gateway.links import Links, open_key
 from gateway.media import Media
 from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
+from gateway.surfaces import Surfaces
 from gateway.telemetry import Metrics
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
@@ -109,6 +112,21 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
+def _routes(*, docs: bool) -> list[ControllerRouterHandler]:
+    """List what is served, and who may ask for it."""
+    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
+    return [
+        Router("/v1", route_handlers=resources, before_request=admit),
+        # Clients whose base URL lacks the version ask without it.
+        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+        Router("/", route_handlers=health.HANDLERS, before_request=admit),
+        *health.OPEN,
+        *linked.HANDLERS,
+        *surfaces.ROUTERS,
+        *(openapi.HANDLERS if docs else ()),
+    ]
+
+
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -126,6 +144,7 @@ def _build(
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
+    links = Links(open_key(root / "links.key"))
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
     steps = Steps(
         store,
@@ -135,6 +154,8 @@ def _build(
         clock,
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
+        links=links,
+        public_url=settings.server.public_url.rstrip("/"),
     )
     worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)
     desk = Desk(
@@ -147,6 +168,7 @@ def _build(
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
         shown=Shown(),
+        links=links,
         wake=worker.wake,
         clock=clock,
     )
@@ -172,16 +194,8 @@ def _build(
             store.close()
             log.info("gateway.stopped")
 
-    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
     app = Litestar(
-        route_handlers=[
-            Router("/v1", route_handlers=resources, before_request=admit),
-            # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, before_request=admit),
-            *health.OPEN,
-            *(openapi.HANDLERS if settings.server.docs else ()),
-        ],
+        route_handlers=_routes(docs=settings.server.docs),
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         openapi_config=openapi.config(version("reelgate")),
@@ -189,4 +203,4 @@ def _build(
         logging_config=None,
     )
     app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded)
+    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded)

@@ -111,12 +111,13 @@ def _credential(headers: Headers, query: bytes) -> str:
         ),
         *headers.getall("x-api-key", []),
         *headers.getall("api-key", []),
+        *headers.getall("x-goog-api-key", []),
     ]
     if len(headers.getall("authorization", [])) > 1 or len(set(given)) > 1:
         raise _unknown("Send one API key, once.")
     if not given:
         if b"api_key=" in query or b"key=" in query:
-            raise _unknown("Send the API key as Authorization: Bearer, never in the address.")
+            raise _unknown("Send the API key in a header (Authorization: Bearer), never in the address.")
         raise _unknown("Send Authorization: Bearer with an API key.")
     return given[0]
 

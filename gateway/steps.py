@@ -19,6 +19,7 @@ from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
 from gateway.ids import new_id
 from gateway.job import ENDINGS, OPEN, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look
+from gateway.links import Links
 from gateway.media import ClipError, Media
 from gateway.routing import UnknownModelError
 from gateway.shop import Shop, pin
@@ -45,6 +46,7 @@ from providers.base.task import State as TaskState
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 FETCH_TRIES = 5
 RESTS: dict[type[ProviderError], float] = {Unauthorized: 3600.0, Exhausted: 1800.0, Throttled: 5.0}
 """Seconds nothing is ordered after an error that does not say how long."""
@@ -66,6 +68,8 @@ class Steps:
         *,
         lease_seconds: float,
         retention_ms: int,
+        links: Links | None = None,
+        public_url: str = "",
     ) -> None:
         self._store = store
         self._shop = shop
@@ -74,6 +78,8 @@ class Steps:
         self._clock = clock
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
+        self._links = links
+        self._public_url = public_url
 
     async def take(self, job: Job) -> None:
         """
@@ -430,6 +436,9 @@ class Steps:
         """Write the order of an attempt; the same attempt always makes the same order."""
         assert job.attempt is not None
         offer, inputs = self._shop.offer(choice), wish.request.inputs
+        linked = self._shop.accounts[choice.account].listing.takes == "links" and self._public_url
+        # Until the job is given up, and an hour for what its provider does late.
+        until = job.deadline_at + HOUR_MS
         return Order(
             attempt=job.attempt,
             wire_name=offer.wire_name,
@@ -437,6 +446,9 @@ class Steps:
             request=replace(pin(wish, choice.spec).request, inputs=tuple(_own(each, choice) for each in inputs)),
             spec=choice.spec,
             files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
+            links={each.sha256: self._public_url + self._links.to_input(each, until) for each in inputs}
+            if linked and self._links
+            else {},
         )
 
 

@@ -15,6 +15,7 @@ from gateway.api.problems import ProblemError
 from gateway.ids import is_id
 from gateway.intake import Intake
 from gateway.keys import Caller, Gatekeeper
+from gateway.links import Links
 from gateway.media import Media
 from gateway.settings import Settings
 from gateway.shop import Shop
@@ -56,6 +57,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     metrics: Metrics
     shown: Shown
+    links: Links
     wake: Callable[[], None]
     clock: Callable[[], int]
 
