@@ -72,7 +72,8 @@ def _decide(services: Desk, wanted: Wish) -> tuple[Wish, Decision]:
         alike: dict[str, Any] = {"resolution": resolution, "aspect_ratio": ratio}
         if wanted.request.mode is Mode.UPSCALE:
             del alike["resolution"]
-        longer = {**alike, "seconds": round(source.seconds)} if wanted.request.mode is Mode.EDIT else alike
+        as_long = wanted.request.mode in {Mode.EDIT, Mode.UPSCALE}
+        longer = {**alike, "seconds": round(source.seconds)} if as_long else alike
         for wish_for in (longer, alike):
             open_ = {name: value for name, value in wish_for.items() if getattr(wanted.request, name) is None}
             closer = replace(wanted, request=replace(wanted.request, **open_))

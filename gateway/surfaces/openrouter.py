@@ -146,7 +146,8 @@ async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
     body = await body_of(request)
     try:
-        job = await create(request, fields_of(body.fields), NAMES)
+        sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
+        job = await create(request, fields_of(body.fields), {**NAMES, **sized})
     finally:
         body.drop()
     return reply(_video(request, job), _headers(request, job), status=202)
