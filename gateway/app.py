@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.types import ASGIApp, ControllerRouterHandler
+from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway import surfaces
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, linked, models, offers, openapi, quotes, videos
+from gateway.api import content, files, health, linked, models, offers, openapi, quotes, spend, videos
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
@@ -27,6 +27,7 @@ from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.links import Links, open_key
 from gateway.media import Media
+from gateway.receipts import Receipts
 from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
 from gateway.shop import Shop
 from gateway.steps import Steps
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
 def milliseconds() -> int:
@@ -112,21 +116,6 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
-def _routes(*, docs: bool) -> list[ControllerRouterHandler]:
-    """List what is served, and who may ask for it."""
-    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
-    return [
-        Router("/v1", route_handlers=resources, before_request=admit),
-        # Clients whose base URL lacks the version ask without it.
-        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-        Router("/", route_handlers=health.HANDLERS, before_request=admit),
-        *health.OPEN,
-        *linked.HANDLERS,
-        *surfaces.ROUTERS,
-        *(openapi.HANDLERS if docs else ()),
-    ]
-
-
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -146,12 +135,14 @@ def _build(
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     links = Links(open_key(root / "links.key"))
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
+    receipts = Receipts(root / "receipts")
     steps = Steps(
         store,
         shop,
         media,
         metrics,
         clock,
+        receipts,
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
         links=links,
@@ -164,7 +155,9 @@ def _build(
         media=media,
         shop=shop,
         intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
-        acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
+        acceptor=Acceptor(
+            store, shop, clock, worker if settings.worker.enabled else Hands(), limits=settings.budget.limits
+        ),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
         shown=Shown(),
@@ -176,6 +169,7 @@ def _build(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         media.open()
+        receipts.open()
         await store.give_back()
         for name, running in (await store.running()).items():
             if name in accounts:
@@ -191,16 +185,34 @@ def _build(
             await transport.aclose()
             probing.shutdown(wait=False, cancel_futures=True)
             rendering.shutdown(wait=False, cancel_futures=True)
+            receipts.close()
             store.close()
             log.info("gateway.stopped")
 
-    app = Litestar(
-        route_handlers=_routes(docs=settings.server.docs),
+    app = _application(lifespan, docs=settings.server.docs)
+    app.state["desk"] = desk
+    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded)
+
+
+def _application(lifespan: Lifespan, *, docs: bool) -> Litestar:
+    """Lay out every route."""
+    resources = [
+        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
+    ]
+    return Litestar(
+        route_handlers=[
+            Router("/v1", route_handlers=resources, before_request=admit),
+            # Clients whose base URL lacks the version ask without it.
+            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+            Router("/", route_handlers=health.HANDLERS, before_request=admit),
+            *health.OPEN,
+            *linked.HANDLERS,
+            *surfaces.ROUTERS,
+            *(openapi.HANDLERS if docs else ()),
+        ],
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         openapi_config=openapi.config(version("reelgate")),
         request_max_body_size=None,
         logging_config=None,
     )
-    app.state["desk"] = desk
-    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded)

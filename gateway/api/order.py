@@ -54,6 +54,8 @@ async def place(
         operation=operation,
         parent=parent.id if parent else None,
         said=gathered.said,
+        buyer=who.key or "local",
+        limits=who.limits,
     )
 
 

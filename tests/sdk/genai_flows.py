@@ -279,4 +279,4 @@ FLOWS: list[Callable[[App], Any]] = (
 if __name__ == "__main__":
     url, key, folder = sys.argv[1:4]
     app = App(url, key, Path(folder))
-    print(json.dumps({"version": genai.__version__, "facts": {flow.__name__: flow(app) for flow in FLOWS}}))
+    sys.stdout.write(json.dumps({"version": genai.__version__, "facts": {flow.__name__: flow(app) for flow in FLOWS}}))
