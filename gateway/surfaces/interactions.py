@@ -400,7 +400,7 @@ def _interaction(request: Incoming, job: Job, inline: Inline) -> dict[str, Any]:
         said["status"] = "cancelled" if job.state is State.CANCELLED else "failed"
         if job.state is not State.CANCELLED:
             said["errors"] = [{"code": fault.code, "message": fault.message}]
-        if msgspec.json.decode(job.usage).get("usd_micros") == 0:
+        if not float(told(job)["x-reelgate-cost-usd"]):
             said["usage"] = {"total_output_tokens": 0}
     return said
 

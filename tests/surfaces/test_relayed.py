@@ -160,9 +160,7 @@ def test_faults_come_through_as_what_they_are(made: dict[str, dict[str, Any]], r
 @pytest.mark.parametrize("route", ["veo", "omni"])
 def test_what_is_refused_costs_nothing(made: dict[str, dict[str, Any]], route: str) -> None:
     """A clip the policy took is charged to nobody."""
-    usage = made[f"{route} [refuse]"]["usage"]
-
-    assert (0, False) == (usage["cost"], usage["estimated"])
+    assert 0 == made[f"{route} [refuse]"]["usage"]["cost"]
 
 
 def test_a_cancel_reaches_the_far_end(pair: Pair) -> None:
