@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
 from gateway.accept import Acceptor, Hands
@@ -29,6 +29,7 @@ from gateway.settings import Network, Settings, SettingsError, is_loopback, loca
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
+from gateway.surfaces import chat, flow, jobs, newapi
 from gateway.telemetry import Metrics
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
@@ -109,6 +110,23 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
+def _routes(*, docs: bool) -> list[ControllerRouterHandler]:
+    """List what is served: our own words, borrowed ones, and what machines ask."""
+    spoken = (videos, content, models, offers, quotes, files, chat)
+    resources = [handler for each in spoken for handler in each.HANDLERS]
+    return [
+        Router("/v1", route_handlers=resources, before_request=admit),
+        # Clients whose base URL lacks the version ask without it.
+        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+        flow.router(),
+        jobs.router(),
+        newapi.router(),
+        Router("/", route_handlers=health.HANDLERS, before_request=admit),
+        *health.OPEN,
+        *(openapi.HANDLERS if docs else ()),
+    ]
+
+
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -172,16 +190,8 @@ def _build(
             store.close()
             log.info("gateway.stopped")
 
-    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
     app = Litestar(
-        route_handlers=[
-            Router("/v1", route_handlers=resources, before_request=admit),
-            # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, before_request=admit),
-            *health.OPEN,
-            *(openapi.HANDLERS if settings.server.docs else ()),
-        ],
+        route_handlers=_routes(docs=settings.server.docs),
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         openapi_config=openapi.config(version("reelgate")),

@@ -1,0 +1,1 @@
+"""Borrowed client dialects, one module each: words in, words out. A surface decides nothing."""
