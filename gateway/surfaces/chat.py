@@ -9,6 +9,7 @@ The answer is a log in CometAPI's words with a link at its end. What is wrong is
 and an error event after it; it is never prose.
 """
 
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -285,20 +286,18 @@ class Chat(Struct, frozen=True):
 
 async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncIterator[bytes]:
     """Tell how a clip comes along, until it is there; a comment now and then keeps the line open."""
-    services, job, shown = desk(request), chat.job, chat.job
+    job = shown = chat.job
     yield chat.chunk(role="assistant", content="")
     yield chat.chunk(content=f"> Video generation task created\n> Task ID: `{job.id}`\n")
     try:
-        async for job in watch(services, chat.job, services.settings.server.hold_seconds):
+        # The line is never silent, so it is held as long as the job takes; every job ends by its deadline.
+        async for job in watch(desk(request), chat.job, math.inf):
             if job.progress != shown.progress and not job.state.final:
                 yield chat.chunk(content=f"> Progress: {job.progress}%\n")
             elif job.seq == shown.seq and job is not chat.job:
                 yield b": still being made\n\n"
             shown = job
         urls = links(request, job)
-        if not job.state.final:
-            message = f"Video '{job.id}' is still being made: GET /v1/videos/{job.id}."
-            raise ProblemError(408, "video_not_ready", message)
         if not urls:
             fault = fault_of(job)
             if is_policy(fault):
