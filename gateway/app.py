@@ -52,6 +52,8 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
+    closing: asyncio.Event
+    """To be set before the server is told to stop."""
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
@@ -166,6 +168,7 @@ def _build(
         metrics=metrics,
         shown=Shown(),
         wake=worker.wake,
+        closing=asyncio.Event(),
         clock=clock,
     )
 
@@ -199,4 +202,4 @@ def _build(
         logging_config=None,
     )
     app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded)
+    return Gateway(Edge(app, metrics), desk.closing, tuple(held), guarded)

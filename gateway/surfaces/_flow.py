@@ -154,7 +154,7 @@ def read_video(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]
     fields.setdefault("model", DEFAULT_MODEL)
     ratio = said.get("aspectRatio")
     names |= {"aspect_ratio": "aspectRatio", "size": "aspectRatio", "mode": "model", "audio": "model"}
-    if ratio is not None and ratio not in ASPECTS:
+    if ratio not in (None, *ASPECTS):
         raise invalid("aspectRatio", f"aspectRatio is {', '.join(ASPECTS)}")
     if SOURCE not in said:
         fields["aspect_ratio"] = ASPECTS[ratio or "landscape"]

@@ -24,6 +24,7 @@ from gateway.api.problems import ProblemError, invalid, understand
 from gateway.job import Job, State
 from gateway.surfaces.common import (
     WRITE,
+    ClosingError,
     Stream,
     clip_at,
     clips_of,
@@ -307,6 +308,8 @@ async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncItera
         yield chat.chunk(finish="stop")
         if counted:
             yield chat.count(job)
+    except ClosingError:
+        return  # Broken off without an end: an error would say that there will be no clip.
     except Exception as error:  # noqa: BLE001 - whatever it is, the client must not take the log for a clip
         yield event({"error": understand(error).body(str(request.scope.get("request_id", "")))["error"]})
     yield b"data: [DONE]\n\n"

@@ -9,6 +9,7 @@ the client's own names.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -132,12 +133,19 @@ def _picture(source: Any, name: str, **more: str) -> dict[str, Any]:
 
 
 async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
-    """Show a job whenever it moved, and unmoved once a beat, until it ended or the time is over."""
+    """
+    Show a job whenever it moved, and unmoved once a beat, until it ended or the time is over.
+
+    :raises ProblemError: 410 when it was deleted.
+    :raises ClosingError: the gateway stops.
+    """
     loop = asyncio.get_running_loop()
     until, wait, shown_at = loop.time() + seconds, LOOKS[0], loop.time()
     yield job
     while not job.state.final and loop.time() < until:
-        await asyncio.sleep(min(wait, max(0.0, until - loop.time())))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(services.closing.wait(), min(wait, max(0.0, until - loop.time())))
+            raise ClosingError(job.id)
         wait = min(wait * 1.2, LOOKS[1])
         newest = await services.store.job(job.id, job.tenant)
         if newest is None:
@@ -147,16 +155,24 @@ async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
             yield job
 
 
+class ClosingError(Exception):
+    """The gateway stops; the job goes on when it starts again."""
+
+
 async def ended(request: Incoming, job: Job) -> Job:
     """
     Hold a call until its job has ended.
 
-    :raises ProblemError: 408 when that takes longer than calls are held.
+    :raises ProblemError: 408 when that takes longer than calls are held, 503 when the gateway stops.
     """
     services = desk(request)
     held = services.settings.server.hold_seconds
-    async for seen in watch(services, job, held):
-        job = seen
+    try:
+        async for seen in watch(services, job, held):
+            job = seen
+    except ClosingError as error:
+        message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
+        raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
     if not job.state.final:
         message = f"Video '{job.id}' is not ready after {held:g} s and still being made: GET /v1/videos/{job.id}."
         raise ProblemError(408, "video_not_ready", message, headers=told(job))

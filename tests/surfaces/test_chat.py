@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -209,7 +211,7 @@ def test_a_retry_of_the_sdk_orders_nothing_again(client: openai.OpenAI, api: htt
     assert one.headers["x-reelgate-video"] == two.headers["x-reelgate-video"]
 
 
-def test_a_call_is_not_held_for_ever(tmp_path: Any) -> None:
+def test_a_call_is_not_held_for_ever(tmp_path: Path) -> None:
     """After hold_seconds it is 408, which names the video; the clip is made all the same."""
     server = Server(tmp_path, REELGATE__SERVER__HOLD_SECONDS="1").start()
     try:
@@ -242,7 +244,25 @@ def test_a_client_that_leaves_takes_nothing_along(guarded: tuple[Server, str], a
     eventually(lambda: api.get(f"/v1/videos/{video}").json()["status"] == "completed")
 
 
-def test_the_sdk_for_node(guarded: tuple[Server, str], tmp_path: Any) -> None:
+def test_a_gateway_stops_while_it_is_listened_to(tmp_path: Path) -> None:
+    """Held calls do not hold it: a stream breaks off without an end, and a call that waits is told where to look."""
+    server = Server(tmp_path).start()
+    body = {"model": "sandbox/demo", "messages": user("[stuck] x"), "seconds": 1}
+    waiting: list[httpx.Response] = []
+    asking = Thread(target=lambda: waiting.append(server.post("/v1/chat/completions", body)))
+    asking.start()
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json={**body, "stream": True}, trust_env=False) as s:
+        lines = s.iter_lines()
+        assert "assistant" in next(lines)
+        eventually(lambda: len(server.get("/v1/videos").json()["data"]) == 2)
+        assert 0 == server.stop()
+        told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    asking.join(10)
+    assert [None] * len(told) == [each["choices"][0]["finish_reason"] for each in told]
+    assert (503, "gateway_stopping") == (waiting[0].status_code, waiting[0].json()["error"]["code"])
+
+
+def test_the_sdk_for_node(guarded: tuple[Server, str], tmp_path: Path) -> None:
     """Streamed and not, with the SDK for Node."""
     if not (NODE / "node_modules" / "openai").exists():
         pytest.skip("the SDK for Node is not here: make test")
