@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import surfaces
@@ -32,7 +32,7 @@ from gateway.settings import Network, Settings, SettingsError, is_loopback, loca
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
-from gateway.surfaces import Surfaces
+from gateway.surfaces import Surfaces, chat, flow, jobs, newapi
 from gateway.telemetry import Metrics
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
@@ -58,6 +58,8 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
+    closing: asyncio.Event
+    """To be set before the server is told to stop."""
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
@@ -116,6 +118,25 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
+def _routes(*, docs: bool) -> list[ControllerRouterHandler]:
+    """List what is served: our own words, borrowed ones, and what machines ask."""
+    spoken = (videos, content, models, offers, quotes, spend, files, chat)
+    resources = [handler for each in spoken for handler in each.HANDLERS]
+    return [
+        Router("/v1", route_handlers=resources, before_request=admit),
+        # Clients whose base URL lacks the version ask without it.
+        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+        flow.router(),
+        jobs.router(),
+        newapi.router(),
+        *surfaces.ROUTERS,
+        Router("/", route_handlers=health.HANDLERS, before_request=admit),
+        *health.OPEN,
+        *linked.HANDLERS,
+        *(openapi.HANDLERS if docs else ()),
+    ]
+
+
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -163,6 +184,7 @@ def _build(
         shown=Shown(),
         links=links,
         wake=worker.wake,
+        closing=asyncio.Event(),
         clock=clock,
     )
 
@@ -191,25 +213,13 @@ def _build(
 
     app = _application(lifespan, docs=settings.server.docs)
     app.state["desk"] = desk
-    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded)
+    return Gateway(Edge(Surfaces(app), metrics), desk.closing, tuple(held), guarded)
 
 
 def _application(lifespan: Lifespan, *, docs: bool) -> Litestar:
-    """Lay out every route."""
-    resources = [
-        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
-    ]
+    """Lay the application out."""
     return Litestar(
-        route_handlers=[
-            Router("/v1", route_handlers=resources, before_request=admit),
-            # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, before_request=admit),
-            *health.OPEN,
-            *linked.HANDLERS,
-            *surfaces.ROUTERS,
-            *(openapi.HANDLERS if docs else ()),
-        ],
+        route_handlers=_routes(docs=docs),
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         openapi_config=openapi.config(version("reelgate")),

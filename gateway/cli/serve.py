@@ -54,8 +54,13 @@ async def _serve(settings: Settings) -> None:
         backlog=1024,
     )
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        gateway.closing.set()
+        server.stop()  # type: ignore[no-untyped-call]
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, server.stop)
+        loop.add_signal_handler(name, stop)
     # What is built by now lives as long as the process; what a request leaves behind needs no search so often.
     gc.collect()
     gc.freeze()

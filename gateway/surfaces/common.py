@@ -9,16 +9,18 @@ the client's own names.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
-from litestar import Request, Response
+from litestar import Request, Response, Router
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
 
 from gateway.api import answers
 from gateway.api.create import parse
-from gateway.api.desk import Desk, Incoming, desk
+from gateway.api.desk import Desk, Incoming, admit, desk
 from gateway.api.forms import Body
 from gateway.api.order import place
 from gateway.api.problems import ProblemError, invalid, understand
@@ -70,12 +72,14 @@ def model_of(request: Incoming, said: Any, table: Mapping[str, str]) -> Any:
 
 def renamed(problem: ProblemError, names: Names) -> ProblemError:
     """Say what is wrong with a call under the names its client uses; pure."""
-    param, message = problem.param or "", problem.message
+    # Of an earlier clip nobody knows, the problem says no more than "id".
+    param = "video" if problem.code == "video_not_found" else problem.param or ""
+    message = problem.message
     longest = sorted(names, key=len, reverse=True)
     ours = next((each for each in longest if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
     for name in longest:
         # What may be a plain English word is only a name where the sentence is about it.
-        if name == ours or "_" in name:
+        if name == ours or "_" in name or "." in name:
             message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], message)
     theirs = names.get(ours, param)
     if theirs and theirs not in message:
@@ -136,12 +140,19 @@ def _picture(source: Any, name: str, **more: str) -> dict[str, Any]:
 
 
 async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
-    """Show a job whenever it moved, and unmoved once a beat, until it ended or the time is over."""
+    """
+    Show a job whenever it moved, and unmoved once a beat, until it ended or the time is over.
+
+    :raises ProblemError: 410 when it was deleted.
+    :raises ClosingError: the gateway stops.
+    """
     loop = asyncio.get_running_loop()
     until, wait, shown_at = loop.time() + seconds, LOOKS[0], loop.time()
     yield job
     while not job.state.final and loop.time() < until:
-        await asyncio.sleep(min(wait, max(0.0, until - loop.time())))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(services.closing.wait(), min(wait, max(0.0, until - loop.time())))
+            raise ClosingError(job.id)
         wait = min(wait * 1.2, LOOKS[1])
         newest = await services.store.job(job.id, job.tenant)
         if newest is None:
@@ -151,16 +162,24 @@ async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
             yield job
 
 
+class ClosingError(Exception):
+    """The gateway stops; the job goes on when it starts again."""
+
+
 async def ended(request: Incoming, job: Job) -> Job:
     """
     Hold a call until its job has ended.
 
-    :raises ProblemError: 408 when that takes longer than calls are held.
+    :raises ProblemError: 408 when that takes longer than calls are held, 503 when the gateway stops.
     """
     services = desk(request)
     held = services.settings.server.hold_seconds
-    async for seen in watch(services, job, held):
-        job = seen
+    try:
+        async for seen in watch(services, job, held):
+            job = seen
+    except ClosingError as error:
+        message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
+        raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
     if not job.state.final:
         message = f"Video '{job.id}' is not ready after {held:g} s and still being made: GET /v1/videos/{job.id}."
         raise ProblemError(408, "video_not_ready", message, headers=told(job))
@@ -287,3 +306,8 @@ def in_words(shape: Shape) -> ExceptionHandlersMap:
         return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type="application/json")
 
     return cast("ExceptionHandlersMap", {Exception: answer, HTTPException: answer})
+
+
+def surface(path: str, handlers: Sequence[HTTPRouteHandler], shape: Shape) -> Router:
+    """Serve a dialect below its own path, errors in its own words."""
+    return Router(path, route_handlers=handlers, before_request=admit, exception_handlers=in_words(shape))

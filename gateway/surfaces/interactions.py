@@ -8,6 +8,7 @@ Shapes and words are those of google-genai 3.4.0; ai.google.dev/gemini-api/docs/
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.ids import is_id
 from gateway.job import Job, State
-from gateway.surfaces.common import READ, WRITE, Stream, clips_of, create, fault_of, told, watch, wish_of
+from gateway.surfaces.common import READ, WRITE, ClosingError, Stream, clips_of, create, fault_of, told, watch, wish_of
 from gateway.surfaces.google import (
     Inline,
     address,
@@ -328,8 +329,7 @@ async def create_interaction(request: Incoming) -> ASGIApp:
     if said.stream:
         return _stream(request, job)
     if not said.background:
-        async for seen in watch(services, job, services.settings.server.hold_seconds):
-            job = seen
+        job = await _held(services, job, services.settings.server.hold_seconds)
     return _shown(request, job)
 
 
@@ -350,8 +350,7 @@ async def cancel(request: Incoming) -> ASGIApp:
     asked = await services.store.cancel(job.id, job.tenant)
     if asked is not None:
         services.wake()
-        async for seen in watch(services, asked, CANCEL_SECONDS):
-            job = seen
+        job = await _held(services, asked, CANCEL_SECONDS)
     return _shown(request, job)
 
 
@@ -364,6 +363,18 @@ async def delete_interaction(request: Incoming) -> ASGIApp:
         raise ProblemError(409, "interaction_not_finished", "It is still being made; cancel it first.")
     await services.media.remove_clips(job.id)
     return reply({})
+
+
+async def _held(services: Desk, job: Job, seconds: float) -> Job:
+    """
+    Hold a call until its job has ended or the time is over.
+
+    A gateway that stops lets it go as well, and says how the job stands: an error would be answered with a new order.
+    """
+    with suppress(ClosingError):
+        async for seen in watch(services, job, seconds):
+            job = seen
+    return job
 
 
 async def _find(request: Incoming) -> Job:
@@ -447,9 +458,10 @@ async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[
         return b"event: %s\ndata: %s\n\n" % (kind.encode(), body)
 
     yield event("interaction.created", interaction={**_head(job), "status": "in_progress"})
-    async for seen in watch(services, job, services.settings.server.hold_seconds):
-        job = seen
-        yield b": %d%%\n\n" % job.progress
+    with suppress(ClosingError):
+        async for seen in watch(services, job, services.settings.server.hold_seconds):
+            job = seen
+            yield b": %d%%\n\n" % job.progress
     inline = Inline()
     content = _content(request, job, inline)
     if content:
