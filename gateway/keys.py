@@ -129,9 +129,10 @@ def _credential(headers: Headers, query: bytes) -> str:
     """Read the one key a request carries, from any header its clients use."""
     given = [
         *(
-            value.partition(" ")[2].strip()
+            value if bare else value.partition(" ")[2].strip()
             for value in headers.getall("authorization", [])
-            if value[:7].lower() == "bearer "
+            # Clients of CometAPI send the key with nothing before it.
+            if (bare := value.startswith(PREFIX)) or value[:7].lower() == "bearer "
         ),
         *headers.getall("x-api-key", []),
         *headers.getall("api-key", []),

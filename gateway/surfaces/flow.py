@@ -9,6 +9,7 @@ https://useapi.net/docs/api-google-flow-v1
 
 import asyncio
 import base64
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ from gateway.api.uploads import Upload
 from gateway.ids import new_id
 from gateway.inputs import InputError
 from gateway.job import Job
+from gateway.media import ClipError
 from gateway.store import File
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
@@ -39,6 +41,7 @@ from gateway.surfaces.common import (
     surface,
     told,
 )
+from gateway.wish import Rendition
 from providers.base.order import Mode
 
 IMAGE_MOST = 20 * 2**20
@@ -74,7 +77,7 @@ async def join_videos(request: Incoming) -> ASGIApp:
         body.drop()
     if not isinstance(given, list) or not 2 <= len(given) <= 10 or not all(isinstance(each, dict) for each in given):
         raise invalid("media", "media is a list of 2 to 10 clips")
-    jobs = [await _clip_job(request, each, f"media[{at}]") for at, each in enumerate(given)]
+    jobs = [await _part(request, each, f"media[{at}]") for at, each in enumerate(given)]
     for at, (before, after) in enumerate(pairwise(jobs), 1):
         if after.parent != before.id or after.operation != "extend":
             message = f"media[{at}] is not an extension of the clip before it; only such clips can be joined here"
@@ -88,6 +91,22 @@ async def join_videos(request: Incoming) -> ASGIApp:
         "encodedVideo": base64.b64encode(data).decode(),
     }
     return reply(answer, told(jobs[-1]))
+
+
+@post("/videos/gif", operation_id="animateFlowVideo", **WRITE)
+async def animate_video(request: Incoming) -> ASGIApp:
+    """Draw a clip as a GIF."""
+    body = await body_of(request)
+    try:
+        words.refuse_strangers(body.fields, frozenset({"mediaGenerationId"}))
+        job, clip = await _clip(request, body.fields, "mediaGenerationId")
+    finally:
+        body.drop()
+    try:
+        data = await desk(request).media.animate(clip)
+    except ClipError as error:
+        raise invalid("mediaGenerationId", f"mediaGenerationId: {error}") from error
+    return reply({"encodedGif": base64.b64encode(data).decode()}, told(job))
 
 
 @get("/jobs/{name:str}", operation_id="readFlowJob", **READ)
@@ -187,7 +206,7 @@ def _media(request: Incoming, job: Job) -> list[dict[str, Any]]:
     return [words.entry(job, clip, content_link(request, job, clip), f"{drawn}{clip.index}") for clip in clips_of(job)]
 
 
-async def _clip_job(request: Incoming, part: dict[str, Any], where: str) -> Job:
+async def _part(request: Incoming, part: dict[str, Any], where: str) -> Job:
     """
     Find the job a part to be joined was made by.
 
@@ -198,11 +217,22 @@ async def _clip_job(request: Incoming, part: dict[str, Any], where: str) -> Job:
             raise invalid(f"{where}.{name}"[:64], f"{where}.{name[:64]}: clips are not cut here")
     if part.get("trimStart") not in (None, 0, 1):
         raise invalid(f"{where}.trimStart", f"{where}.trimStart is 1: an extension overlaps its source by a second")
-    found = words.read_name(part.get("mediaGenerationId"), f"{where}.mediaGenerationId")
-    job = await desk(request).store.job(found.video, caller(request).tenant) if found.video else None
-    if job is None or not clips_of(job):
-        raise invalid(f"{where}.mediaGenerationId", f"{where}.mediaGenerationId names no clip that was made here")
+    job, _ = await _clip(request, part, f"{where}.mediaGenerationId")
     return job
+
+
+async def _clip(request: Incoming, said: Mapping[str, Any], where: str) -> tuple[Job, Rendition]:
+    """
+    Find the clip a call names, and the job that made it.
+
+    :raises ProblemError: when it is no finished clip of the caller's.
+    """
+    found = words.read_name(said.get("mediaGenerationId"), where)
+    job = await desk(request).store.job(found.video, caller(request).tenant) if found.video else None
+    clip = next((each for each in clips_of(job) if each.index == found.index), None) if job else None
+    if job is None or clip is None:
+        raise invalid(where, f"{where} names no clip that was made here")
+    return job, clip
 
 
 async def _take(request: Incoming, email: str) -> ASGIApp:
@@ -268,8 +298,8 @@ def _account(request: Incoming) -> dict[str, Any]:
 
 
 HANDLERS = (
-    create_video, extend_video, upscale_video, join_videos, read_job, create_asset, create_asset_for, read_asset,
-    list_accounts, read_account,
+    create_video, extend_video, upscale_video, join_videos, animate_video, read_job, create_asset, create_asset_for,
+    read_asset, list_accounts, read_account,
 )  # fmt: skip
 
 

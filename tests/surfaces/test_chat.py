@@ -201,6 +201,14 @@ def test_a_stranger_is_told_so(guarded: tuple[Server, str]) -> None:
         stranger.chat.completions.create(messages=user("x"), **ORDER)
 
 
+def test_a_key_without_bearer(guarded: tuple[Server, str]) -> None:
+    """CometAPI's own examples send the bare key; it is as good, and a bare word that is no key is not."""
+    url, body = f"{guarded[0].api}/chat/completions", {"messages": user("bare"), "model": "sandbox/demo", "seconds": 1}
+    for key, status in ((guarded[1], 200), (guarded[1][:-1] + "!", 401), ("sk-x", 401)):
+        answer = httpx.post(url, json=body, headers={"authorization": key}, trust_env=False, timeout=50)
+        assert status == answer.status_code
+
+
 def test_a_retry_of_the_sdk_orders_nothing_again(client: openai.OpenAI, api: httpx.Client) -> None:
     """A call tried again by the SDK finds the job of the first try, and waits for it again."""
     asked = {"messages": user("once, by chat"), **ORDER}

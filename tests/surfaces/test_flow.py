@@ -5,11 +5,13 @@ import json
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.server import Server, eventually
 from tests.surfaces.conftest import picture
@@ -156,6 +158,15 @@ def test_clips_go_on(api: httpx.Client, clip: dict[str, Any]) -> None:
     assert base64.b64decode(joined.json()["encodedVideo"]) == api.get(media["videoUrl"]).content
     apart = api.post(f"{FLOW}/videos/concatenate", json={"media": parts[::-1]})
     assert (400, True) == (apart.status_code, "media[1]" in apart.json()["error"])
+
+
+def test_a_clip_becomes_a_gif(api: httpx.Client, clip: dict[str, Any]) -> None:
+    """Ten pictures a second, in base64; an upload is no clip of ours."""
+    answer = api.post(f"{FLOW}/videos/gif", json={"mediaGenerationId": clip["mediaGenerationId"]})
+    with Image.open(BytesIO(base64.b64decode(answer.json()["encodedGif"]))) as drawn:
+        assert ("GIF", (320, 180), 10) == (drawn.format, drawn.size, getattr(drawn, "n_frames", 0))
+    other = api.post(f"{FLOW}/videos/gif", json={"mediaGenerationId": upload(api, picture())})
+    assert (400, True) == (other.status_code, "mediaGenerationId" in other.json()["error"])
 
 
 def test_the_second_of_two_clips_is_the_second(api: httpx.Client) -> None:
