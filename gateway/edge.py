@@ -14,7 +14,7 @@ from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
-from gateway.api.problems import ProblemError, render, understand
+from gateway.api.problems import WRITTEN, ProblemError, Render, render, understand
 from gateway.ids import chance
 from gateway.telemetry import Metrics
 
@@ -70,7 +70,8 @@ class Edge:
             if status:
                 log.warning("answer.cut", request=request_id, reason=type(error).__name__)
                 raise
-            code, headers, body = render(understand(error), Headers.from_scope(scope), request_id)
+            write = cast("Render", scope.get(WRITTEN, render))
+            code, headers, body = write(understand(error), Headers.from_scope(scope), request_id)
             raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", str(len(body)).encode()))
             await answer({"type": "http.response.start", "status": code, "headers": raw})

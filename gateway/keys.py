@@ -129,18 +129,20 @@ def _credential(headers: Headers, query: bytes) -> str:
     """Read the one key a request carries, from any header its clients use."""
     given = [
         *(
-            value.partition(" ")[2].strip()
+            value if bare else value.partition(" ")[2].strip()
             for value in headers.getall("authorization", [])
-            if value[:7].lower() == "bearer "
+            # Clients of CometAPI send the key with nothing before it.
+            if (bare := value.startswith(PREFIX)) or value[:7].lower() == "bearer "
         ),
         *headers.getall("x-api-key", []),
         *headers.getall("api-key", []),
+        *headers.getall("x-goog-api-key", []),
     ]
     if len(headers.getall("authorization", [])) > 1 or len(set(given)) > 1:
         raise _unknown("Send one API key, once.")
     if not given:
         if b"api_key=" in query or b"key=" in query:
-            raise _unknown("Send the API key as Authorization: Bearer, never in the address.")
+            raise _unknown("Send the API key in a header (Authorization: Bearer), never in the address.")
         raise _unknown("Send Authorization: Bearer with an API key.")
     return given[0]
 

@@ -39,6 +39,8 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Largest request body, pictures and clips included, and most of what one names by address."""
     body_seconds: float = 30
     """A body that has not arrived after this long is refused."""
+    hold_seconds: float = 600
+    """A call that waits for its clip, as chats do, is held open for this long."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     docs: bool = True
     """Whether ``/docs`` and ``/openapi.json`` are served."""
@@ -162,6 +164,7 @@ BOUNDS = (
     ("server", "port", 1, 65_535),
     ("server", "max_body_mb", 1, 4_096),
     ("server", "body_seconds", 1, 3_600),
+    ("server", "hold_seconds", 1, 86_400),
     ("network", "seconds", 1, 300),
     ("network", "at_once", 1, 1_024),
     ("media", "retention_days", 0, 36_500),

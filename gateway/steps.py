@@ -22,14 +22,14 @@ from gateway.health import Health
 from gateway.ids import new_id
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.media import ClipError, Media
+from gateway.orders import Orders
 from gateway.receipts import Receipts
 from gateway.routing import UnknownModelError
-from gateway.shop import Shop, own, pin
+from gateway.shop import Shop, pin
 from gateway.store import BudgetError, FullError, HaltedError, Store
 from gateway.telemetry import Metrics
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
 from providers.base.errors import Again, Billed, Invalid, Missing, ProviderError, Refused, Unsupported
-from providers.base.order import Order
 from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState
 
@@ -55,6 +55,7 @@ class Steps:
         metrics: Metrics,
         clock: Callable[[], int],
         receipts: Receipts,
+        orders: Orders,
         *,
         lease_seconds: float,
         retention_ms: int,
@@ -68,6 +69,7 @@ class Steps:
         self._health = Health(metrics)
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
+        self._orders = orders
 
     async def take(self, job: Job) -> None:
         """
@@ -211,7 +213,7 @@ class Steps:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         try:
-            update = await account.provider.submit(self._order_of(job, wish, choice), account.wire)
+            update = await account.provider.submit(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **_names(job), kind=error.kind, code=error.code)
@@ -298,7 +300,7 @@ class Steps:
             await self._buy(job, wish, choice)
             return
         try:
-            update = await account.provider.find(self._order_of(job, wish, choice), account.wire)
+            update = await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
             await self._later(
@@ -467,19 +469,6 @@ class Steps:
         account = self._shop.accounts.get(job.account or "")
         if account is not None:
             account.give_place()
-
-    def _order_of(self, job: Job, wish: Wish, choice: Choice) -> Order:
-        """Write the order of an attempt; the same attempt always makes the same order."""
-        assert job.attempt is not None
-        offer, inputs = self._shop.offer(choice), wish.request.inputs
-        return Order(
-            attempt=job.attempt,
-            wire_name=offer.wire_name,
-            route=offer.route,
-            request=replace(pin(wish, choice.spec).request, inputs=tuple(own(each, choice) for each in inputs)),
-            spec=choice.spec,
-            files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
-        )
 
 
 def _names(job: Job) -> dict[str, str | None]:

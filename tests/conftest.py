@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.market import Market, trading
 from tests.server import Server
+
+# A law is not a stopwatch.
+settings.register_profile("law", deadline=None)
+settings.load_profile("law")
 
 LOOPBACK = ("127.", "::1", "localhost")
 

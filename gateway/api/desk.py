@@ -1,5 +1,6 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from gateway.api.problems import ProblemError
 from gateway.ids import is_id
 from gateway.intake import Intake
 from gateway.keys import Caller, Gatekeeper
+from gateway.links import Links
 from gateway.media import Media
 from gateway.settings import Settings
 from gateway.shop import Shop
@@ -56,7 +58,10 @@ class Desk(Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     metrics: Metrics
     shown: Shown
+    links: Links
     wake: Callable[[], None]
+    closing: asyncio.Event
+    """Set when the gateway stops: calls that are held open end, or the server would wait for them."""
     clock: Callable[[], int]
 
 
