@@ -96,8 +96,9 @@ class Dispatch:
         handler = scope["route_handler"]
         # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes.
         options = request.method == "OPTIONS"
-        needed = "read" if options else handler.opt["scope"]
-        scope["state"]["caller"] = await desk(request).gatekeeper.admit(request, needed)
+        opt: Mapping[str, Any] = {"scope": "read"} if options else handler.opt
+        admitted = desk(request).gatekeeper.admit(request, opt["scope"], bare=opt.get("bare_key", False))
+        scope["state"]["caller"] = await admitted
         answer = self._app if options else await handler.fn(request, **scope["path_params"])
         await answer(scope, receive, send)
 
