@@ -7,8 +7,9 @@ answered under :data:`INSIDE`, where the router can tell them apart.
 
 import base64
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -281,34 +282,30 @@ class Inline:
 
     def __init__(self) -> None:
         self._paths: list[Path] = []
+        self._written = 0
+        # By chance, so that no prompt that is echoed can hold one.
+        self._mark = f"~{token_hex(16)}~"
 
     def put(self, path: Path) -> str:
-        """Keep a place for a file."""
+        """Keep a place for a file; places are filled in the order they were kept."""
         self._paths.append(path)
-        return f"~inline:{len(self._paths) - 1}~"
+        return self._mark
 
     def length(self, body: bytes) -> int:
         """Say how long a body is with its files in place."""
-        texts = _between(body)
+        texts = body.split(self._mark.encode())
         return sum(map(len, texts)) + sum(-(-path.stat().st_size // 3) * 4 for path in self._paths)
 
     async def pieces(self, body: bytes) -> AsyncIterator[bytes]:
-        """Write a body with its files in their places."""
-        texts = _between(body)
-        for at, text in enumerate(texts):
+        """Write the next of the files into a body, as many as it has places for."""
+        first, *rest = body.split(self._mark.encode())
+        yield first
+        for text in rest:
+            with self._paths[self._written].open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    yield base64.b64encode(chunk)
+            self._written += 1
             yield text
-            if at < len(self._paths):
-                with self._paths[at].open("rb") as file:
-                    while chunk := file.read(CHUNK):
-                        yield base64.b64encode(chunk)
-
-
-PLACEHOLDER = re.compile(rb"~inline:\d+~")
-
-
-def _between(body: bytes) -> Sequence[bytes]:
-    """Cut a body where its files belong."""
-    return PLACEHOLDER.split(body)
 
 
 class InlineReply:

@@ -107,6 +107,15 @@ def test_any_json_is_read_or_refused(body):
     assert update.assets or update.state is not State.SUCCEEDED
 
 
+@pytest.mark.parametrize(("code", "state"), [("content_policy_violation", State.REFUSED), ("internal", State.FAILED)])
+def test_a_relays_refusal_is_a_refusal(code, state):
+    """Who speaks Google's dialect without its support codes says by the error's code that a policy forbids it."""
+    said = {"id": "v1_a", "status": "failed", "errors": [{"code": code, "message": "no"}]}
+    update = _interactions.decode({**said, "usage": {"total_output_tokens": 0}}, lambda url: AssetRef(url=url))
+
+    assert (state, code, False) == (update.state, update.fault.code, update.fault.billed)
+
+
 @pytest.mark.parametrize("word", _interactions.STATES)
 def test_every_word_of_an_interaction_without_a_clip(word):
     """Without a clip no word is a success, and each that ends badly says why in the provider's word."""

@@ -1,5 +1,7 @@
 """Borrowed dialects by hand: one job whatever it is called, every failure in the client's words, links that end."""
 
+import base64
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -279,3 +281,31 @@ def test_nothing_but_googles_addresses_is_led_elsewhere(path: str) -> None:
     google.hear(scope)
 
     assert scope["path"] == f"/{path}" or scope["path"] in {f"{google.INSIDE}/{name}" for name in google.SHAPES}
+
+
+def test_several_clips_lie_in_one_answer(served: tuple[Server, Asker, Asker, Asker]) -> None:
+    """Two clips come inline, each its own; told by length beforehand, whatever the prompt says."""
+    _, mine, *_ = served
+    vertex = "/v1beta1/projects/p/locations/l/publishers/google/models/sandbox/demo:"
+    name = mine.post(f"{vertex}predictLongRunning", predict("~0~ a cat", sampleCount=2)).json()["name"]
+    fetched = f"{vertex}fetchPredictOperation"
+    eventually(lambda: mine.post(fetched, {"operationName": name}).json().get("done"))
+    videos = mine.post(fetched, {"operationName": name}).json()["response"]["videos"]
+    digits = name.rpartition("/")[2]
+
+    kept = [mine.get(f"/v1/videos/video_{digits}/content?index={index}").content for index in (0, 1)]
+    assert kept == [base64.b64decode(each["bytesBase64Encoded"]) for each in videos]
+    assert kept[0] != kept[1]
+    assert kept[1] == mine.get(f"/v1beta/files/{digits}n1:download?alt=media").content
+
+
+def test_a_stream_tells_every_clip_it_made(served: tuple[Server, Asker, Asker, Asker]) -> None:
+    """What is streamed is what is kept."""
+    _, mine, *_ = served
+    digits = mine.made()
+    told = mine.get(f"/v1/interactions/v1_{digits}?stream=true").text
+    (delta,) = re.findall(r"^data: (.*step\.delta.*)$", told, re.MULTILINE)
+
+    kept = mine.get(f"/v1beta/files/{digits}:download?alt=media").content
+    assert kept == base64.b64decode(json.loads(delta)["delta"]["data"])
+    assert told.endswith("event: done\ndata: [DONE]\n\n")
