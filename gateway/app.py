@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, models, offers, openapi, quotes, videos
+from gateway.api import content, files, health, hooks, models, offers, openapi, progress, quotes, videos, webhooks
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.database import Database
@@ -30,6 +30,7 @@ from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
 from gateway.telemetry import Metrics
+from gateway.telling import open_telling
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+RESOURCES = (videos, progress, content, models, offers, quotes, files, webhooks)
 
 
 def milliseconds() -> int:
@@ -109,6 +111,20 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
+def _handlers(*, docs: bool) -> list[ControllerRouterHandler]:
+    """List every route there is, under the hook that lets callers through."""
+    resources = [handler for each in RESOURCES for handler in each.HANDLERS]
+    return [
+        Router("/v1", route_handlers=resources, before_request=admit),
+        # Clients whose base URL lacks the version ask without it.
+        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+        Router("/", route_handlers=health.HANDLERS, before_request=admit),
+        *hooks.HANDLERS,
+        *health.OPEN,
+        *(openapi.HANDLERS if docs else ()),
+    ]
+
+
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -127,6 +143,7 @@ def _build(
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
+    telling = open_telling(settings, environ, store, accounts, outbound or _abroad(settings.network), clock, root)
     steps = Steps(
         store,
         shop,
@@ -135,6 +152,7 @@ def _build(
         clock,
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
+        hooks=telling.hooks,
     )
     worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)
     desk = Desk(
@@ -143,9 +161,10 @@ def _build(
         media=media,
         shop=shop,
         intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
-        acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
+        acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands(), telling.addresses),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
+        telling=telling,
         shown=Shown(),
         wake=worker.wake,
         clock=clock,
@@ -159,29 +178,25 @@ def _build(
             if name in accounts:
                 accounts[name].running = running
         working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
+        if settings.worker.enabled:
+            telling.start()
         log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=sorted(accounts))
         try:
             yield
         finally:
+            telling.watch.close()
             worker.stop()
             if working is not None:
                 await working
+            await telling.stop()  # What has just ended is still told.
             await transport.aclose()
             probing.shutdown(wait=False, cancel_futures=True)
             rendering.shutdown(wait=False, cancel_futures=True)
             store.close()
             log.info("gateway.stopped")
 
-    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
     app = Litestar(
-        route_handlers=[
-            Router("/v1", route_handlers=resources, before_request=admit),
-            # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, before_request=admit),
-            *health.OPEN,
-            *(openapi.HANDLERS if settings.server.docs else ()),
-        ],
+        route_handlers=_handlers(docs=settings.server.docs),
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         openapi_config=openapi.config(version("reelgate")),

@@ -6,7 +6,7 @@ evidence. What a provider's answer means is decided in :mod:`gateway.job`; what 
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +15,11 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.accounts import EVERYTHING, Account
+from gateway.database import Statement
+from gateway.events import announce
 from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
+from gateway.hooks import Hooks, take_task
 from gateway.ids import new_id
 from gateway.job import ENDINGS, OPEN, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look
 from gateway.media import ClipError, Media
@@ -66,7 +69,9 @@ class Steps:
         *,
         lease_seconds: float,
         retention_ms: int,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._store = store
         self._shop = shop
         self._media = media
@@ -140,7 +145,7 @@ class Steps:
         )
         account.take_place(now)
         try:
-            await self._store.save(intended, attempt)
+            await self._store.save(intended, attempt, also=self._hooks.keep(attempt.id) if self._hooks else ())
         except BaseException:
             account.give_place()
             raise
@@ -257,11 +262,12 @@ class Steps:
             await self._later(job, 60.0)
             return
         wish = msgspec.json.decode(job.wish, type=Wish)
-        if account.provider.listing.submit_class == "A":
-            await self._buy(job, wish, choice)
-            return
         try:
-            update = await account.provider.find(self._order_of(job, wish, choice), account.wire)
+            told = await self._hooks.adopt(job, account) if self._hooks else None
+            if told is None and account.provider.listing.submit_class == "A":
+                await self._buy(job, wish, choice)
+                return
+            update = told or await account.provider.find(self._order_of(job, wish, choice), account.wire)
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
             await self._later(
@@ -273,7 +279,7 @@ class Steps:
             absent = _standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
             await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
             return
-        await self._observe(job, update, account)
+        await self._observe(job, update, account, adopted=told is not None)
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
@@ -315,8 +321,13 @@ class Steps:
             log.info("cancel.unsupported", **_names(job))
             return await account.provider.poll(task, account.wire)
 
-    async def _observe(self, job: Job, update: Update, account: Account) -> None:
-        """Keep what was seen of a task, and go on where it is done."""
+    async def _observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
+        """
+        Keep what was seen of a task, and go on where it is done.
+
+        :raises ConflictError: an ``adopted`` task is another attempt's.
+        """
+        own = () if job.task else (take_task(job, update.task, adopted=adopted),)
         now = self._clock()
         listing = account.provider.listing
         task = _json(update.task)
@@ -337,20 +348,20 @@ class Steps:
             wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, update.poll_after)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
             accepted = () if job.state is State.RUNNING else (_standing(job, Outcome.ACCEPTED, now, None, task),)
-            await self._store.save(running, *accepted)
+            await self._store.save(running, *accepted, also=own)
         elif state is State.STORING:
             lease = now + self._lease
             storing = move(job, state, now, due_at=lease, lease_until=lease, **seen)
-            await self._store.save(storing, _standing(job, Outcome.ACCEPTED, now, None, task))
+            await self._store.save(storing, _standing(job, Outcome.ACCEPTED, now, None, task), also=own)
             await self._fetch(storing, update.assets, account)
         elif state is State.CANCELLED:
             ended = _standing(job, Outcome.CANCELLED, now, None, task)
-            await self._end(move(job, state, now, **seen), ended)
+            await self._end(move(job, state, now, **seen), ended, also=own)
         else:
             problem = verdict(update, listing.slug)
             if update.fault and update.fault.billed is False:
                 seen["usage"] = _json(Usage(usd_micros=0))
-            await self._fail(job, problem, _standing(job, ENDINGS[update.state], now, problem.message, task))
+            await self._fail(job, problem, _standing(job, ENDINGS[update.state], now, problem.message, task), also=own)
 
     async def _fetch(self, job: Job, assets: tuple[AssetRef, ...], account: Account) -> None:
         """Copy a finished clip into our own store, measure it, and end the job."""
@@ -408,13 +419,13 @@ class Steps:
         problem = Problem(code="deadline_exceeded", message=message, provider=account.provider.listing.slug)
         await self._fail(job, problem, _standing(job, Outcome.FAILED, self._clock(), "deadline"))
 
-    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt) -> None:
+    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt, also: Sequence[Statement] = ()) -> None:
         """End a job badly, saying why."""
-        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts)
+        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts, also=also)
 
-    async def _end(self, job: Job, *attempts: Attempt) -> None:
-        """Keep a final state, and give its place at the account back."""
-        await self._store.save(job, *attempts)
+    async def _end(self, job: Job, *attempts: Attempt, also: Sequence[Statement] = ()) -> None:
+        """Keep a final state and whom it is told, and give its place at the account back."""
+        await self._store.save(job, *attempts, also=[*also, *announce(job)])
         if attempts:
             self._free(job)
         self._metrics.ended(job)
@@ -437,6 +448,7 @@ class Steps:
             request=replace(pin(wish, choice.spec).request, inputs=tuple(_own(each, choice) for each in inputs)),
             spec=choice.spec,
             files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
+            hook_url=self._hooks.url(choice.provider, job.attempt) if self._hooks else "",
         )
 
 

@@ -12,6 +12,7 @@ from gateway.api import answers
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, repeat_of, reply
 from gateway.api.problems import ProblemError, invalid, missing_video
+from gateway.api.progress import wait
 from gateway.api.wishes import media, wish
 from gateway.ids import is_id
 from gateway.job import Job
@@ -88,8 +89,11 @@ async def list_videos(request: Incoming) -> ASGIApp:
     operation_id="retrieveVideo",
 )
 async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
-    """Say how a video stands, from our own store; no provider is asked."""
+    """Say how a video stands, from our own store; no provider is asked. ``Prefer: wait=n`` waits for its end."""
     services, tenant = desk(request), caller(request).tenant
+    if "prefer" in request.headers:
+        job, waited = await wait(request, services, await _job(request, video_id))
+        return _answer(services, job, waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
@@ -189,7 +193,8 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
         parent=parent.id if parent else None,
         said=gathered.said,
     )
-    headers = {"location": f"/v1/videos/{job.id}"}
+    job, waited = await wait(request, services, job)
+    headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
         headers["idempotency-replayed"] = "true"
     return _answer(services, job, headers)
@@ -234,7 +239,7 @@ async def _job(request: Incoming, video_id: str) -> Job:
 def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
-    shown = answers.video(job)
+    shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
     if not job.state.final:
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
