@@ -56,6 +56,8 @@ class Gateway(Struct, frozen=True):
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
+    hush: Callable[[], None]
+    """Send away who only waits: the server stops once the last caller has gone."""
 
 
 async def create_app(
@@ -204,4 +206,4 @@ def _build(
         logging_config=None,
     )
     app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded)
+    return Gateway(Edge(app, metrics), tuple(held), guarded, telling.watch.close)

@@ -53,9 +53,14 @@ async def _serve(settings: Settings) -> None:
         log_enabled=False,
         backlog=1024,
     )
+
+    def stop() -> None:
+        gateway.hush()
+        server.stop()
+
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, server.stop)
+        loop.add_signal_handler(name, stop)
     # What is built by now lives as long as the process; what a request leaves behind needs no search so often.
     gc.collect()
     gc.freeze()
