@@ -47,9 +47,10 @@ class Hooks:
         self._accounts = accounts
         self._clock = clock
         self._base = public_url.rstrip("/")
-        self._due: dict[str, int] = {}
-        """When each address last had its job looked at, or will have."""
-        self._asking: set[asyncio.Task[None]] = set()
+        self._allowed: dict[str, int] = {}
+        """When each address may next bring a look about."""
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        """By job: who comes back when its step has ended."""
 
     def url(self, provider: str, attempt: str) -> str:
         """Say where a provider may call about an attempt; nowhere while the world cannot reach us."""
@@ -91,7 +92,7 @@ class Hooks:
         return hook, account
 
     async def hear(self, hook: Hook, account: Account, headers: Mapping[str, str], body: bytes) -> None:
-        """Take a call in: its job is looked at soon, and at most once in five seconds on this address' account."""
+        """Take a call in: its job is looked at soon, on this call's account at most once in five seconds."""
         if not hook.live:
             return
         hints = account.provider.read_hook(headers, body)
@@ -101,43 +102,47 @@ class Hooks:
         task = hints[0].task
         if not hook.has_task and task != hook.hint and 0 < len(task) <= MAX_TASK and task.isprintable():
             await self._outbox.note_hint(hook.hash, task)
-        now = self._clock()
-        last = self._due.get(hook.hash, 0)
-        if last > now:
-            return  # A look is coming that will see whatever this call is about.
-        due = max(now, last + LEAST_MS)
-        self._remember(hook.hash, due)
-        log.info("hook.heard", attempt=hook.attempt, account=hook.account, due_ms=due - now)
-        if await self._outbox.hasten(hook.job, due):
-            self._ask_again(hook.job, due)
+        await self._hasten(hook)
 
-    def _remember(self, hash_: str, due: int) -> None:
-        """Remember an address' last look; the oldest gives way."""
-        self._due.pop(hash_, None)
-        if len(self._due) >= KEPT:
-            del self._due[next(iter(self._due))]
-        self._due[hash_] = due
+    async def _hasten(self, hook: Hook) -> None:
+        """Have a job looked at as soon as its address allows."""
+        due = max(self._clock(), self._allowed.get(hook.hash, 0))
+        looked = await self._outbox.schedule(hook.job)
+        if looked is None or (not looked.leased and looked.due_at <= due):
+            return  # It has ended, or a look is coming that will see whatever this call is about.
+        self._remember(hook.hash, due + LEAST_MS)
+        log.info("hook.heard", attempt=hook.attempt, account=hook.account, leased=looked.leased)
+        if not looked.leased:
+            await self._outbox.hasten(hook.job, due)
+        elif hook.job not in self._asking and len(self._asking) < KEPT:
+            # What the step under way sees may be older than the call: come back once it has ended.
+            task = self._asking[hook.job] = asyncio.create_task(self._insist(hook.job))
+            task.add_done_callback(lambda _: self._asking.pop(hook.job, None))
 
-    def _ask_again(self, job: str, due: int) -> None:
-        """Come back to a job whose step is under way: what that sees may be older than the call."""
-        if len(self._asking) < KEPT:
-            task = asyncio.create_task(self._insist(job, due))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+    def _remember(self, hash_: str, until: int) -> None:
+        """Remember when an address may next bring a look about; the oldest gives way."""
+        self._allowed.pop(hash_, None)
+        if len(self._allowed) >= KEPT:
+            del self._allowed[next(iter(self._allowed))]
+        self._allowed[hash_] = until
 
-    async def _insist(self, job: str, due: int) -> None:
+    async def _insist(self, job: str) -> None:
         """Ask until the step has ended, a few times."""
         for seconds in ASK_AGAIN:
             await asyncio.sleep(seconds)
             try:
-                if not await self._outbox.hasten(job, max(due, self._clock())):
+                looked = await self._outbox.schedule(job)
+                if looked is None:
+                    return
+                if not looked.leased:
+                    await self._outbox.hasten(job, self._clock())
                     return
             except StoreUnavailableError:
                 return  # The job is polled as ever.
 
     def close(self) -> None:
         """Ask no more."""
-        for task in self._asking:
+        for task in self._asking.values():
             task.cancel()
 
 

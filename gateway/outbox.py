@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.database import ConflictError, Database, Statement
+from gateway.database import Database, Statement
 from gateway.events import ROTATION_MS, Delivery, Endpoint, Try
 from gateway.job import OPEN, Outcome
 from gateway.store import FIRST, LAST
@@ -30,6 +30,14 @@ class Hook(Struct, frozen=True):
     has_task: bool
     hint: str | None
     """What the provider once said its task is."""
+
+
+class Schedule(Struct, frozen=True):
+    """Say when a job is looked at next."""
+
+    due_at: int
+    leased: bool
+    """Whether its step is under way; ``due_at`` is then when that is given up."""
 
 
 class Outbox:
@@ -195,13 +203,14 @@ class Outbox:
         rows = await self._database.read("task_owner", {"account": account, "task": task})
         return str(rows[0][0]) if rows else None
 
-    async def hasten(self, job: str, due: int) -> bool:
-        """Have a job looked at by ``due``; the flag says that its step is under way, so that it is asked again."""
-        try:
-            await self._database.write(Statement("job_hasten", {"id": job, "due": due}, 1))
-        except ConflictError:
-            return bool(await self._database.read("job_leased", {"id": job}))
-        return False
+    async def schedule(self, job: str) -> Schedule | None:
+        """Say when a job is looked at next; ``None`` where it has ended."""
+        rows = await self._database.read("job_schedule", {"id": job})
+        return Schedule(rows[0][0] or 0, rows[0][1] is not None) if rows else None
+
+    async def hasten(self, job: str, due: int) -> None:
+        """Have a job looked at by ``due``, unless its step is under way."""
+        await self._database.write(Statement("job_hasten", {"id": job, "due": due}))
 
 
 def _endpoint(row: tuple[object, ...]) -> Endpoint:

@@ -56,7 +56,7 @@ async def _serve(settings: Settings) -> None:
 
     def stop() -> None:
         gateway.hush()
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]  # granian's says nothing of types
 
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -280,8 +280,8 @@ UPDATE hooks SET task = NULL WHERE attempt = :attempt AND task = :task;
 -- Earlier, never later; a job whose step is under way is looked at again by whoever holds it.
 UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND completed_at IS NULL AND due_at > :due;
 
--- job_leased --
-SELECT lease_until FROM jobs WHERE id = :id AND lease_until IS NOT NULL AND completed_at IS NULL;
+-- job_schedule --
+SELECT due_at, lease_until FROM jobs WHERE id = :id AND completed_at IS NULL;
 
 -- job_seq --
 SELECT seq FROM jobs WHERE id = :id;
