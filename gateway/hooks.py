@@ -108,13 +108,13 @@ class Hooks:
         """Have a job looked at as soon as its address allows."""
         due = max(self._clock(), self._allowed.get(hook.hash, 0))
         looked = await self._outbox.schedule(hook.job)
-        if looked is None or (not looked.leased and looked.due_at <= due):
+        if looked is None or (hook.job in self._asking if looked.leased else looked.due_at <= due):
             return  # It has ended, or a look is coming that will see whatever this call is about.
         self._remember(hook.hash, due + LEAST_MS)
         log.info("hook.heard", attempt=hook.attempt, account=hook.account, leased=looked.leased)
         if not looked.leased:
             await self._outbox.hasten(hook.job, due)
-        elif hook.job not in self._asking and len(self._asking) < KEPT:
+        elif len(self._asking) < KEPT:
             # What the step under way sees may be older than the call: come back once it has ended.
             task = self._asking[hook.job] = asyncio.create_task(self._insist(hook.job))
             task.add_done_callback(lambda _: self._asking.pop(hook.job, None))

@@ -124,7 +124,7 @@ async def test_a_thousand_calls_are_one_look_in_five_seconds(world: World) -> No
 async def test_a_call_during_a_look_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the look under way sees may be older than the call: there is another as soon as it has ended."""
     monkeypatch.setattr("gateway.hooks.ASK_AGAIN", (0.01,) * 50)
-    world.provider.submits = [running("t-1", poll_after=3600.0)]
+    world.provider.submits = [running("t-1", poll_after=200.0)]
     accepted = await world.engine.accept()
     await world.engine.turn()
     began, go_on = asyncio.Event(), asyncio.Event()
@@ -132,10 +132,10 @@ async def test_a_call_during_a_look_is_not_lost(world: World, monkeypatch: pytes
     async def slow(task: Task, wire: Wire) -> Update:
         began.set()
         await go_on.wait()
-        return running("t-1", poll_after=3600.0)
+        return running("t-1", poll_after=200.0)
 
     world.provider.poll = slow  # type: ignore[method-assign]
-    looking = asyncio.create_task(world.engine.turn(seconds=3600))
+    looking = asyncio.create_task(world.engine.turn(seconds=200))
     await began.wait()
     for _ in range(100):
         assert await world.call(world.provider.urls[0], "t-1")
