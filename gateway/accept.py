@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.addresses import Addresses
 from gateway.api.problems import ProblemError, invalid
 from gateway.ids import new_id
 from gateway.job import Job, born
@@ -34,13 +35,6 @@ SANDBOX = Notice(
     type="sandbox",
     feature="provider",
     details="The sandbox renders a test clip here; no model is asked and nothing is paid.",
-)
-
-
-UNTOLD = Notice(
-    type="unsupported",
-    feature="callback_url",
-    details="callback_url is kept, but this version calls nobody back: poll the video.",
 )
 
 
@@ -77,8 +71,16 @@ class Acceptor:
     """Turn wishes into jobs."""
 
     def __init__(
-        self, store: Store, shop: Shop, clock: Callable[[], int], hands: Hands, *, limits: Limits = NONE
+        self,
+        store: Store,
+        shop: Shop,
+        clock: Callable[[], int],
+        hands: Hands,
+        addresses: Addresses | None = None,
+        *,
+        limits: Limits = NONE,
     ) -> None:
+        self._addresses = addresses
         self._store = store
         self._shop = shop
         self._clock = clock
@@ -90,8 +92,10 @@ class Acceptor:
         """
         Choose among the offers as of today.
 
-        :raises ProblemError: 404 for an unknown model, 422 when no offer can do it.
+        :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told.
         """
+        if self._addresses and wish.callback_url:
+            self._addresses.check(wish.callback_url, "callback_url")
         try:
             decision = self._shop.decide(wish)
         except UnknownModelError as error:
@@ -134,8 +138,6 @@ class Acceptor:
         notices = [*decision.notices]
         if listing.sandbox:
             notices.append(SANDBOX)
-        if wish.callback_url:
-            notices.append(UNTOLD)
         now = self._clock()
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
         leased = now + self._hands.lease if self._hands.reserve() else None

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from importlib.metadata import version
@@ -17,7 +18,21 @@ from msgspec import Struct
 from gateway import surfaces
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, linked, models, offers, openapi, quotes, spend, videos
+from gateway.api import (
+    content,
+    files,
+    health,
+    hooks,
+    linked,
+    models,
+    offers,
+    openapi,
+    progress,
+    quotes,
+    spend,
+    videos,
+    webhooks,
+)
 from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
 from gateway.database import connect
@@ -35,6 +50,7 @@ from gateway.steps import Steps
 from gateway.store import Store
 from gateway.surfaces import Surfaces, chat, flow, jobs, newapi
 from gateway.telemetry import Metrics
+from gateway.telling import open_telling
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
@@ -45,6 +61,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+RESOURCES = (videos, progress, content, models, offers, quotes, spend, files, webhooks, chat)
 
 
 def milliseconds() -> int:
@@ -56,13 +73,13 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
-    closing: asyncio.Event
-    """To be set before the server is told to stop."""
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
     alive: Callable[[], AbstractAsyncContextManager[None]]
     """Work while open; what is served does so by itself."""
+    hush: Callable[[], None]
+    """Send away who only waits: the server stops once the last caller has gone."""
 
 
 async def create_app(
@@ -121,8 +138,7 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
 
 def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
     """List what is served: our own words, borrowed ones, and what machines ask."""
-    spoken = (videos, content, models, offers, quotes, spend, files, chat)
-    resources = [handler for each in spoken for handler in each.HANDLERS]
+    resources = [handler for each in RESOURCES for handler in each.HANDLERS]
     sold: list[ControllerRouterHandler] = [
         Router("/v1", route_handlers=resources, middleware=[Dispatch]),
         # Clients whose base URL lacks the version ask without it.
@@ -132,6 +148,7 @@ def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
         newapi.router(),
         *surfaces.ROUTERS,
         *linked.HANDLERS,
+        *hooks.HANDLERS,
         *(openapi.HANDLERS if docs else ()),
     ]
     return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, middleware=[Dispatch]), *health.OPEN]
@@ -158,6 +175,8 @@ def _build(
     links = Links(open_key(root / "links.key"))
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
     receipts = Receipts(root / "receipts")
+    abroad = outbound or _abroad(settings.network)
+    telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root)
     steps = Steps(
         store,
         shop,
@@ -165,9 +184,10 @@ def _build(
         metrics,
         clock,
         receipts,
-        Orders(shop, media, links=links, public_url=settings.server.public_url.rstrip("/")),
+        Orders(shop, media, links=links, public_url=settings.server.public_url.rstrip("/"), hooks=telling.hooks),
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
+        hooks=telling.hooks,
     )
     worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)
     desk = Desk(
@@ -175,12 +195,18 @@ def _build(
         store=store,
         media=media,
         shop=shop,
-        intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
+        intake=_intake(settings, media, store, abroad),
         acceptor=Acceptor(
-            store, shop, clock, worker if settings.worker.enabled else Hands(), limits=settings.budget.limits
+            store,
+            shop,
+            clock,
+            worker if settings.worker.enabled else Hands(),
+            telling.addresses,
+            limits=settings.budget.limits,
         ),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
+        telling=telling,
         shown=Shown(),
         links=links,
         wake=worker.wake,
@@ -188,34 +214,63 @@ def _build(
         clock=clock,
     )
 
-    @asynccontextmanager
-    async def alive() -> AsyncIterator[None]:
-        media.open(alone=not store.shared)
-        receipts.open()
-        await store.start_over()
-        await steps.count()
-        working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
-        log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=sorted(accounts))
-        try:
-            yield
-        finally:
-            worker.stop()
-            if working is not None:
-                await working
-            await transport.aclose()
-            probing.shutdown(wait=False, cancel_futures=True)
-            rendering.shutdown(wait=False, cancel_futures=True)
-            receipts.close()
-            store.close()
-            log.info("gateway.stopped")
+    pools = (probing, rendering)
 
-    app = Litestar(
-        route_handlers=_routes(docs=settings.server.docs, sells=sells),
+    def alive() -> AbstractAsyncContextManager[None]:
+        return _work(desk, steps, worker, receipts, transport, pools)
+
+    def hush() -> None:
+        desk.closing.set()
+        telling.watch.close()
+
+    app = _application(alive, docs=settings.server.docs, sells=sells)
+    app.state["desk"] = desk
+    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded, alive, hush)
+
+
+def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:
+    """Lay out what is served."""
+    return Litestar(
+        route_handlers=_routes(docs=docs, sells=sells),
         exception_handlers=HANDLERS,
         lifespan=[lambda _: alive()],
         openapi_config=openapi.config(version("reelgate")),
         request_max_body_size=None,
         logging_config=None,
     )
-    app.state["desk"] = desk
-    return Gateway(Edge(Surfaces(app), metrics), desk.closing, tuple(held), guarded, alive)
+
+
+@asynccontextmanager
+async def _work(
+    desk: Desk,
+    steps: Steps,
+    worker: Worker,
+    receipts: Receipts,
+    transport: httpx.AsyncBaseTransport,
+    pools: Sequence[Executor],
+) -> AsyncIterator[None]:
+    """Work while open: what was left half done is taken up, and at the end what is under way may end."""
+    settings, store, telling = desk.settings, desk.store, desk.telling
+    desk.media.open(alone=not store.shared)
+    receipts.open()
+    await store.start_over()
+    await steps.count()
+    working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
+    if settings.worker.enabled:
+        telling.start()
+    names = sorted(desk.shop.accounts)
+    log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=names)
+    try:
+        yield
+    finally:
+        telling.watch.close()
+        worker.stop()
+        if working is not None:
+            await working
+        await telling.stop()  # What has just ended is still told.
+        await transport.aclose()
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        receipts.close()
+        store.close()
+        log.info("gateway.stopped")

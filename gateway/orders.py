@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from gateway.hooks import Hooks
 from gateway.job import Job
 from gateway.links import Links
 from gateway.media import Media
@@ -15,11 +16,14 @@ HOUR_MS = 3_600_000
 class Orders:
     """Put orders together: where the inputs lie, and where a provider may fetch them."""
 
-    def __init__(self, shop: Shop, media: Media, *, links: Links | None = None, public_url: str = "") -> None:
+    def __init__(
+        self, shop: Shop, media: Media, *, links: Links | None = None, public_url: str = "", hooks: Hooks | None = None
+    ) -> None:
         self._shop = shop
         self._media = media
         self._links = links
         self._public_url = public_url
+        self._hooks = hooks
 
     def write(self, job: Job, wish: Wish, choice: Choice) -> Order:
         """Write the order of a job's open attempt; the same attempt always makes the same order."""
@@ -38,4 +42,5 @@ class Orders:
             links={each.sha256: self._public_url + self._links.to_input(each, until) for each in inputs}
             if linked and self._links
             else {},
+            hook_url=self._hooks.url(choice.provider, job.attempt) if self._hooks else "",
         )

@@ -74,6 +74,14 @@ class Outbound:
         """Whom to trust; read once, for it takes long."""
         return self._given_tls or ssl.create_default_context()
 
+    def read(self, address: str) -> Target:
+        """
+        Read an address under these rules; nothing is looked up.
+
+        :raises NotAllowedError: when it is not open, whatever it stands for.
+        """
+        return self._rules.read(address)
+
     async def fetch(self, address: str, write: Callable[[bytes], None], errand: Errand) -> None:
         """
         Get what lies at an address, following redirects, each hop checked as the first.
@@ -120,10 +128,18 @@ class Outbound:
 
     @asynccontextmanager
     async def call(
-        self, method: str, target: Target, headers: LooseHeaders, body: bytes | None = None
+        self,
+        method: str,
+        target: Target,
+        headers: LooseHeaders,
+        body: bytes | None = None,
+        *,
+        silent: float = SILENT_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """
         Make one call, on a connection of its own; redirects are not followed.
+
+        ``silent`` is how many seconds the other side may say nothing.
 
         :raises NotAllowedError: when what the name stands for is not open.
         :raises FetchError: when no answer comes.
@@ -142,7 +158,7 @@ class Outbound:
             trust_env=False,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silent),
             max_headers=64,
         ) as session:
             with _as_ours(hop):

@@ -62,6 +62,21 @@ class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses fetched at the same time."""
 
 
+class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How clients are told what becomes of their videos."""
+
+    http: bool = False
+    """Whether ``http:`` addresses are told too; ``https:`` alone otherwise."""
+    seconds: float = 15
+    """A receiver that has not answered by then has failed."""
+    at_once: int = 64
+    """Deliveries under way at the same time; one that takes long counts no more."""
+    per_host: int = 8
+    """Deliveries taken up at once for one host."""
+    keep_days: float = 30
+    """How long the log of deliveries goes back."""
+
+
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where jobs are remembered."""
 
@@ -167,6 +182,10 @@ BOUNDS = (
     ("server", "hold_seconds", 1, 86_400),
     ("network", "seconds", 1, 300),
     ("network", "at_once", 1, 1_024),
+    ("webhooks", "seconds", 1, 60),
+    ("webhooks", "at_once", 1, 512),
+    ("webhooks", "per_host", 1, 64),
+    ("webhooks", "keep_days", 1, 3_650),
     ("media", "retention_days", 0, 36_500),
     ("media", "max_clip_mb", 1, 1_048_576),
     ("routing", "max_attempts", 1, 20),
@@ -183,6 +202,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     server: Server = field(default_factory=Server)
     network: Network = field(default_factory=Network)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     store: StoreSettings = field(default_factory=StoreSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     routing: Routing = field(default_factory=Routing)

@@ -6,7 +6,7 @@ evidence. What a provider's answer means is decided in :mod:`gateway.job`; what 
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.billing import Bill, bill_of, closed, raised
-from gateway.database import ConflictError, StoreUnavailableError
+from gateway.database import ConflictError, Statement, StoreUnavailableError
+from gateway.events import announce
 from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
 from gateway.health import Health
+from gateway.hooks import Hooks, take_task
 from gateway.ids import new_id
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.media import ClipError, Media
@@ -59,7 +61,9 @@ class Steps:
         *,
         lease_seconds: float,
         retention_ms: int,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks
         self._store = store
         self._shop = shop
         self._media = media
@@ -136,8 +140,9 @@ class Steps:
         intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(now)
         try:
+            hook = self._hooks.keep(attempt.id) if self._hooks else ()
             place = self._store.place(account.name, account.max_running)
-            await self._store.save(intended, attempt, postings=postings, also=place)
+            await self._store.save(intended, attempt, postings=postings, also=[*place, *hook])
         except ConflictError as error:
             account.give_place()
             await self._unbought(job, error)
@@ -296,11 +301,12 @@ class Steps:
             await self._later(job, 60.0)
             return
         wish = msgspec.json.decode(job.wish, type=Wish)
-        if account.provider.listing.submit_class == "A":
-            await self._buy(job, wish, choice)
-            return
         try:
-            update = await account.provider.find(self._orders.write(job, wish, choice), account.wire)
+            told = await self._hooks.adopt(job, account) if self._hooks else None
+            if told is None and account.provider.listing.submit_class == "A":
+                await self._buy(job, wish, choice)
+                return
+            update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
             await self._later(
@@ -312,7 +318,7 @@ class Steps:
             absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
             await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
             return
-        await self._observe(job, update, account)
+        await self._observe(job, update, account, adopted=told is not None)
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
@@ -357,8 +363,13 @@ class Steps:
             log.info("cancel.unsupported", **_names(job))
             return await account.provider.poll(task, account.wire)
 
-    async def _observe(self, job: Job, update: Update, account: Account) -> None:
-        """Keep what was seen of a task, and go on where it is done."""
+    async def _observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
+        """
+        Keep what was seen of a task, and go on where it is done.
+
+        :raises ConflictError: an ``adopted`` task is another attempt's.
+        """
+        own = () if job.task else (take_task(job, update.task, adopted=adopted),)
         now = self._clock()
         listing = account.provider.listing
         task = _json(update.task)
@@ -379,19 +390,19 @@ class Steps:
             wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, update.poll_after)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
             accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
-            await self._store.save(running, *accepted)
+            await self._store.save(running, *accepted, also=own)
         elif state is State.STORING:
             lease = now + self._lease
             storing = move(job, state, now, due_at=lease, lease_until=lease, **seen)
-            await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task))
+            await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task), also=own)
             await self._fetch(storing, update.assets, account)
         elif state is State.CANCELLED:
             ended = standing(job, Outcome.CANCELLED, now, None, task)
-            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage))
+            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own)
         else:
             problem = verdict(update, listing.slug)
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
-            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage))
+            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
 
     async def _fetch(self, job: Job, assets: tuple[AssetRef, ...], account: Account) -> None:
         """Copy a finished clip into our own store, measure it, and end the job."""
@@ -451,14 +462,18 @@ class Steps:
         late = standing(job, Outcome.FAILED, self._clock(), "deadline")
         await self._fail(job, problem, late, bill=Bill.DOUBT)
 
-    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt, bill: Bill = Bill.NOTHING) -> None:
+    async def _fail(
+        self, job: Job, problem: Problem, *attempts: Attempt, bill: Bill = Bill.NOTHING, also: Sequence[Statement] = ()
+    ) -> None:
         """End a job badly, saying why."""
-        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts, bill=bill)
+        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts, bill=bill, also=also)
 
-    async def _end(self, job: Job, *attempts: Attempt, bill: Bill = Bill.NOTHING) -> None:
-        """Keep a final state and what it cost, and give its place at the account back."""
+    async def _end(
+        self, job: Job, *attempts: Attempt, bill: Bill = Bill.NOTHING, also: Sequence[Statement] = ()
+    ) -> None:
+        """Keep a final state, what it cost and whom it is told, and give its place at the account back."""
         job, postings = closed(job, bill, self._clock())
-        await self._store.save(job, *attempts, postings=postings)
+        await self._store.save(job, *attempts, postings=postings, also=[*also, *announce(job)])
         if attempts:
             self._free(job)
         self._metrics.ended(job)

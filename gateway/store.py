@@ -133,6 +133,13 @@ class Store:
     def __init__(self, database: Database, clock: Callable[[], int]) -> None:
         self._database = database
         self._clock = clock
+        self.on_move: list[Callable[[Job], None]] = []
+        """Who hears of every job this process has moved, once that is on disk."""
+
+    @property
+    def database(self) -> Database:
+        """What everything is remembered on, for those who remember other things."""
+        return self._database
 
     def open(self, *, exclusive: bool = True) -> None:
         """Open the database and bring its tables up to date."""
@@ -221,6 +228,11 @@ class Store:
         rows = await self._database.read("job_version", {"id": id_, "tenant": tenant})
         return (rows[0][0], rows[0][1]) if rows else None
 
+    async def seq(self, id_: str) -> int | None:
+        """Say how often a job has moved."""
+        rows = await self._database.read("job_seq", {"id": id_})
+        return rows[0][0] if rows else None
+
     async def owns(self, id_: str, tenant: str) -> bool:
         """Whether a job is or was a tenant's, deleted ones included."""
         rows = await self._database.read("job_read", {"id": id_})
@@ -259,9 +271,10 @@ class Store:
         )
 
     async def start_over(self) -> None:
-        """Make every leased job due at once where no other process can hold a lease; elsewhere leases run out."""
+        """Make whatever is leased due at once where no other process can hold a lease; elsewhere leases run out."""
         if not self.shared:
-            await self._database.write(Statement("jobs_give_back", {"now": self._clock()}))
+            now = {"now": self._clock()}
+            await self._database.write(Statement("jobs_give_back", now), Statement("deliveries_give_back", now))
 
     def place(self, account: str, most: int) -> Sequence[Statement]:
         """
@@ -294,6 +307,8 @@ class Store:
             await self._database.write(Statement("job_save", job, 1), *kept, *held(postings), *also)
         except ConflictError as error:
             raise REFUSED.get(error.query, ConflictError)(str(error)) from None
+        for hear in self.on_move:
+            hear(job)
 
     async def cancel(self, id_: str, tenant: str) -> Job | None:
         """Ask for a job to be stopped; ``None`` where it has ended or is unknown."""

@@ -43,8 +43,8 @@ _problem = msgspec.json.Decoder(Problem)
 _hold = msgspec.json.Decoder(Hold)
 
 
-def video(job: Job) -> dict[str, Any]:
-    """Write one job as a Video."""
+def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
+    """Write one job as a Video; ``observed_seconds`` is how long its offer was seen to take."""
     wish = _wish.decode(job.wish)
     choice = _choice.decode(job.quote)
     request = wish.request
@@ -69,6 +69,7 @@ def video(job: Job) -> dict[str, Any]:
         "status_detail": "expired" if job.state is State.SUCCEEDED and clip is None else DETAIL[job.state],
         "started_at": _seconds(job.started_at),
         "updated_at": job.updated_at // 1000,
+        "eta_seconds": _eta(job, observed_seconds),
         "provider": choice.provider,
         "resolved_model": choice.model,
         "operation": job.operation,
@@ -88,6 +89,7 @@ def video(job: Job) -> dict[str, Any]:
             "content": f"{path}/content",
             "thumbnail": f"{path}/content?variant=thumbnail",
             "cancel": f"{path}/cancel",
+            "events": f"{path}/events",
             "attempts": f"{path}/attempts",
         },
         "metadata": wish.metadata,
@@ -134,6 +136,14 @@ def poll_after_ms(typical_seconds: float) -> int:
     The Python SDK keeps the first answer for the whole loop and takes whole numbers only.
     """
     return int(max(250, min(10_000, typical_seconds * 50)))
+
+
+def _eta(job: Job, observed: float | None) -> int | None:
+    """Say how many seconds after ``updated_at`` the end is due, where that was observed; no guess once it is late."""
+    if observed is None or job.started_at is None or job.state.final:
+        return None
+    left = observed - (job.updated_at - job.started_at) / 1000
+    return round(left) if left > 0 else None
 
 
 def _length(wish: Wish, choice: Choice) -> int:

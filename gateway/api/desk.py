@@ -22,6 +22,7 @@ from gateway.settings import Settings
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.telemetry import Metrics
+from gateway.telling import Telling
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Incoming = Request[Any, Any, Any]
@@ -57,6 +58,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     acceptor: Acceptor
     gatekeeper: Gatekeeper
     metrics: Metrics
+    telling: Telling
     shown: Shown
     links: Links
     wake: Callable[[], None]

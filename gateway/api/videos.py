@@ -11,6 +11,7 @@ from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.order import job_of, place
 from gateway.api.problems import ProblemError, invalid, missing_video
+from gateway.api.progress import wait
 from gateway.ids import is_id
 from gateway.job import Job
 from providers.base.order import Mode
@@ -84,8 +85,11 @@ async def list_videos(request: Incoming) -> ASGIApp:
     operation_id="retrieveVideo",
 )
 async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
-    """Say how a video stands, from our own store; no provider is asked."""
+    """Say how a video stands, from our own store; no provider is asked. ``Prefer: wait=n`` waits for its end."""
     services, tenant = desk(request), caller(request).tenant
+    if "prefer" in request.headers:
+        job, waited = await wait(request, services, await job_of(request, video_id))
+        return _answer(services, job, waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
@@ -161,9 +165,10 @@ async def _order_from(request: Incoming, mode: Mode, operation: str) -> ASGIApp:
 
 
 async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, operation: str) -> ASGIApp:
-    """Order a clip, and answer it."""
+    """Order a clip, and answer it: at once, or when it has ended, as the client prefers."""
     job, new = await place(request, call, mode=mode, operation=operation)
-    headers = {"location": f"/v1/videos/{job.id}"}
+    job, waited = await wait(request, desk(request), job)
+    headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
         headers["idempotency-replayed"] = "true"
     return _answer(desk(request), job, headers)
@@ -172,7 +177,7 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
 def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
-    shown = answers.video(job)
+    shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
     if not job.state.final:
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))

@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.common import Config, settings_of
@@ -44,7 +44,7 @@ async def _serve(settings: Settings) -> None:
     tell(gateway)
     settle()
     print(f"reelgate: http://{settings.server.host}:{settings.server.port}  docs at /docs", file=sys.stderr)
-    await listen(gateway.asgi, settings, settings.server.port, gateway.closing)
+    await listen(gateway.asgi, settings, settings.server.port, gateway.hush)
 
 
 def tell(gateway: "Gateway") -> None:
@@ -66,7 +66,7 @@ def settle() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def listen(asgi: "ASGIApp", settings: Settings, port: int, closing: asyncio.Event) -> None:
+async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[[], None]) -> None:
     """Answer on a port until told to stop."""
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
     from granian.http import HTTP1Settings  # noqa: PLC0415
@@ -83,10 +83,11 @@ async def listen(asgi: "ASGIApp", settings: Settings, port: int, closing: asynci
         log_enabled=False,
         backlog=1024,
     )
+
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        closing.set()
+        hush()
         server.stop()  # type: ignore[no-untyped-call]
 
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -234,3 +234,172 @@ SELECT pg_notify('reelgate_due', '');
 -- durable on postgresql --
 -- A commit that is answered is on disk, whatever the server was told; more than that (a replica's word) stays.
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+-- endpoint_insert --
+INSERT INTO endpoints (
+    id, tenant, name, url, host, event_types, version, old_until, created_at, updated_at, failing_since, disabled_at,
+    disabled_why
+) VALUES (
+    :id, :tenant, :name, :url, :host, :event_types, :version, :old_until, :created_at, :updated_at, :failing_since,
+    :disabled_at, :disabled_why
+);
+
+-- endpoint_save --
+UPDATE endpoints SET
+    name = :name, url = :url, host = :host, event_types = :event_types, version = :version, old_until = :old_until,
+    updated_at = :updated_at, failing_since = :failing_since, disabled_at = :disabled_at, disabled_why = :disabled_why
+WHERE id = :id AND tenant = :tenant;
+
+-- endpoint_read --
+SELECT * FROM endpoints WHERE id = :id;
+
+-- endpoint_of_tenant --
+SELECT * FROM endpoints WHERE id = :id AND tenant = :tenant;
+
+-- endpoints_newest --
+SELECT * FROM endpoints WHERE tenant = :tenant AND id < :after ORDER BY id DESC LIMIT :most;
+
+-- endpoints_oldest --
+SELECT * FROM endpoints WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :most;
+
+-- endpoint_delete --
+DELETE FROM endpoints WHERE id = :id AND tenant = :tenant;
+
+-- endpoint_worked --
+UPDATE endpoints SET failing_since = NULL WHERE id = :id AND failing_since IS NOT NULL;
+
+-- endpoint_failed --
+UPDATE endpoints SET failing_since = coalesce(failing_since, :now) WHERE id = :id;
+
+-- endpoint_disable --
+UPDATE endpoints SET disabled_at = :now, disabled_why = :why WHERE id = :id AND disabled_at IS NULL;
+
+-- callback_secret --
+SELECT version, old_until FROM callback_secrets WHERE tenant = :tenant;
+
+-- callback_secret_rotate --
+INSERT INTO callback_secrets (tenant, version, old_until) VALUES (:tenant, 1, NULL)
+ON CONFLICT (tenant) DO UPDATE SET version = callback_secrets.version + 1, old_until = :old_until
+RETURNING version, old_until;
+
+-- deliveries_insert --
+-- To every endpoint that asked for this type and not also for the more exact one; a disabled one's are held for it.
+INSERT INTO deliveries (id, event, tenant, job, endpoint, url, host, type, created_at, due_at, lease_until, state, tries, step, ended_at)
+SELECT
+    CAST(:event AS TEXT) || '_' || id, CAST(:event AS TEXT), tenant, CAST(:job AS TEXT), id, '', host,
+    CAST(:type AS TEXT), CAST(:now AS BIGINT),
+    CASE WHEN disabled_at IS NULL THEN CAST(:now AS BIGINT) ELSE NULL END, NULL,
+    CASE WHEN disabled_at IS NULL THEN 'pending' ELSE 'held' END, 0, 0, NULL
+FROM endpoints
+WHERE tenant = :tenant
+AND ' ' || event_types || ' ' LIKE '% ' || CAST(:type AS TEXT) || ' %'
+AND ' ' || event_types || ' ' NOT LIKE '% ' || CAST(:unless AS TEXT) || ' %';
+
+-- delivery_insert --
+INSERT INTO deliveries (id, event, tenant, job, endpoint, url, host, type, created_at, due_at, lease_until, state, tries, step, ended_at)
+VALUES (:id, :event, :tenant, :job, :endpoint, :url, :host, :type, :created_at, :due_at, :lease_until, :state, :tries, :step, :ended_at);
+
+-- deliveries_claim --
+-- A few for each host that is not busy, so that no host keeps the others waiting. ``busy`` is hosts between spaces.
+UPDATE deliveries SET lease_until = :until, due_at = :until
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id, due_at, row_number() OVER (PARTITION BY host ORDER BY due_at) AS place FROM (
+            SELECT id, due_at, host FROM deliveries
+            WHERE due_at <= :now AND CAST(:busy AS TEXT) NOT LIKE '% ' || host || ' %'
+            ORDER BY due_at LIMIT 512
+        ) AS due
+    ) AS ranked
+    WHERE place <= :each ORDER BY due_at LIMIT :most
+)
+AND due_at <= :now
+RETURNING *;
+
+-- deliveries_next_due --
+SELECT min(due_at) FROM deliveries WHERE due_at > :now;
+
+-- deliveries_give_back --
+UPDATE deliveries SET lease_until = NULL, due_at = :now WHERE due_at IS NOT NULL AND lease_until IS NOT NULL;
+
+-- delivery_save --
+UPDATE deliveries SET due_at = :due_at, lease_until = NULL, state = :state, tries = :tries, step = :step, ended_at = :ended_at
+WHERE id = :id AND tries = :tries - 1;
+
+-- delivery_replay --
+UPDATE deliveries SET due_at = :now, lease_until = NULL, state = 'pending', step = 0, ended_at = NULL
+WHERE id = :id AND tenant = :tenant AND lease_until IS NULL
+RETURNING *;
+
+-- deliveries_hold --
+UPDATE deliveries SET due_at = NULL, lease_until = NULL, state = 'held' WHERE endpoint = :endpoint AND due_at IS NOT NULL;
+
+-- deliveries_unhold --
+UPDATE deliveries SET due_at = :now, state = 'pending', step = 0 WHERE endpoint = :endpoint AND state = 'held';
+
+-- deliveries_drop --
+UPDATE deliveries SET due_at = NULL, lease_until = NULL, state = 'dropped', ended_at = :now
+WHERE endpoint = :endpoint AND state IN ('pending', 'held');
+
+-- deliveries_move --
+UPDATE deliveries SET host = :host WHERE endpoint = :endpoint AND state IN ('pending', 'held');
+
+-- delivery_of_tenant --
+SELECT * FROM deliveries WHERE id = :id AND tenant = :tenant;
+
+-- deliveries_of_endpoint --
+SELECT * FROM deliveries WHERE endpoint = :endpoint AND tenant = :tenant AND id < :after ORDER BY id DESC LIMIT :most;
+
+-- deliveries_of_job --
+SELECT * FROM deliveries WHERE job = :job AND tenant = :tenant ORDER BY id;
+
+-- deliveries_by_state --
+SELECT state, count(*) FROM deliveries GROUP BY state;
+
+-- try_insert --
+INSERT INTO tries (delivery, number, at, took_ms, status, error) VALUES (:delivery, :number, :at, :took_ms, :status, :error);
+
+-- tries_of_delivery --
+SELECT * FROM tries WHERE delivery = :delivery ORDER BY number;
+
+-- tries_sweep --
+DELETE FROM tries WHERE delivery IN (SELECT id FROM deliveries WHERE due_at IS NULL AND created_at <= :before ORDER BY created_at LIMIT 1000);
+
+-- deliveries_sweep --
+DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE due_at IS NULL AND created_at <= :before ORDER BY created_at LIMIT 1000);
+
+-- hook_insert --
+INSERT INTO hooks (hash, attempt, task) VALUES (:hash, :attempt, NULL);
+
+-- hook_read --
+SELECT attempts.id, attempts.job, attempts.account, attempts.outcome, attempts.task, hooks.task
+FROM hooks JOIN attempts ON attempts.id = hooks.attempt WHERE hooks.hash = :hash;
+
+-- hook_hint --
+UPDATE hooks SET task = :task WHERE hash = :hash;
+
+-- hook_task --
+SELECT task FROM hooks WHERE attempt = :attempt AND task IS NOT NULL;
+
+-- hook_forget --
+UPDATE hooks SET task = NULL WHERE attempt = :attempt AND task = :task;
+
+-- job_hasten --
+-- Earlier, never later; a job whose step is under way is looked at again by whoever holds it.
+UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND completed_at IS NULL AND due_at > :due;
+
+-- job_schedule --
+SELECT due_at, lease_until FROM jobs WHERE id = :id AND completed_at IS NULL;
+
+-- job_seq --
+SELECT seq FROM jobs WHERE id = :id;
+
+-- task_take --
+-- No row comes back where the task is another attempt's.
+INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt)
+ON CONFLICT (account, task) DO UPDATE SET attempt = excluded.attempt WHERE tasks.attempt = excluded.attempt
+RETURNING attempt;
+
+-- task_note --
+INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt) ON CONFLICT (account, task) DO NOTHING;
+
+-- task_owner --
+SELECT attempt FROM tasks WHERE account = :account AND task = :task;

@@ -111,7 +111,8 @@ def test_every_field_is_echoed(server: Server) -> None:
     assert {name: video["request"][name] for name in asked} == asked
     assert (video["request"]["aspect_ratio"], video["request"]["audio"], video["request"]["n"]) == ("16:9", True, 1)
     assert (video["metadata"], video["user"], video["external_id"]) == ({"a": "b"}, "u", "x")
-    assert "callback_url" in [warning["feature"] for warning in video["warnings"]]
+    assert "callback_url" not in [warning["feature"] for warning in video["warnings"]]
+    assert "https://acme.test/h" == video["callback_url"]
 
 
 def test_aliases_keep_old_apps_alive(server: Server) -> None:

@@ -29,6 +29,7 @@ def test_the_file_we_ship_says_the_defaults() -> None:
     for record in (
         Settings().server,
         Settings().network,
+        Settings().webhooks,
         Settings().store,
         Settings().media,
         Settings().routing,

@@ -1,0 +1,273 @@
+"""
+Send due deliveries: each at least once, the same id every time, no host at another's expense.
+
+Due work is an indexed scan and a claim is a lease, as for jobs: no task, timer or thread waits with a delivery.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+from standardwebhooks import Webhook
+
+from gateway.database import ConflictError, StoreUnavailableError
+from gateway.errand import FetchError
+from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try, payload
+from gateway.guard import NotAllowedError
+from gateway.outbox import Outbox
+from gateway.settings import Webhooks
+from gateway.telemetry import Metrics
+from gateway.vault import Vault
+from providers.base.advice import retry_after
+
+if TYPE_CHECKING:
+    from gateway.outbound import Outbound
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 1.0
+"""Longest pause between two scans: bounds how late a delivery from another process is seen."""
+YOUNG_SECONDS = 0.5
+"""A delivery that takes longer gives its place up: a receiver that hangs costs the others nothing."""
+MOST = 1024
+"""Deliveries under way, slow ones included."""
+SLOW_DOWN = {429, 502, 503, 504}
+"""Answers by which a receiver asks for less."""
+REST_SECONDS = (1.0, 60.0)
+"""Least and most seconds a host that asked for less is left alone."""
+GONE = 410
+SWEEP_MS = 600_000
+DAY_MS = 86_400_000
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """Hold what a receiver answered, or why it did not."""
+
+    status: int | None = None
+    error: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the receiver has it: only 2xx says so, a redirect does not."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Courier:
+    """Tell receivers what is due, a bounded number at a time and a bounded number a host."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        vault: Vault,
+        outbound: Callable[[], "Outbound"],
+        clock: Callable[[], int],
+        settings: Webhooks,
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
+        self._outbox = outbox
+        self._vault = vault
+        self._outbound = outbound
+        self._clock = clock
+        self._settings = settings
+        self._under_way: dict[asyncio.Task[None], tuple[str, float]] = {}
+        """Each delivery's host, and since when it is under way."""
+        self._resting: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._swept_at = 0
+
+    def wake(self) -> None:
+        """Hear that something may be due."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more, and end once the deliveries under way have."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Deliver until stopped."""
+        try:
+            while not self._stopping:
+                try:
+                    await self._turn()
+                except StoreUnavailableError as error:
+                    log.error("courier.stalled", reason=str(error))
+                    await asyncio.sleep(IDLE_SECONDS)
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=self._settings.seconds + 1)
+        finally:
+            for delivery in self._under_way:
+                delivery.cancel()
+
+    async def _turn(self) -> None:
+        """Claim what is due and begin with it; then rest until something else is."""
+        self._wake.clear()
+        await self._sweep()
+        free = self._free()
+        lease = int((self._settings.seconds + 45) * 1000)
+        taken: list[Delivery] = []
+        if free:
+            each = self._settings.per_host
+            taken = await self._outbox.claim(lease=lease, each=each, most=free, busy=self._busy())
+        for delivery in taken:
+            task = asyncio.create_task(self._deliver(delivery))
+            self._under_way[task] = (delivery.host, time.monotonic())
+            task.add_done_callback(self._done)
+        if taken:
+            return
+        due = await self._outbox.next_due() if free else None
+        wait = IDLE_SECONDS if due is None else (due - self._clock()) / 1000
+        # Whoever turns slow frees a place without a word.
+        await self._rest(max(0.0, min(IDLE_SECONDS if free else YOUNG_SECONDS / 2, wait)))
+
+    def _free(self) -> int:
+        """Count the places left: those who are slow hold none of the usual ones."""
+        old = time.monotonic() - YOUNG_SECONDS
+        young = sum(since > old for _, since in self._under_way.values())
+        return max(0, min(self._settings.at_once - young, MOST - len(self._under_way)))
+
+    def _busy(self) -> str:
+        """Name the hosts that get nothing more now, between spaces."""
+        now = time.monotonic()
+        self._resting = {host: until for host, until in self._resting.items() if until > now}
+        counts = Counter(host for host, _ in self._under_way.values())
+        full = [host for host, count in counts.items() if count >= self._settings.per_host]
+        return f" {' '.join([*full, *self._resting])} "
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for a reason to look, or until it is time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        """Make room for the next delivery."""
+        self._under_way.pop(task, None)
+        self._wake.set()
+
+    async def _sweep(self) -> None:
+        """Now and then forget what was settled long ago."""
+        now = self._clock()
+        if now - self._swept_at >= SWEEP_MS:
+            self._swept_at = now
+            await self._outbox.sweep(before=now - int(self._settings.keep_days * DAY_MS))
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        """Make one try, and keep how it went; whatever goes wrong, the lease brings the delivery back."""
+        try:
+            endpoint = await self._outbox.receiver(delivery) if delivery.endpoint else None
+            if delivery.endpoint and endpoint is None:
+                return  # Deleted since it was claimed, and its deliveries with it.
+            if endpoint and endpoint.disabled_at is not None:
+                await self._outbox.hold(endpoint)
+                return
+            await self._try(delivery, endpoint)
+        except ConflictError:
+            log.info("delivery.overtaken", delivery=delivery.id)
+        except StoreUnavailableError as error:
+            log.error("delivery.stalled", delivery=delivery.id, reason=str(error))
+        except Exception as error:
+            log.exception("delivery.crashed", delivery=delivery.id, exc_info=error)
+
+    async def _try(self, delivery: Delivery, endpoint: Endpoint | None) -> None:
+        """Send a delivery and keep what came of it."""
+        url = endpoint.url if endpoint else delivery.url
+        owner, version, old_until = await self._signer(delivery, endpoint)
+        secrets = [self._vault.signing_secret(owner, version)]
+        if old_until is not None and self._clock() < old_until:
+            secrets.append(self._vault.signing_secret(owner, version - 1))
+        body = payload(delivery.event, delivery.type, delivery.created_at, delivery.job)
+        began, at = time.monotonic(), self._clock()
+        answer = await self.send(url, delivery.event, msgspec.json.encode(body), secrets)
+        number = delivery.tries + 1
+        took = int((time.monotonic() - began) * 1000)
+        made = Try(delivery=delivery.id, number=number, at=at, took_ms=took, status=answer.status, error=answer.error)
+        if answer.status in SLOW_DOWN:
+            least, most = REST_SECONDS
+            self._resting[delivery.host] = time.monotonic() + max(least, min(most, answer.retry_after or least))
+        now = self._clock()
+        wait = next_try(delivery.step, answer.retry_after, random.random())  # noqa: S311
+        if answer.good:
+            after = replace(delivery, state="delivered", tries=number, due_at=None, ended_at=now)
+        elif wait is None or answer.status == GONE:
+            after = replace(delivery, state="failed", tries=number, due_at=None, ended_at=now)
+        else:
+            after = replace(delivery, tries=number, step=delivery.step + 1, due_at=now + int(wait * 1000))
+        why = None if answer.good or endpoint is None else _hopeless(endpoint, answer, now)
+        await self._outbox.record(after, made, disable=why)
+        self._metrics.deliveries.labels(after.state if answer.good or after.due_at is None else "retried").inc()
+        log.info(
+            "delivery.tried", delivery=delivery.id, host=delivery.host, status=answer.status, error=answer.error,
+            state=after.state, tries=number,
+        )  # fmt: skip
+        if why is not None:
+            log.warning("endpoint.disabled", endpoint=delivery.endpoint, reason=why)
+
+    async def _signer(self, delivery: Delivery, endpoint: Endpoint | None) -> tuple[str, int, int | None]:
+        """Say whose secret signs a delivery, which one, and until when the one before does too."""
+        if endpoint is not None:
+            return endpoint.id, endpoint.version, endpoint.old_until
+        version, old_until = await self._outbox.callback_secret(delivery.tenant)
+        return callback_owner(delivery.tenant), version, old_until
+
+    async def send(self, url: str, event: str, body: bytes, secrets: list[str]) -> Answer:
+        """Post a body once, signed as Standard Webhooks says; of the answer nothing but its head is read."""
+        now = datetime.fromtimestamp(self._clock() // 1000, UTC)
+        signatures = " ".join(Webhook(secret).sign(event, now, body.decode()) for secret in secrets)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "reelgate",
+            "webhook-id": event,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": signatures,
+        }
+        seconds = self._settings.seconds
+        try:
+            outbound = self._outbound()
+            target = outbound.read(url)
+            if not self._settings.http and not target.url.startswith("https:"):
+                raise NotAllowedError("it is not https")
+            async with asyncio.timeout(seconds), outbound.call("POST", target, headers, body, silent=seconds) as answer:
+                return Answer(
+                    status=answer.status,
+                    error=None if 200 <= answer.status < 300 else f"answered {answer.status}",
+                    retry_after=retry_after(_lower(answer.headers)),
+                )
+        except NotAllowedError as error:
+            log.info("address.refused", reason=str(error))
+            return Answer(error="the address is not allowed")
+        except FetchError:
+            return Answer(error="the server gives no whole answer")
+        except TimeoutError:
+            return Answer(error=f"no answer within {seconds:g} s")
+
+
+def callback_owner(tenant: str) -> str:
+    """Name whose secret signs what goes to a tenant's ``callback_url``."""
+    return f"callback:{tenant}"
+
+
+def _hopeless(endpoint: Endpoint, answer: Answer, now: int) -> str | None:
+    """Say why an endpoint is told nothing more, if so."""
+    if answer.status == GONE:
+        return "It answered 410 Gone."
+    if endpoint.failing_since is not None and now - endpoint.failing_since >= PATIENCE_MS:
+        return "It did nothing but fail for five days."
+    return None
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Spell header names in one way."""
+    return {name.lower(): value for name, value in headers.items()}

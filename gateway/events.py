@@ -1,0 +1,143 @@
+"""
+Say what happened to a video and to whom it is told: pure, the time is an argument.
+
+An event's outbox rows are statements, so that they hold with the job's end or not at all. Types and shape are
+OpenAI's; what travels is thin, and what signs it is Standard Webhooks
+(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from gateway.database import Statement
+from gateway.job import Job, State
+
+COMPLETED, FAILED, CANCELED = "video.completed", "video.failed", "video.canceled"
+TYPES = (COMPLETED, FAILED, CANCELED)
+"""What can be subscribed to. OpenAI has the first two; its word for the third, of other things, is ``canceled``."""
+ENDS = {State.SUCCEEDED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELED}
+
+MINUTE, HOUR = 60.0, 3600.0
+GAPS = (5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
+"""Seconds between tries, the schedule Standard Webhooks recommends: ten tries in 75 hours."""
+SPREAD = 0.1
+"""By how much of itself a gap is stretched at random: endpoints that failed together are not tried together."""
+PATIENCE_MS = 5 * 24 * 3_600_000
+"""An endpoint that did nothing but fail for this long is disabled."""
+ROTATION_MS = 24 * 3_600_000
+"""How long an old secret goes on signing beside the new one, where that is asked for."""
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """Hold where a tenant is told: a row of ``endpoints``, its fields in the order of the columns."""
+
+    id: str
+    tenant: str
+    name: str
+    url: str
+    host: str
+    """Spelt in one way: what is told one after the other is told by host."""
+    event_types: str
+    """Space-separated."""
+    version: int
+    """Which of its secrets signs; grows with every rotation."""
+    old_until: int | None
+    """Until when the secret before signs too."""
+    created_at: int
+    updated_at: int
+    failing_since: int | None = None
+    """When the first of nothing but failures was."""
+    disabled_at: int | None = None
+    disabled_why: str | None = None
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """Hold one event on its way to one receiver: a row of ``deliveries``, its fields in the order of the columns."""
+
+    id: str
+    event: str
+    """What the receiver knows a repeated delivery by."""
+    tenant: str
+    job: str
+    endpoint: str | None
+    """Nothing where a call named its own ``callback_url``."""
+    url: str
+    """That address; an endpoint's is its own."""
+    host: str
+    type: str
+    created_at: int
+    due_at: int | None
+    lease_until: int | None = None
+    state: str = "pending"
+    """pending, delivered, failed, held (its endpoint is disabled) or dropped (its endpoint is gone)."""
+    tries: int = 0
+    step: int = 0
+    """How many gaps of the schedule are behind it; a replay begins anew."""
+    ended_at: int | None = None
+
+
+class Try(Struct, frozen=True, kw_only=True):
+    """Hold one sending of a delivery: a row of ``tries``."""
+
+    delivery: str
+    number: int
+    at: int
+    took_ms: int
+    status: int | None = None
+    """What the receiver answered, if it did."""
+    error: str | None = None
+
+
+class _Told(Struct, frozen=True):
+    """Read of a wish where its call wants to be told."""
+
+    callback_url: str | None = None
+
+
+_told = msgspec.json.Decoder(_Told)
+
+
+def announce(job: Job) -> list[Statement]:
+    """Write what goes out with a job's end, to be kept with it."""
+    kind, now = ENDS[job.state], job.completed_at or job.updated_at
+    event = f"evt_{now:012x}{job.id[-20:]}"
+    rows = {"event": event, "tenant": job.tenant, "job": job.id, "now": now}
+    out = [Statement("deliveries_insert", {**rows, "type": kind, "unless": ""})]
+    if kind == CANCELED:
+        # Who knows OpenAI's types alone hears of it as what its status says: failed.
+        out.append(Statement("deliveries_insert", {**rows, "type": FAILED, "unless": CANCELED}))
+    url = _told.decode(job.wish).callback_url
+    if url:
+        told = Delivery(
+            id=f"{event}_callback", event=event, tenant=job.tenant, job=job.id, endpoint=None, url=url,
+            host=host_of(url), type=kind, created_at=now, due_at=now,
+        )  # fmt: skip
+        out.append(Statement("delivery_insert", told))
+    return out
+
+
+def payload(event: str, kind: str, created_at: int, job: str) -> dict[str, Any]:
+    """Write an event as it travels: the same bytes at every try."""
+    return {"id": event, "object": "event", "created_at": created_at // 1000, "type": kind, "data": {"id": job}}
+
+
+def next_try(step: int, asked: float | None, chance: float) -> float | None:
+    """
+    Decide how many seconds after a failure the next try is; ``None`` after the last.
+
+    What a receiver asks for (``Retry-After``) is never undercut, up to a day. ``chance`` (0 to 1) spreads.
+    """
+    if step >= len(GAPS):
+        return None
+    return max(GAPS[step], min(asked or 0.0, 24 * HOUR)) * (1 + SPREAD * chance)
+
+
+def host_of(url: str) -> str:
+    """Read the host and port of an address that was allowed: whose turn it is, not where anything goes."""
+    try:
+        return urlsplit(url).netloc.lower() or "-"
+    except ValueError:
+        return "-"

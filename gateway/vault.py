@@ -1,0 +1,79 @@
+"""
+Make the secrets that others must not guess: what signs deliveries, and what stands in a provider's hook address.
+
+They are derived from one key, so that the database holds none: whoever reads it can forge nothing.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.settings import SettingsError
+
+NAME = "REELGATE_SECRET_KEY"
+LEAST = 32
+"""Fewest characters of a key somebody chose."""
+
+
+class Vault:
+    """Derive secrets from one key; the same name always yields the same secret."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < LEAST:
+            raise SettingsError(f"{NAME} must have at least {LEAST} characters")
+        self._key = key
+
+    def signing_secret(self, owner: str, version: int) -> str:
+        """Make what signs deliveries to an endpoint, as Standard Webhooks writes it: 32 bytes."""
+        return f"whsec_{base64.b64encode(self._derive(f'webhook:{owner}:{version}')).decode()}"
+
+    def hook_token(self, attempt: str) -> str:
+        """Make the token of an attempt's hook address: 160 bits."""
+        return self._derive(f"hook:{attempt}")[:20].hex()
+
+    def _derive(self, name: str) -> bytes:
+        """Derive 32 bytes for a name."""
+        return hmac.digest(self._key, name.encode(), "sha256")
+
+
+def hash_token(token: str) -> str:
+    """Hash a token for keeping and for finding it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def open_vault(environ: Mapping[str, str], folder: Path) -> Vault:
+    """
+    Take the key from ``REELGATE_SECRET_KEY``, else from a file that is made once.
+
+    :raises SettingsError: when it is too short, or cannot be kept.
+    """
+    given = environ.get(NAME)
+    if given is not None:
+        return Vault(given.encode())
+    path = folder / "secret.key"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            _make(path)
+        return Vault(path.read_bytes().strip())
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be kept ({error.strerror}): set {NAME}") from error
+
+
+def _make(path: Path) -> None:
+    """Write a new key; whole or not at all, and over no other's."""
+    written = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  A descriptor, not a path.
+            file.write(secrets.token_hex(32).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(written, path)
+    finally:
+        written.unlink()
