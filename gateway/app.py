@@ -1,7 +1,6 @@
 """Build the gateway: the one place where objects are made and joined."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -19,6 +18,7 @@ from gateway.accounts import Held, open_accounts
 from gateway.api import content, files, health, models, offers, openapi, quotes, videos
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
+from gateway.clock import Clock
 from gateway.database import Database
 from gateway.edge import Edge
 from gateway.guard import make_rules
@@ -42,11 +42,6 @@ log = structlog.get_logger()
 DAY_MS = 86_400_000
 
 
-def milliseconds() -> int:
-    """Read the wall clock."""
-    return time.time_ns() // 1_000_000
-
-
 class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
@@ -60,7 +55,7 @@ async def create_app(
     settings: Settings,
     environ: Mapping[str, str],
     *,
-    clock: Callable[[], int] = milliseconds,
+    clock: Callable[[], int] | None = None,
     outbound: Callable[[], "Outbound"] | None = None,
 ) -> Gateway:
     """
@@ -69,6 +64,7 @@ async def create_app(
     :raises SettingsError: when it would be open to the world without a key.
     :raises StoreUnavailableError: when the store cannot be opened.
     """
+    clock = clock or Clock()
     store = Store(Database(local_path(settings.store.url, "sqlite")), clock)
     store.open()
     try:

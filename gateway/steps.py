@@ -48,6 +48,10 @@ DAY_MS = 86_400_000
 FETCH_TRIES = 5
 RESTS: dict[type[ProviderError], float] = {Unauthorized: 3600.0, Exhausted: 1800.0, Throttled: 5.0}
 """Seconds nothing is ordered after an error that does not say how long."""
+UNDER_WAY_MS = 180_000
+"""How long an order may be on its way: the longest wait for an answer, and two minutes in a queue or a proxy."""
+CONFIRM_MS = 10_000
+"""How long after that the provider is asked once more, before the same is bought again."""
 FULL_MS = 500
 """Shortest wait for a place at a full account."""
 FULL_MOST_MS = 15_000
@@ -269,11 +273,25 @@ class Steps:
             )
             return
         if update is None:
-            self._free(job)
-            absent = _standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
-            await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
+            await self._absent(job)
             return
         await self._observe(job, update, account)
+
+    async def _absent(self, job: Job) -> None:
+        """Believe that an order never arrived when it can no longer be on its way and is still not there."""
+        now = self._clock()
+        intent_at = next(each.intent_at for each in await self._store.attempts(job.id) if each.id == job.attempt)
+        waited = now - intent_at
+        if waited < UNDER_WAY_MS:
+            left = (UNDER_WAY_MS - waited) / 1000
+            await self._later(job, min(left, backoff(job.tries, None, 0.5)))
+            return
+        if waited < UNDER_WAY_MS + CONFIRM_MS:
+            await self._later(job, CONFIRM_MS / 1000)
+            return
+        self._free(job)
+        absent = _standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
+        await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""

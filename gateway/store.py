@@ -16,6 +16,8 @@ from gateway.job import Attempt, Job, Outcome, State
 FIRST = ""
 LAST = "~"
 """Sorts after every id."""
+LONGEST_MS = 1_200_000
+"""No job is left alone for longer than this."""
 
 
 class Key(Struct, frozen=True):
@@ -169,8 +171,12 @@ class Store:
         )
 
     async def give_back(self) -> None:
-        """Make every leased job due at once: for the start of a database's only process."""
-        await self._database.write(Statement("jobs_give_back", {"now": self._clock()}))
+        """Make every leased job due at once, whatever the clock says: for the start of a database's only process."""
+        now = self._clock()
+        await self._database.write(
+            Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS}),
+            Statement("jobs_reckon", {"now": now}),
+        )
 
     async def save(self, job: Job, *attempts: Attempt, also: Sequence[Statement] = ()) -> None:
         """
