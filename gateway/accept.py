@@ -13,11 +13,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.api.problems import ProblemError, invalid
+from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.job import Job, born
+from gateway.ledger import NONE, About, Limits, budgets_of, hold
 from gateway.routing import Decision, UnknownModelError
 from gateway.shop import Shop
-from gateway.store import Idempotency, Store
+from gateway.store import BudgetError, CrowdError, Idempotency, Store
 from gateway.wish import Notice, Wish
 from providers.base.order import Input
 
@@ -75,11 +77,15 @@ class Hands:
 class Acceptor:
     """Turn wishes into jobs."""
 
-    def __init__(self, store: Store, shop: Shop, clock: Callable[[], int], hands: Hands) -> None:
+    def __init__(
+        self, store: Store, shop: Shop, clock: Callable[[], int], hands: Hands, *, limits: Limits = NONE
+    ) -> None:
         self._store = store
         self._shop = shop
         self._clock = clock
         self._hands = hands
+        self._limits = limits
+        """What the whole instance may spend."""
 
     def decide(self, wish: Wish) -> Decision:
         """
@@ -108,13 +114,18 @@ class Acceptor:
         operation: str = "create",
         parent: str | None = None,
         said: tuple[Input, ...] | None = None,
+        buyer: str = "local",
+        limits: Limits = NONE,
     ) -> tuple[Job, bool]:
         """
         Keep a job for a wish and what was decided of it; the flag says whether it is new, or an earlier call's.
 
         ``said`` are the wish's inputs as the call named them, which is what a repeated call has in common with it.
 
+        ``buyer`` is the key that orders, ``limits`` what it may spend and do.
+
         :raises MismatchError: the Idempotency-Key belongs to another call.
+        :raises ProblemError: 402 where a budget has not enough left, 429 where the key has too many jobs under way.
         """
         choice = decision.ranked[0].choice
         assert choice is not None
@@ -131,8 +142,11 @@ class Acceptor:
         leased = now + self._hands.lease if self._hands.reserve() else None
         named_wish = wish if said is None else replace(wish, request=replace(wish.request, inputs=said))
         fingerprint = _fingerprint({"wish": named_wish, "operation": operation, "parent": parent})
+        id_ = new_id("video", now)
+        about = About(id_, buyer, choice.offer, choice.account)
+        taken, postings = hold(about, choice.usd_micros, budgets_of(buyer, limits, self._limits, now), now)
         job = born(
-            new_id("video", now),
+            id_,
             tenant,
             now,
             lease_until=leased,
@@ -143,6 +157,8 @@ class Acceptor:
             offer=choice.offer,
             quote=_json(choice),
             warnings=_json(notices),
+            buyer=buyer,
+            hold=_json(taken),
         )
         named = f"key:{repeat.key}" if repeat.key else f"fold:{fingerprint}"
         idempotency = Idempotency(
@@ -152,16 +168,32 @@ class Acceptor:
             expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
         )
         new = False
+        failpoint("before_accept")
         try:
-            kept, new = await self._store.accept(job, idempotency)
+            kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs)
+        except BudgetError as error:
+            raise _over_budget(choice.usd_micros) from error
+        except CrowdError as error:
+            message = f"This key may have {limits.jobs} videos under way at a time; wait until one has ended."
+            raise ProblemError(429, "too_many_jobs", message, headers={"retry-after": "5"}) from error
         finally:
             if leased and not new:
                 self._hands.release()
+        failpoint("after_accept")
         if new and leased:
             self._hands.take_up(kept)
         elif new:
             self._hands.wake()
         return kept, new
+
+
+def _over_budget(usd_micros: int) -> ProblemError:
+    """Say that a budget has not enough left."""
+    message = (
+        f"This video is quoted at ${usd_micros / 1_000_000:.6g}, and a budget it counts against has less left: "
+        "ask for a cheaper one, wait for the budget's next day or month, or have it raised."
+    )
+    return ProblemError(402, "budget_exceeded", message, param="max_cost_usd", headers={"x-should-retry": "false"})
 
 
 def _none(decision: Decision) -> ProblemError:

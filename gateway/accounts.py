@@ -25,6 +25,12 @@ FRESH_MS = 3_600_000
 """How long a provider's word on its credits is believed."""
 
 
+GROW_MS = 10_000
+"""How long a provider must answer before one more task is under way at once."""
+TRIP = 5
+"""Calls in a row nobody answers, after which nothing is ordered for a while."""
+
+
 class Rest(Struct, frozen=True):
     """Say until when nothing is ordered, and why."""
 
@@ -56,6 +62,14 @@ class Account:
         self.running = 0
         """Attempts open here; the store's count at start, kept up by the worker."""
         self._credits: tuple[int, int] | None = None
+        self._limit = float(max_running)
+        """Tasks that may be under way now: halved when the provider asks to slow down, growing back as it answers."""
+        self._grown_at = 0
+        self._failures = 0
+        """Calls in a row that nobody answered."""
+        self._trips = 0
+        """Times in a row that too many were."""
+        self._silence = f"{self.listing.name} does not answer the account {name}"
         self.rests: dict[str, Rest] = {}
         """By model, or :data:`EVERYTHING`."""
         self._ordered: deque[int] = deque()
@@ -63,7 +77,7 @@ class Account:
 
     def has_room(self, model: str, now: int) -> bool:
         """Whether one more task may be ordered now: a place is free, nothing rests, and the rate allows it."""
-        if self.running >= self.max_running or any(self.rest_of(each, now) for each in (model, EVERYTHING)):
+        if self.running >= max(1, int(self._limit)) or any(self.rest_of(each, now) for each in (model, EVERYTHING)):
             return False
         rate = self.listing.rate
         if rate is None:
@@ -94,6 +108,34 @@ class Account:
         """Order nothing of a model until a time; a longer rest stays."""
         if model not in self.rests or self.rests[model].until < until:
             self.rests[model] = Rest(until, why)
+
+    def throttled(self) -> None:
+        """Ask for half as much at once from now on."""
+        self._limit = max(1.0, self._limit / 2)
+
+    def answered(self, now: int) -> None:
+        """Hear that the provider answers: what rested because it did not goes on, and more is asked of it again."""
+        self._failures = 0
+        if self._trips:
+            self._trips = 0
+            if self.rests.get(EVERYTHING, Rest(0, "")).why == self._silence:
+                del self.rests[EVERYTHING]
+        if self._limit < self.max_running and now - self._grown_at >= GROW_MS:
+            self._limit, self._grown_at = min(float(self.max_running), self._limit + 1), now
+
+    def failed(self, now: int) -> float:
+        """
+        Hear that nobody answered; after the fifth time in a row nothing is ordered for a while, longer each time.
+
+        Looks at tasks go on, and the first one answered ends the rest. Says for how many seconds.
+        """
+        self._failures += 1
+        if self._failures < TRIP:
+            return 0.0
+        self._failures, self._trips, self._limit = TRIP - 1, self._trips + 1, 1.0
+        seconds = min(300.0, 30.0 * self._trips)
+        self.rest(EVERYTHING, now + int(seconds * 1000), self._silence)
+        return seconds
 
     def note_credits(self, left: int, now: int) -> None:
         """Remember how many credits the provider says are left."""

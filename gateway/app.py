@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, models, offers, openapi, quotes, videos
+from gateway.api import content, files, health, models, offers, openapi, quotes, spend, videos
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.clock import Clock
@@ -25,6 +25,7 @@ from gateway.guard import make_rules
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.media import Media
+from gateway.receipts import Receipts
 from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
 from gateway.shop import Shop
 from gateway.steps import Steps
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
+
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
 
 class Gateway(Struct, frozen=True):
@@ -123,12 +127,14 @@ def _build(
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
+    receipts = Receipts(root / "receipts")
     steps = Steps(
         store,
         shop,
         media,
         metrics,
         clock,
+        receipts,
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
     )
@@ -139,7 +145,9 @@ def _build(
         media=media,
         shop=shop,
         intake=_intake(settings, media, store, outbound or _abroad(settings.network)),
-        acceptor=Acceptor(store, shop, clock, worker if settings.worker.enabled else Hands()),
+        acceptor=Acceptor(
+            store, shop, clock, worker if settings.worker.enabled else Hands(), limits=settings.budget.limits
+        ),
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
         shown=Shown(),
@@ -150,6 +158,7 @@ def _build(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         media.open()
+        receipts.open()
         await store.give_back()
         for name, running in (await store.running()).items():
             if name in accounts:
@@ -165,18 +174,28 @@ def _build(
             await transport.aclose()
             probing.shutdown(wait=False, cancel_futures=True)
             rendering.shutdown(wait=False, cancel_futures=True)
+            receipts.close()
             store.close()
             log.info("gateway.stopped")
 
-    resources = [handler for each in (videos, content, models, offers, quotes, files) for handler in each.HANDLERS]
-    app = Litestar(
+    app = _application(lifespan, docs=settings.server.docs)
+    app.state["desk"] = desk
+    return Gateway(Edge(app, metrics), tuple(held), guarded)
+
+
+def _application(lifespan: Lifespan, *, docs: bool) -> Litestar:
+    """Lay out every route."""
+    resources = [
+        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
+    ]
+    return Litestar(
         route_handlers=[
             Router("/v1", route_handlers=resources, before_request=admit),
             # Clients whose base URL lacks the version ask without it.
             Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
             Router("/", route_handlers=health.HANDLERS, before_request=admit),
             *health.OPEN,
-            *(openapi.HANDLERS if settings.server.docs else ()),
+            *(openapi.HANDLERS if docs else ()),
         ],
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
@@ -184,5 +203,3 @@ def _build(
         request_max_body_size=None,
         logging_config=None,
     )
-    app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded)

@@ -47,6 +47,11 @@ Done = tuple["asyncio.Future[list[list[Row]]]", list[list[Row]]]
 class ConflictError(Exception):
     """A statement did not touch the rows it had to; nothing of its write was kept."""
 
+    def __init__(self, message: str, *, query: str = "") -> None:
+        super().__init__(message)
+        self.query = query
+        """The statement, where it touched none of the rows it had to; empty where it broke a constraint."""
+
 
 class StoreUnavailableError(Exception):
     """The database cannot commit; nothing of the write was kept."""
@@ -167,8 +172,7 @@ class Database:
                 done.append((future, self._run(statements)))
             except (ConflictError, sqlite3.IntegrityError, *DEFECTS) as error:
                 self._writer.execute("ROLLBACK TO one")
-                kind = StoreUnavailableError if isinstance(error, DEFECTS) else ConflictError
-                future.set_exception(kind(f"{type(error).__name__}: {error}"))
+                future.set_exception(_own_fault(error))
             self._writer.execute("RELEASE one")
         return done
 
@@ -180,7 +184,7 @@ class Database:
             cursor = self._writer.execute(asked.sql, asked.values(each.params))
             rows = cursor.fetchall()
             if each.rows is not None and max(cursor.rowcount, len(rows)) != each.rows:
-                raise ConflictError(each.query)
+                raise ConflictError(each.query, query=each.query)
             answers.append(rows)
         return answers
 
@@ -235,6 +239,15 @@ class Database:
         return connection
 
 
+def _own_fault(error: Exception) -> Exception:
+    """Say what a write that failed alone is told."""
+    if isinstance(error, ConflictError):
+        return error
+    if isinstance(error, DEFECTS):
+        return StoreUnavailableError(f"{type(error).__name__}: {error}")
+    return ConflictError(str(error))
+
+
 class Query(Struct, frozen=True):
     """Hold one statement with numbered places, and how to read their values off named ones."""
 
@@ -250,13 +263,19 @@ class Query(Struct, frozen=True):
 
 @cache
 def queries() -> Mapping[str, Query]:
-    """Read ``sql/queries.sql``, by name; names become numbers, which are bound faster and which PostgreSQL takes."""
-    text = resources.files("gateway").joinpath("sql/queries.sql").read_text(encoding="utf-8")
-    parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)[1:]
+    """Read every query there is, by name; names become numbers, which are bound faster and which PostgreSQL takes."""
     return {
         name: _number(re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";"))
-        for name, body in zip(parts[::2], parts[1::2], strict=True)
+        for file in ("queries", "doctor")
+        for name, body in bodies(file).items()
     }
+
+
+def bodies(file: str) -> dict[str, str]:
+    """Read a file of queries, each with the comments above it, by its name."""
+    text = resources.files("gateway").joinpath(f"sql/{file}.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _number(text: str) -> Query:

@@ -13,15 +13,14 @@ NAMES = (
     "after_accept",
     "after_claim",
     "after_intent",
-    "while_sending",
-    "after_sending",
     "after_answer",
+    "after_receipt",
     "after_running",
     "after_verdict",
     "after_storing",
     "while_fetching",
     "after_file",
-    "after_success",
+    "after_end",
 )
 """Every failpoint, in the order a job passes them."""
 

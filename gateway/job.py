@@ -153,6 +153,10 @@ class Job(Struct, frozen=True):
     warnings: str
     error: str | None
     deleted_at: int | None
+    buyer: str | None
+    """The key that ordered it."""
+    hold: str | None
+    """What is set aside for it and what became of that: a :class:`~gateway.ledger.Hold` as JSON."""
 
 
 def born(
@@ -168,6 +172,8 @@ def born(
     offer: str,
     quote: str,
     warnings: str,
+    buyer: str,
+    hold: str,
 ) -> Job:
     """Write a job as it is accepted: queued, nothing bought; leased where somebody begins with it at once."""
     return Job(
@@ -201,6 +207,8 @@ def born(
         warnings=warnings,
         error=None,
         deleted_at=None,
+        buyer=buyer,
+        hold=hold,
     )
 
 
@@ -250,6 +258,10 @@ ENDINGS: dict[TaskState, Outcome] = {
 
 POLL_LEAST = 0.2
 POLL_MOST = 60.0
+UNDER_WAY = 180.0
+"""Seconds an order may be on its way: the longest wait for an answer, and two minutes more."""
+CONFIRM = 10.0
+"""Seconds after which the provider is then asked once more."""
 
 
 def next_look(base: float, waited: float, asked: float | None) -> float:
@@ -264,6 +276,18 @@ def next_look(base: float, waited: float, asked: float | None) -> float:
     return min(POLL_MOST, max(base, waited / 10))
 
 
+def until_absent(waited: float, tries: int) -> float | None:
+    """
+    Decide how long to go on asking for an order its provider does not know; ``None`` once it never arrived.
+
+    ``waited`` counts from the intent to buy: an order that is not there yet may still be on its way, in a queue, a
+    proxy or a retry of somebody's. Buying it again before that is over buys it twice.
+    """
+    if waited < UNDER_WAY:
+        return min(UNDER_WAY - waited, backoff(tries, None, 0.5))
+    return CONFIRM if waited < UNDER_WAY + CONFIRM else None
+
+
 def backoff(tries: int, asked: float | None, jitter: float) -> float:
     """
     Decide how many seconds to wait after an answer that took nothing.
@@ -274,3 +298,23 @@ def backoff(tries: int, asked: float | None, jitter: float) -> float:
     if asked is not None:
         return max(1.0, min(900.0, asked)) * (1 + jitter / 10)
     return min(60.0, 2.0 ** min(tries, 10)) * (0.5 + jitter / 2)
+
+
+def standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str | None = None) -> Attempt:
+    """Describe how the open attempt of a job now stands; what was written at the intent stays."""
+    assert job.attempt is not None
+    return Attempt(
+        id=job.attempt,
+        job=job.id,
+        number=job.attempts,
+        offer=job.offer or "",
+        account=job.account or "",
+        submit_class="",
+        outcome=outcome,
+        usd_micros=0,
+        intent_at=0,
+        answered_at=None if outcome is Outcome.UNKNOWN else now,
+        ended_at=None if outcome in OPEN else now,
+        task=task,
+        error=error,
+    )

@@ -6,16 +6,20 @@ mistyped one never reaches the database. Only its SHA-256 is kept; a random key 
 """
 
 import hashlib
+import math
 import secrets
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers
 from msgspec import Struct
 
 from gateway.api.problems import ProblemError
+from gateway.ledger import NONE, Limits
 from gateway.store import Key, Store
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -35,6 +39,7 @@ class Caller(Struct, frozen=True):
     key: str = ""
     policy: str | None = None
     """How offers are chosen where the caller leaves it open."""
+    limits: Limits = NONE
 
 
 LOCAL = Caller("local", frozenset(SCOPES))
@@ -66,6 +71,8 @@ class Gatekeeper:
         self._clock = clock
         self._known: dict[str, tuple[int, Key | None]] = {}
         self._guarded: tuple[int, bool] = (0, True)
+        self._allowance: dict[str, tuple[int, float]] = {}
+        """Requests a key may still make at once, as of a time."""
 
     async def guarded(self) -> bool:
         """Whether any key is in force; without one everybody on this machine is the same local caller."""
@@ -95,10 +102,27 @@ class Gatekeeper:
             self._known[hash_] = (now, key)
         if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
             raise _unknown()
-        caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy)
+        caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy, _limits(key.limits))
         if scope not in caller.scopes:
             raise ProblemError(403, "insufficient_scope", f"This key lacks the scope {scope!r}.")
+        if caller.limits.per_minute:
+            self._count(caller.key, caller.limits.per_minute, now)
         return caller
+
+    def _count(self, key: str, per_minute: int, now: int) -> None:
+        """
+        Count a request against a key's rate: a minute's worth at once, filling up evenly; in this process.
+
+        :raises ProblemError: 429, saying when to come back.
+        """
+        at, left = self._allowance.get(key, (now, float(per_minute)))
+        left = min(per_minute, left + (now - at) * per_minute / 60_000)
+        if left < 1:
+            self._allowance[key] = (now, left)
+            wait = max(1, math.ceil((1 - left) * 60 / per_minute))
+            message = f"This key may make {per_minute} requests a minute; come back in {wait} s."
+            raise ProblemError(429, "rate_limit_exceeded", message, headers={"retry-after": str(wait)})
+        self._allowance[key] = (now, left - 1)
 
 
 def _credential(headers: Headers, query: bytes) -> str:
@@ -119,6 +143,12 @@ def _credential(headers: Headers, query: bytes) -> str:
             raise _unknown("Send the API key as Authorization: Bearer, never in the address.")
         raise _unknown("Send Authorization: Bearer with an API key.")
     return given[0]
+
+
+@lru_cache(maxsize=4096)
+def _limits(text: str | None) -> Limits:
+    """Read what a key may spend and do."""
+    return msgspec.json.decode(text, type=Limits) if text else NONE
 
 
 def _unknown(message: str = "This API key is not in force.") -> ProblemError:

@@ -7,6 +7,7 @@ Read ``config.toml`` and the environment into frozen records; a word nobody know
 
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from gateway.guard import make_rules
+from gateway.ledger import Limits
 from providers.base.listing import Listing, is_amount, listings
 
 PREFIX = "REELGATE__"
@@ -83,6 +85,33 @@ class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many offers or accounts one job may try."""
 
 
+class BudgetSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What this gateway may spend, whoever asks; a key's own limits come on top."""
+
+    day_usd: str = ""
+    """Exact decimal dollars in a day (UTC); empty for no limit, like the next two."""
+    month_usd: str = ""
+    total_usd: str = ""
+
+    @property
+    def limits(self) -> Limits:
+        """Read them as micro-dollars."""
+        return Limits(day=micros(self.day_usd), month=micros(self.month_usd), total=micros(self.total_usd))
+
+
+def micros(usd: str) -> int | None:
+    """
+    Read dollars as whole micro-dollars; an empty text is no amount.
+
+    :raises SettingsError: when it is no plain amount.
+    """
+    if not usd:
+        return None
+    if not is_amount(usd):
+        raise SettingsError(f"{usd!r} is no amount; write plain dollars, like 12.50")
+    return int(Decimal(usd) * 1_000_000)
+
+
 class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How waiting jobs are worked off."""
 
@@ -145,6 +174,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store: StoreSettings = field(default_factory=StoreSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
     routing: Routing = field(default_factory=Routing)
+    budget: BudgetSettings = field(default_factory=BudgetSettings)
     worker: Worker = field(default_factory=Worker)
     aliases: dict[str, Alias] = field(
         default_factory=lambda: {
@@ -263,6 +293,7 @@ def _check(settings: Settings, where: str) -> None:
         make_rules(settings.network.allow, settings.network.ports)
     except ValueError as error:
         raise SettingsError(f"{where}: network: {error}") from error
+    _check_amounts(settings.budget, where)
     local_path(settings.store.url, "sqlite")
     local_path(settings.media.url, "file")
 
@@ -279,6 +310,14 @@ def _check_account(account: Account, where: str) -> None:
         raise SettingsError(f"{where}.base_url must start with http:// or https://")
     if account.max_running < 1:
         raise SettingsError(f"{where}.max_running must be at least 1")
+
+
+def _check_amounts(budget: BudgetSettings, where: str) -> None:
+    """Refuse a budget that is no amount."""
+    for name in BudgetSettings.__struct_fields__:
+        said = getattr(budget, name)
+        if said and not is_amount(said):
+            raise SettingsError(f'{where}: budget.{name} is {said!r}; write plain dollars in quotes, like "50.00"')
 
 
 def _check_offer(name: str, said: OfferSettings, where: str) -> None:

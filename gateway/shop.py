@@ -16,7 +16,7 @@ from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
-from providers.base.order import CHOICES, Request, Spec
+from providers.base.order import CHOICES, Input, Request, Spec
 from providers.base.task import Usage
 
 ENOUGH = 5
@@ -122,3 +122,9 @@ def pin(wish: Wish, spec: Spec) -> Wish:
     Whoever makes the clip in the end makes the one that was promised.
     """
     return replace(wish, request=replace(wish.request, **{name: getattr(spec, name) for name in CHOICES}))
+
+
+def own(each: Input, choice: Choice) -> Input:
+    """Take an input's origin away unless the account that is asked made it: to any other its handle is a stranger's."""
+    mine = each.origin is not None and (each.origin.provider, each.origin.account) == (choice.provider, choice.account)
+    return each if mine else replace(each, origin=None)

@@ -7,54 +7,42 @@ evidence. What a provider's answer means is decided in :mod:`gateway.job`; what 
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.accounts import EVERYTHING, Account
+from gateway.accounts import Account
+from gateway.billing import Bill, bill_of, closed, raised
+from gateway.database import StoreUnavailableError
+from gateway.failpoints import failpoint
 from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
+from gateway.health import Health
 from gateway.ids import new_id
-from gateway.job import ENDINGS, OPEN, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look
+from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing, until_absent
 from gateway.media import ClipError, Media
+from gateway.receipts import Receipts
 from gateway.routing import UnknownModelError
-from gateway.shop import Shop, pin
-from gateway.store import Store
+from gateway.shop import Shop, own, pin
+from gateway.store import BudgetError, HaltedError, Store
 from gateway.telemetry import Metrics
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
-from providers.base.errors import (
-    Again,
-    Billed,
-    Exhausted,
-    Invalid,
-    Missing,
-    ProviderError,
-    Refused,
-    Scope,
-    Throttled,
-    Unauthorized,
-    Unsupported,
-)
-from providers.base.order import Input, Order
-from providers.base.task import AssetRef, Task, Update, Usage
+from providers.base.errors import Again, Billed, Invalid, Missing, ProviderError, Refused, Unsupported
+from providers.base.order import Order
+from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState
 
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
 FETCH_TRIES = 5
-RESTS: dict[type[ProviderError], float] = {Unauthorized: 3600.0, Exhausted: 1800.0, Throttled: 5.0}
-"""Seconds nothing is ordered after an error that does not say how long."""
-UNDER_WAY_MS = 180_000
-"""How long an order may be on its way: the longest wait for an answer, and two minutes in a queue or a proxy."""
-CONFIRM_MS = 10_000
-"""How long after that the provider is asked once more, before the same is bought again."""
 FULL_MS = 500
 """Shortest wait for a place at a full account."""
 FULL_MOST_MS = 15_000
+HALTED_MS = 2_000
+"""How soon a job is looked at again that an operator has kept from being bought."""
 
 
 class Steps:
@@ -67,6 +55,7 @@ class Steps:
         media: Media,
         metrics: Metrics,
         clock: Callable[[], int],
+        receipts: Receipts,
         *,
         lease_seconds: float,
         retention_ms: int,
@@ -76,6 +65,8 @@ class Steps:
         self._media = media
         self._metrics = metrics
         self._clock = clock
+        self._receipts = receipts
+        self._health = Health(metrics)
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
 
@@ -100,6 +91,7 @@ class Steps:
 
     async def _order(self, job: Job) -> None:
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
+        failpoint("after_claim")
         now = self._clock()
         if job.cancel_requested:
             await self._end(move(job, State.CANCELLED, now))
@@ -142,12 +134,22 @@ class Steps:
             attempts=attempt.number,
             started_at=job.started_at or now,
         )
+        intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(now)
         try:
-            await self._store.save(intended, attempt)
-        except BaseException:
+            await self._store.save(intended, attempt, postings=postings)
+        except BaseException as error:
             account.give_place()
+            if isinstance(error, HaltedError):
+                log.info("purchase.halted", **_names(job))
+                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
+                return
+            if isinstance(error, BudgetError):
+                message = "The offer it was quoted at could not make it, and the next best is above the budget."
+                await self._fail(job, Problem(code="budget_exceeded", message=message))
+                return
             raise
+        failpoint("after_intent")
         await self._buy(intended, wish, choice)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
@@ -198,29 +200,38 @@ class Steps:
             # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.
             log.exception("submit.crashed", **_names(job), exc_info=error)
             now = self._clock()
-            lost = _standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
+            lost = standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
             return
+        failpoint("after_answer")
         self._metrics.submits.labels(choice.provider, "accepted").inc()
-        await self._observe(job, update, account)
+        account.answered(self._clock())
+        assert job.attempt is not None
+        self._receipts.note(job.attempt, _json(update.task))
+        failpoint("after_receipt")
+        try:
+            await self._observe(job, update, account)
+        except StoreUnavailableError:
+            self._receipts.sync()  # What was bought must outlive a database that could not be told.
+            raise
 
     async def _refused(self, job: Job, error: ProviderError, choice: Choice) -> None:
         """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
         now = self._clock()
         wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
-        self._rest(choice, error, now)
+        self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
             await self._store.save(move(job, State.UNKNOWN, now, tries=job.tries + 1, due_at=now + wait))
         elif error.billed is not Billed.NO or error.again is Again.NEVER:
-            lost = _standing(job, Outcome.UNKNOWN, now, error.message)
+            lost = standing(job, Outcome.UNKNOWN, now, error.message)
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
         elif error.again is Again.HERE:
             self._free(job)
             back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
-            await self._store.save(back, _standing(job, Outcome.NOT_ACCEPTED, now, error.message))
+            await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
         else:
-            refused = _standing(job, Outcome.REFUSED, now, error.message)
+            refused = standing(job, Outcome.REFUSED, now, error.message)
             problem = problem_of(error, choice.provider)
             if error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts:
                 await self._fail(job, problem, refused)
@@ -229,33 +240,36 @@ class Steps:
                 elsewhere = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=_json(problem))
                 await self._store.save(elsewhere, refused)
 
-    def _rest(self, choice: Choice, error: ProviderError, now: int) -> None:
-        """Order nothing more where an error says that there is no use: of the model, or of the whole account."""
-        account = self._shop.accounts[choice.account]
-        if error.scope is Scope.ORDER:
-            return
-        seconds = error.retry_after or RESTS.get(type(error), 5.0)
-        until = datetime.fromtimestamp(now / 1000 + seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        model = choice.model if error.scope is Scope.MODEL else EVERYTHING
-        why = f"the account {account.name} orders nothing until {until}: {error.kind} ({error.code or error.status})"
-        account.rest(model, now + int(seconds * 1000), why)
-        log.warning("account.rested", account=account.name, model=model, kind=error.kind, seconds=seconds)
-
     async def _doubt(self, job: Job) -> None:
         """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""
         now = self._clock()
-        lost = _standing(job, Outcome.UNKNOWN, now, "the gateway stopped while it was buying")
+        if await self._recall(job):
+            return
+        lost = standing(job, Outcome.UNKNOWN, now, "the gateway stopped while it was buying")
         await self._store.save(move(job, State.UNKNOWN, now, due_at=now), lost)
+
+    async def _recall(self, job: Job) -> bool:
+        """Go on with an order whose answer was noted and never committed."""
+        task, now = self._receipts.get(job.attempt), self._clock()
+        if task is None:
+            return False
+        log.warning("receipt.found", **_names(job))
+        running = move(job, State.RUNNING, now, task=task, due_at=now)
+        await self._store.save(running, standing(job, Outcome.ACCEPTED, now, None, task))
+        return True
 
     async def _reconcile(self, job: Job) -> None:
         """Find out what became of an order: repeat it where that is free (class A), else look it up."""
         now = self._clock()
+        if await self._recall(job):
+            return
         choice = msgspec.json.decode(job.quote, type=Choice)
         account = self._shop.accounts.get(choice.account)
         if now >= job.deadline_at:
             message = "The provider never answered; the clip may have been bought. It was not ordered twice."
             problem = Problem(code="submission_unknown", message=message, provider=choice.provider)
-            await self._fail(job, problem, _standing(job, Outcome.FAILED, now, "never cleared up"))
+            lost = standing(job, Outcome.FAILED, now, "never cleared up")
+            await self._fail(job, problem, lost, bill=Bill.DOUBT)
             return
         if account is None:
             await self._later(job, 60.0)
@@ -278,19 +292,15 @@ class Steps:
         await self._observe(job, update, account)
 
     async def _absent(self, job: Job) -> None:
-        """Believe that an order never arrived when it can no longer be on its way and is still not there."""
+        """Order anew what never arrived, once it can no longer be on its way."""
         now = self._clock()
         intent_at = next(each.intent_at for each in await self._store.attempts(job.id) if each.id == job.attempt)
-        waited = now - intent_at
-        if waited < UNDER_WAY_MS:
-            left = (UNDER_WAY_MS - waited) / 1000
-            await self._later(job, min(left, backoff(job.tries, None, 0.5)))
-            return
-        if waited < UNDER_WAY_MS + CONFIRM_MS:
-            await self._later(job, CONFIRM_MS / 1000)
+        wait = until_absent((now - intent_at) / 1000, job.tries)
+        if wait is not None:
+            await self._later(job, wait)
             return
         self._free(job)
-        absent = _standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
+        absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
         await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
 
     async def _look(self, job: Job) -> None:
@@ -309,13 +319,15 @@ class Steps:
                 update = await account.provider.poll(task, account.wire)
         except ProviderError as error:
             log.info("poll.failed", **_names(job), kind=error.kind)
+            self._health.heard(account, error, now)
             lost_after = (job.started_at or now) + int(listing.missing_seconds * 1000)
             if isinstance(error, Missing) and now >= lost_after:
                 message = "The provider no longer knows the task; it may have been billed."
                 await self._fail(
                     job,
                     Problem(code="task_lost", message=message, provider=listing.slug),
-                    _standing(job, Outcome.FAILED, now, error.message),
+                    standing(job, Outcome.FAILED, now, error.message),
+                    bill=Bill.DOUBT,
                 )
             elif now >= job.deadline_at:
                 await self._give_up(job, account)
@@ -323,6 +335,7 @@ class Steps:
                 wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
                 await self._later(job, max(wait, listing.poll_seconds))
             return
+        account.answered(now)
         await self._observe(job, update, account)
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
@@ -354,21 +367,24 @@ class Steps:
                 return
             wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, update.poll_after)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
-            accepted = () if job.state is State.RUNNING else (_standing(job, Outcome.ACCEPTED, now, None, task),)
+            accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
             await self._store.save(running, *accepted)
+            if accepted:
+                failpoint("after_running")
         elif state is State.STORING:
+            failpoint("after_verdict")
             lease = now + self._lease
             storing = move(job, state, now, due_at=lease, lease_until=lease, **seen)
-            await self._store.save(storing, _standing(job, Outcome.ACCEPTED, now, None, task))
+            await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task))
+            failpoint("after_storing")
             await self._fetch(storing, update.assets, account)
         elif state is State.CANCELLED:
-            ended = _standing(job, Outcome.CANCELLED, now, None, task)
-            await self._end(move(job, state, now, **seen), ended)
+            ended = standing(job, Outcome.CANCELLED, now, None, task)
+            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage))
         else:
             problem = verdict(update, listing.slug)
-            if update.fault and update.fault.billed is False:
-                seen["usage"] = _json(Usage(usd_micros=0))
-            await self._fail(job, problem, _standing(job, ENDINGS[update.state], now, problem.message, task))
+            ended = standing(job, ENDINGS[update.state], now, problem.message, task)
+            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage))
 
     async def _fetch(self, job: Job, assets: tuple[AssetRef, ...], account: Account) -> None:
         """Copy a finished clip into our own store, measure it, and end the job."""
@@ -387,8 +403,10 @@ class Steps:
                 return
             message = f"The clip was made and paid for, but could not be kept: {error}."
             problem = Problem(code="result_lost", message=message, provider=account.provider.listing.slug)
-            await self._fail(job, problem, _standing(job, Outcome.SUCCEEDED, self._clock(), str(error)))
+            lost = standing(job, Outcome.SUCCEEDED, self._clock(), str(error))
+            await self._fail(job, problem, lost, bill=Bill.PRICE)
             return
+        failpoint("after_file")
         now = self._clock()
         choice = msgspec.json.decode(job.quote, type=Choice)
         wish = msgspec.json.decode(job.wish, type=Wish)
@@ -408,7 +426,7 @@ class Steps:
         )
         if job.started_at is not None:
             self._shop.observe(choice.offer, (now - job.started_at) / 1000)
-        await self._end(done, _standing(job, Outcome.SUCCEEDED, now, None))
+        await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
 
     async def _expire(self, job: Job) -> None:
         """Remove the clips of a job whose retention is over; the row stays."""
@@ -424,15 +442,18 @@ class Steps:
         """End a job whose provider gave no verdict by the deadline."""
         message = "The provider gave no verdict in time; the clip may have been billed."
         problem = Problem(code="deadline_exceeded", message=message, provider=account.provider.listing.slug)
-        await self._fail(job, problem, _standing(job, Outcome.FAILED, self._clock(), "deadline"))
+        late = standing(job, Outcome.FAILED, self._clock(), "deadline")
+        await self._fail(job, problem, late, bill=Bill.DOUBT)
 
-    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt) -> None:
+    async def _fail(self, job: Job, problem: Problem, *attempts: Attempt, bill: Bill = Bill.NOTHING) -> None:
         """End a job badly, saying why."""
-        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts)
+        await self._end(move(job, State.FAILED, self._clock(), error=_json(problem)), *attempts, bill=bill)
 
-    async def _end(self, job: Job, *attempts: Attempt) -> None:
-        """Keep a final state, and give its place at the account back."""
-        await self._store.save(job, *attempts)
+    async def _end(self, job: Job, *attempts: Attempt, bill: Bill = Bill.NOTHING) -> None:
+        """Keep a final state and what it cost, and give its place at the account back."""
+        job, postings = closed(job, bill, self._clock())
+        await self._store.save(job, *attempts, postings=postings)
+        failpoint("after_end")
         if attempts:
             self._free(job)
         self._metrics.ended(job)
@@ -452,36 +473,10 @@ class Steps:
             attempt=job.attempt,
             wire_name=offer.wire_name,
             route=offer.route,
-            request=replace(pin(wish, choice.spec).request, inputs=tuple(_own(each, choice) for each in inputs)),
+            request=replace(pin(wish, choice.spec).request, inputs=tuple(own(each, choice) for each in inputs)),
             spec=choice.spec,
             files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
         )
-
-
-def _own(each: Input, choice: Choice) -> Input:
-    """Take an input's origin away unless the account that is asked made it: to any other its handle is a stranger's."""
-    mine = each.origin is not None and (each.origin.provider, each.origin.account) == (choice.provider, choice.account)
-    return each if mine else replace(each, origin=None)
-
-
-def _standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str | None = None) -> Attempt:
-    """Describe how the open attempt of a job now stands; what was written at the intent stays."""
-    assert job.attempt is not None
-    return Attempt(
-        id=job.attempt,
-        job=job.id,
-        number=job.attempts,
-        offer=job.offer or "",
-        account=job.account or "",
-        submit_class="",
-        outcome=outcome,
-        usd_micros=0,
-        intent_at=0,
-        answered_at=None if outcome is Outcome.UNKNOWN else now,
-        ended_at=None if outcome in OPEN else now,
-        task=task,
-        error=error,
-    )
 
 
 def _names(job: Job) -> dict[str, str | None]:

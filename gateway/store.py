@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gateway.database import ConflictError, Database, Row, Statement
+from gateway.database import ConflictError, Database, Row, Statement, bodies
 from gateway.job import Attempt, Job, Outcome, State
+from gateway.ledger import Book, Entry, Posting
 
 FIRST = ""
 LAST = "~"
@@ -34,6 +35,8 @@ class Key(Struct, frozen=True):
     revoked_at: int | None = None
     policy: str | None = None
     """How offers are chosen where its callers leave it open."""
+    limits: str | None = None
+    """What it may spend and do: :class:`~gateway.ledger.Limits` as JSON."""
 
 
 class File(Struct, frozen=True):
@@ -64,6 +67,51 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 
 class MismatchError(Exception):
     """The same Idempotency-Key came with another body."""
+
+
+class BudgetError(ConflictError):
+    """A budget has not enough left; nothing was set aside."""
+
+
+class CrowdError(ConflictError):
+    """A key has as many jobs under way as it may."""
+
+
+class HaltedError(ConflictError):
+    """An operator has halted purchases; nothing was bought."""
+
+
+REFUSED: dict[str, type[ConflictError]] = {
+    "budget_hold": BudgetError,
+    "buyer_has_room": CrowdError,
+    "buying_allowed": HaltedError,
+}
+"""What a statement that touched no row means, where it is not that somebody else was first."""
+
+
+class BudgetRow(Struct, frozen=True):
+    """Hold a budget's sums in micro-dollars: a row of ``budgets``."""
+
+    id: str
+    owner: str
+    period: str
+    since: int
+    held: int
+    spent: int
+    suspense: int
+
+
+class Spent(Struct, frozen=True):
+    """Hold a sum of what was spent, and on what."""
+
+    owner: str
+    provider: str
+    model: str
+    account: str
+    day: int
+    """Days since 1970-01-01 (UTC)."""
+    usd_micros: int
+    purchases: int
 
 
 class Page(Struct, frozen=True):
@@ -101,13 +149,23 @@ class Store:
 
     # Jobs
 
-    async def accept(self, job: Job, idempotency: Idempotency, also: Sequence[Statement] = ()) -> tuple[Job, bool]:
+    async def accept(
+        self,
+        job: Job,
+        idempotency: Idempotency,
+        postings: Sequence[Posting] = (),
+        *,
+        most: int | None = None,
+        also: Sequence[Statement] = (),
+    ) -> tuple[Job, bool]:
         """
-        Keep a new job, or find the one this create already made; the flag says which.
+        Keep a new job with its money set aside, or find the one this create already made; the flag says which.
 
-        ``also`` holds with the job or not at all.
+        ``most`` is how many jobs its buyer may have under way. ``also`` holds with the job or not at all.
 
         :raises MismatchError: the same key was used for something else.
+        :raises BudgetError: a budget has not enough left.
+        :raises CrowdError: the buyer has as many jobs under way as it may.
         """
         named = {"tenant": job.tenant, "name": idempotency.name}
         take = {
@@ -118,9 +176,18 @@ class Store:
             "fresh": int(idempotency.fresh),
             "now": self._clock(),
         }
+        room = () if most is None else (Statement("buyer_has_room", {"buyer": job.buyer, "most": most}, 1),)
         try:
-            await self._database.write(Statement("idempotency_take", take, 1), Statement("job_insert", job), *also)
-        except ConflictError:
+            await self._database.write(
+                Statement("idempotency_take", take, 1),
+                *room,
+                Statement("job_insert", job),
+                *held(postings),
+                *also,
+            )
+        except ConflictError as error:
+            if error.query in REFUSED:
+                raise REFUSED[error.query](str(error)) from None
             rows = await self._database.read("idempotency_read", named)
             if not rows:
                 raise
@@ -178,19 +245,28 @@ class Store:
             Statement("jobs_reckon", {"now": now}),
         )
 
-    async def save(self, job: Job, *attempts: Attempt, also: Sequence[Statement] = ()) -> None:
+    async def save(
+        self, job: Job, *attempts: Attempt, postings: Sequence[Posting] = (), also: Sequence[Statement] = ()
+    ) -> None:
         """
-        Keep a job's move and what it means for its attempts, together with what ``also`` holds.
+        Keep a job's move and what it means for its attempts and its money, together with what ``also`` holds.
 
         An attempt in ``intent`` is new, any other is a later state of one already kept.
 
         :raises ConflictError: the job moved meanwhile, its lease was taken over, or another attempt is open.
+        :raises BudgetError: a budget has not enough left.
+        :raises HaltedError: an operator has halted purchases.
         """
-        kept = (
-            Statement("attempt_insert" if each.outcome is Outcome.INTENT else "attempt_save", each, 1)
-            for each in attempts
-        )
-        await self._database.write(Statement("job_save", job, 1), *kept, *also)
+        kept: list[Statement] = []
+        for each in attempts:
+            if each.outcome is Outcome.INTENT:
+                kept += [Statement("buying_allowed", {}, 1), Statement("attempt_insert", each, 1)]
+            else:
+                kept.append(Statement("attempt_save", each, 1))
+        try:
+            await self._database.write(Statement("job_save", job, 1), *kept, *held(postings), *also)
+        except ConflictError as error:
+            raise REFUSED.get(error.query, ConflictError)(str(error)) from None
 
     async def cancel(self, id_: str, tenant: str) -> Job | None:
         """Ask for a job to be stopped; ``None`` where it has ended or is unknown."""
@@ -218,6 +294,56 @@ class Store:
     async def census(self) -> dict[str, int]:
         """Count jobs by state."""
         return dict(await self._database.read("jobs_by_state"))
+
+    async def unknown(self) -> list[Job]:
+        """List the jobs whose order nobody knows the fate of, oldest first."""
+        return [_job(row) for row in await self._database.read("jobs_unknown")]
+
+    async def any_job(self, id_: str) -> Job | None:
+        """Find a job, whoever's it is: for operators."""
+        return _first_job(await self._database.read("job_read", {"id": id_}))
+
+    async def job_of_attempt(self, attempt: str) -> Job | None:
+        """Find the job an attempt was made for."""
+        return _first_job(await self._database.read("job_of_attempt", {"attempt": attempt}))
+
+    # Money
+
+    async def entries(self, job: str) -> list[Entry]:
+        """List a job's lines in the ledger, first to last."""
+        rows = await self._database.read("entries_of_job", {"job": job})
+        return [
+            Entry(
+                **dict(zip(Entry.__struct_fields__, row, strict=True)) | {"debit": Book(row[3]), "credit": Book(row[4])}
+            )
+            for row in rows
+        ]
+
+    async def budgets(self) -> list[BudgetRow]:
+        """List what each budget has set aside, spent and in suspense."""
+        return [BudgetRow(*row) for row in await self._database.read("budgets_all")]
+
+    async def spent(self, since: int, until: int) -> list[Spent]:
+        """Sum what was spent from one time to another, by everything it can be asked for by."""
+        return [Spent(*row) for row in await self._database.read("spent_by", {"since": since, "until": until})]
+
+    async def ailments(self) -> dict[str, list[Row]]:
+        """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""
+        found = {name: await self._database.read(name, {"now": self._clock()}) for name in bodies("doctor")}
+        return {name: rows for name, rows in found.items() if rows}
+
+    async def halt(self, why: str) -> None:
+        """Let nothing more be bought until :meth:`go_on`."""
+        await self._database.write(Statement("switch_on", {"name": "halt", "at": self._clock(), "why": why}))
+
+    async def go_on(self) -> None:
+        """Let purchases be made again."""
+        await self._database.write(Statement("switch_off", {"name": "halt"}))
+
+    async def halted(self) -> str | None:
+        """Say why purchases are halted; ``None`` while they are not."""
+        rows = await self._database.read("switches_all")
+        return next((str(why) for name, _, why in rows if name == "halt"), None)
 
     # Keys
 
@@ -263,6 +389,26 @@ class Store:
         """Forget a tenant's file; jobs made from it keep its bytes."""
         (rows,) = await self._database.write(Statement("file_delete", {"id": id_, "tenant": tenant}))
         return _first(File, rows)
+
+
+def held(postings: Sequence[Posting]) -> list[Statement]:
+    """Write postings: the entries, and the budgets' sums they move; a hold needs what it takes to be left."""
+    written: list[Statement] = []
+    for posting in postings:
+        entry = posting.entry
+        if entry.debit is Book.AVAILABLE and entry.credit is Book.HELD:
+            for budget in posting.budgets:
+                asked = {"id": budget.id, "usd_micros": entry.usd_micros, "most": budget.limit}
+                written += [Statement("budget_open", budget), Statement("budget_hold", asked, 1)]
+        else:
+            written += [Statement("budget_shift", shift) for shift in posting.shifts()]
+        written.append(Statement("entry_insert", entry, 1))
+    return written
+
+
+def _first_job(rows: Sequence[Row]) -> Job | None:
+    """Read the first job, if there is one."""
+    return _job(rows[0]) if rows else None
 
 
 def _job(row: Row) -> Job:

@@ -64,6 +64,12 @@ class Metrics:
             buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
             registry=self.registry,
         )
+        self.rests = Counter(
+            "reelgate_account_rests",
+            "Times an account was given a rest, by why.",
+            ["account", "kind"],
+            registry=self.registry,
+        )
         self.mismatches = Counter(
             "reelgate_mismatches",
             "Clips that are not what was ordered.",

@@ -15,6 +15,7 @@ def job(state: State = State.QUEUED, **changes: object) -> Job:
         expires_at=None, deadline_at=10_000, due_at=0, lease_until=5, tries=2, lease_epoch=1, operation="create",
         parent=None, wish="{}", offer=None, account=None, quote="{}", attempt="att_1", attempts=1, task=None,
         progress=10, cancel_requested=False, outputs="[]", usage="{}", warnings="[]", error=None, deleted_at=None,
+        buyer=None, hold=None,
     )  # fmt: skip
     return replace(blank, **changes)
 

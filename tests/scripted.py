@@ -16,6 +16,7 @@ from gateway.accounts import Account
 from gateway.database import Database
 from gateway.job import Job
 from gateway.media import Media
+from gateway.receipts import Receipts
 from gateway.settings import Routing
 from gateway.shop import Shop
 from gateway.steps import Steps
@@ -162,9 +163,12 @@ class Engine:
 
     def new_steps(self) -> Steps:
         """Build the steps anew, as a process that was started again would."""
+        receipts = Receipts(self.folder / "receipts")
+        receipts.open()
         return Steps(
-            self.store, self.shop, self.media, self.metrics, self.clock, lease_seconds=60, retention_ms=3_600_000
-        )
+            self.store, self.shop, self.media, self.metrics, self.clock, receipts, lease_seconds=60,
+            retention_ms=3_600_000,
+        )  # fmt: skip
 
     @property
     def provider(self) -> Scripted:

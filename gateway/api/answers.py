@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.job import Attempt, Job, State
+from gateway.ledger import Hold
 from gateway.wish import Choice, Problem, Rendition, Wish
 from providers.base.order import Mode
 
@@ -39,6 +40,7 @@ _wish = msgspec.json.Decoder(Wish)
 _choice = msgspec.json.Decoder(Choice)
 _renditions = msgspec.json.Decoder(list[Rendition])
 _problem = msgspec.json.Decoder(Problem)
+_hold = msgspec.json.Decoder(Hold)
 
 
 def video(job: Job) -> dict[str, Any]:
@@ -185,14 +187,15 @@ def _output(job: Job, kept: Rendition) -> dict[str, Any]:
 
 
 def _usage(job: Job, choice: Choice) -> dict[str, Any]:
-    """Write what a job costs: the quote, until a provider says otherwise."""
+    """Write what a job costs, on whose word, and whether that is settled."""
     said = msgspec.json.decode(job.usage)
-    charged = said.get("usd_micros")
-    micros = choice.usd_micros if charged is None else charged
+    held = _hold.decode(job.hold) if job.hold else None
+    charged = held.charged if held else None
     return {
-        "cost": micros / 1_000_000,
+        "cost": _usd(choice.usd_micros if charged is None else charged),
         "currency": "USD",
-        "estimated": charged is None,
+        "estimated": charged is None or not held or not held.told,
+        "billing": held.billing if held else None,
         "billed_seconds": said.get("seconds", choice.spec.seconds * choice.spec.n),
         "credits": said.get("credits", choice.credits),
         "price_source": choice.source,

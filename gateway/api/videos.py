@@ -188,6 +188,8 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
         operation=operation,
         parent=parent.id if parent else None,
         said=gathered.said,
+        buyer=who.key or "local",
+        limits=who.limits,
     )
     headers = {"location": f"/v1/videos/{job.id}"}
     if not new:

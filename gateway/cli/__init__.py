@@ -1,6 +1,6 @@
 """
-The command line: ``reelgate serve``, ``generate``, ``quote``, ``keys``, ``check``, ``table``,
-``new-provider``, ``demo``.
+The command line: ``reelgate serve``, ``generate``, ``quote``, ``keys``, ``jobs``, ``spend``,
+``halt``, ``go-on``, ``doctor``, ``check``, ``table``, ``new-provider``, ``demo``.
 
 Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL`` and sign with
 ``REELGATE_API_KEY``; the others read the same ``config.toml`` the gateway does.
@@ -19,6 +19,11 @@ app.command("gateway.cli.table:table")
 app.command("gateway.cli.new_provider:new_provider")
 app.command("gateway.cli.demo:demo")
 app.command("gateway.cli.keys:app", name="keys")
+app.command("gateway.cli.jobs:app", name="jobs")
+app.command("gateway.cli.money:spend")
+app.command("gateway.cli.money:halt")
+app.command("gateway.cli.money:go_on")
+app.command("gateway.cli.doctor:doctor")
 
 
 def main() -> None:

@@ -1,21 +1,19 @@
 """``reelgate keys``: create, list and revoke API keys."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
+import msgspec
 from cyclopts import App, Parameter, validators
 
-from gateway.cli.common import Config, UsageError, settings_of
-from gateway.database import Database
+from gateway.cli.common import Config, UsageError
+from gateway.cli.store import now, on_store
 from gateway.ids import new_id
 from gateway.keys import SCOPES, hash_secret, new_secret
-from gateway.settings import Policy, local_path
-from gateway.store import Key, Store
+from gateway.ledger import Limits
+from gateway.settings import Policy, micros
+from gateway.store import Key
 
 app = App(name="keys", help="Create, list and revoke API keys.")
-T = TypeVar("T")
 
 
 @app.command
@@ -26,6 +24,11 @@ def create(
     scope: Annotated[tuple[str, ...], Parameter(negative="")] = ("read", "write"),
     days: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     policy: Policy | None = None,
+    budget_usd: str = "",
+    day_usd: str = "",
+    month_usd: str = "",
+    rate: str = "",
+    jobs: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
     config: Config = None,
 ) -> None:
     """
@@ -41,6 +44,16 @@ def create(
         What it may do: read, write, metrics.
     days
         After how many days it ends; never by default.
+    budget_usd
+        The most it may spend, ever; ``day_usd`` and ``month_usd`` in a day and a month (UTC).
+    day_usd
+        The most it may spend in a day.
+    month_usd
+        The most it may spend in a month.
+    rate
+        How many requests it may make: ``60/min``.
+    jobs
+        How many videos it may have under way at the same time.
     policy
         How offers are chosen where its callers leave it open; as config.toml says by default.
     config
@@ -52,10 +65,24 @@ def create(
     strangers = sorted(set(scope) - set(SCOPES))
     if strangers:
         raise UsageError(f"{strangers[0]!r} is no scope; there are {', '.join(SCOPES)}")
-    secret, now = new_secret(), _now()
-    ends = now + days * 86_400_000 if days else None
-    key = Key(new_id("key", now), name, tenant or name, hash_secret(secret), " ".join(scope), now, ends, policy=policy)
-    _run(config, lambda store: store.add_key(key))
+    secret, at = new_secret(), now()
+    ends = at + days * 86_400_000 if days else None
+    limits = Limits(
+        day=micros(day_usd), month=micros(month_usd), total=micros(budget_usd), per_minute=_per_minute(rate), jobs=jobs
+    )
+    held = msgspec.json.encode(limits).decode()
+    key = Key(
+        new_id("key", at),
+        name,
+        tenant or name,
+        hash_secret(secret),
+        " ".join(scope),
+        at,
+        ends,
+        policy=policy,
+        limits=held,
+    )
+    on_store(config, lambda store: store.add_key(key))
     print(secret)
     print(f"id {key.id}; shown only now. Clients send it as Authorization: Bearer.")
 
@@ -63,8 +90,8 @@ def create(
 @app.command(name="list")
 def list_(*, config: Config = None) -> None:
     """List every key there ever was; the keys themselves are not kept."""
-    for key in _run(config, lambda store: store.keys()):
-        ended = key.revoked_at or (key.expires_at if (key.expires_at or _now() + 1) <= _now() else None)
+    for key in on_store(config, lambda store: store.keys()):
+        ended = key.revoked_at or (key.expires_at if (key.expires_at or now() + 1) <= now() else None)
         state = "ended" if ended else "in force"
         print(f"{key.id}  {state:8}  {key.tenant:16}  {key.scopes:20}  {key.name}")
 
@@ -81,25 +108,16 @@ def revoke(id_: Annotated[str, Parameter(name="id")], *, config: Config = None) 
     config
         The gateway's config.toml.
     """
-    if _run(config, lambda store: store.revoke_key(id_)) is None:
+    if on_store(config, lambda store: store.revoke_key(id_)) is None:
         raise UsageError(f"no key {id_} is in force")
     print(f"revoked {id_}")
 
 
-def _run(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do one thing on the store, beside a running gateway or without one."""
-
-    async def run() -> T:
-        store = Store(Database(local_path(settings_of(config).store.url, "sqlite")), _now)
-        store.open(exclusive=False)
-        try:
-            return await work(store)
-        finally:
-            store.close()
-
-    return asyncio.run(run())
-
-
-def _now() -> int:
-    """Read the wall clock in milliseconds."""
-    return time.time_ns() // 1_000_000
+def _per_minute(rate: str) -> int | None:
+    """Read ``60/min``."""
+    if not rate:
+        return None
+    number, _, unit = rate.partition("/")
+    if not (number.isascii() and number.isdigit() and 1 <= int(number) <= 1_000_000 and unit in {"min", "minute"}):
+        raise UsageError(f"{rate!r} is no rate; write 60/min")
+    return int(number)

@@ -4,11 +4,11 @@
 INSERT INTO jobs (
     id, tenant, state, seq, created_at, updated_at, started_at, completed_at, expires_at, deadline_at, due_at,
     lease_until, tries, lease_epoch, operation, parent, wish, offer, account, quote, attempt, attempts, task,
-    progress, cancel_requested, outputs, usage, warnings, error, deleted_at
+    progress, cancel_requested, outputs, usage, warnings, error, deleted_at, buyer, hold
 ) VALUES (
     :id, :tenant, :state, :seq, :created_at, :updated_at, :started_at, :completed_at, :expires_at, :deadline_at,
     :due_at, :lease_until, :tries, :lease_epoch, :operation, :parent, :wish, :offer, :account, :quote, :attempt,
-    :attempts, :task, :progress, :cancel_requested, :outputs, :usage, :warnings, :error, :deleted_at
+    :attempts, :task, :progress, :cancel_requested, :outputs, :usage, :warnings, :error, :deleted_at, :buyer, :hold
 );
 
 -- idempotency_take --
@@ -71,7 +71,7 @@ UPDATE jobs SET
     expires_at = :expires_at, due_at = :due_at, lease_until = :lease_until,
     tries = :tries, offer = :offer, account = :account,
     quote = :quote, attempt = :attempt, attempts = :attempts, task = :task, progress = :progress, outputs = :outputs,
-    usage = :usage, warnings = :warnings, error = :error
+    usage = :usage, warnings = :warnings, error = :error, hold = :hold
 WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch;
 
 -- job_cancel --
@@ -103,9 +103,65 @@ SELECT * FROM attempts WHERE job = :job ORDER BY number;
 -- attempts_running --
 SELECT account, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'accepted') GROUP BY account;
 
+-- jobs_unknown --
+-- For operators: orders nobody knows the fate of, oldest first.
+SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
+
+-- job_of_attempt --
+SELECT jobs.* FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE attempts.id = :attempt;
+
+-- buyer_has_room --
+-- No row where a key has as many jobs under way as it may.
+SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) < :most;
+
+-- budget_open --
+-- A budget's first purchase in its window begins with what was spent there before it had a limit.
+INSERT INTO budgets (id, owner, period, since, held, spent, suspense)
+SELECT :id, :owner, :period, :since, 0, coalesce(sum(usd_micros), 0), 0 FROM entries
+WHERE credit = 'spent' AND at >= :since AND (owner = :owner OR :owner = 'instance')
+HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id);
+
+-- budget_hold --
+-- Touches no row where the amount is more than what is left.
+UPDATE budgets SET held = held + :usd_micros
+WHERE id = :id AND spent + held + suspense + :usd_micros <= :most;
+
+-- budget_shift --
+UPDATE budgets SET held = held + :held, spent = spent + :spent, suspense = suspense + :suspense WHERE id = :id;
+
+-- budgets_all --
+SELECT * FROM budgets ORDER BY id;
+
+-- entry_insert --
+INSERT INTO entries (id, job, kind, debit, credit, usd_micros, at, owner, provider, model, account)
+VALUES (:id, :job, :kind, :debit, :credit, :usd_micros, :at, :owner, :provider, :model, :account);
+
+-- entries_of_job --
+SELECT * FROM entries WHERE job = :job ORDER BY at, id;
+
+-- spent_by --
+-- What was spent in a stretch of time, summed by everything it can be asked for by; a day is 86,400,000 ms.
+SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(*) FROM entries
+WHERE credit = 'spent' AND at >= :since AND at < :until
+GROUP BY owner, provider, model, account, at / 86400000
+ORDER BY 5, 1, 2, 3, 4;
+
+-- buying_allowed --
+-- No row while an operator has halted purchases.
+SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM switches WHERE name = 'halt');
+
+-- switch_on --
+INSERT INTO switches (name, at, why) VALUES (:name, :at, :why) ON CONFLICT (name) DO NOTHING;
+
+-- switch_off --
+DELETE FROM switches WHERE name = :name;
+
+-- switches_all --
+SELECT name, at, why FROM switches ORDER BY name;
+
 -- key_insert --
-INSERT INTO keys (id, name, tenant, hash, scopes, created_at, expires_at, revoked_at, policy)
-VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_at, :policy);
+INSERT INTO keys (id, name, tenant, hash, scopes, created_at, expires_at, revoked_at, policy, limits)
+VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_at, :policy, :limits);
 
 -- key_by_hash --
 SELECT * FROM keys WHERE hash = :hash;

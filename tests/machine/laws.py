@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.database import bodies
 from gateway.job import FINAL, MOVES, State
 from gateway.wish import Rendition
 from tests.machine.upstream import SECRET, Made
@@ -25,8 +26,9 @@ class BrokenLawError(SystemExit):
 class Laws:
     """Watch a database from outside, as an auditor would, with a connection of its own."""
 
-    def __init__(self, path: Path, media: Path) -> None:
+    def __init__(self, path: Path, media: Path, limit: int | None) -> None:
         self._path = path
+        self._limit = limit
         self._media = media
         self._seen: dict[str, sqlite3.Row] = {}
         self._tries: dict[str, dict[str, str]] = {}
@@ -81,6 +83,7 @@ class Laws:
         demand(not lost, "I3", f"{lost} is gone")
         self._tries = tries
         self._check_keys()
+        self._check_money()
         return changed
 
     @staticmethod
@@ -129,6 +132,35 @@ class Laws:
         twice = [key for key, count in keys.items() if count > 1]
         demand(not twice, "I5", f"{twice} made several jobs")
 
+    def _check_money(self) -> None:
+        """I4: no budget is overdrawn, its sums are its entries', and no hold is closed twice."""
+        books: dict[str, Counter[str]] = {}
+        for row in self._db.execute("SELECT job, debit, credit, usd_micros FROM entries"):
+            book = books.setdefault(row["job"], Counter())
+            book[row["debit"]] -= row["usd_micros"]
+            book[row["credit"]] += row["usd_micros"]
+        sums: Counter[str] = Counter()
+        for job, book in books.items():
+            low = min(book[name] for name in ("held", "spent", "suspense"))
+            demand(low >= 0, "I4", f"{job}: a book is below nothing: {dict(book)}")
+            sums.update(book)
+            row = self._seen[job]
+            ended = row["state"] in FINAL
+            demand((book["held"] == 0) if ended else not (book["spent"] or book["suspense"]), "I4", f"{job} is {row['state']}: {dict(book)}")
+            if book["spent"] or book["suspense"]:
+                possible = self.bought[job] == 1 or job in self.unknown
+                demand(possible, "I4", f"{job} was charged and never bought: {dict(book)}")
+            if ended and self.bought[job] and row["state"] == "succeeded":
+                demand(book["spent"] > 0, "I4", f"{job} was bought and not charged")
+        for row in self._db.execute("SELECT * FROM budgets"):
+            for name in ("held", "spent", "suspense"):
+                demand(row[name] == sums[name], "I4", f"{row['id']}: {name} is {row[name]}, its entries say {sums[name]}")
+            demand(
+                self._limit is None or row["held"] + row["spent"] + row["suspense"] <= self._limit,
+                "I4",
+                f"{row['id']} is overdrawn",
+            )
+
     def check_rest(self, now: int, up_for: float) -> None:
         """I12: while a process is up, no open job waits for nobody."""
         if up_for < OWNERLESS + 5:
@@ -140,7 +172,7 @@ class Laws:
             late = (now - row["due_at"]) / 1000
             demand(late <= OWNERLESS + 60, "I12", f"{row['id']} is {row['state']}, due {late:g} s ago and nobody's")
 
-    def check_end(self, ledgers: Iterable[Mapping[str, Made]], *, told: str) -> None:
+    def check_end(self, ledgers: Iterable[Mapping[str, Made]], *, now: int, told: str) -> None:
         """I2, I3, I5, I6 and I9, when all is over."""
         rows = {row["id"]: row for row in self._db.execute("SELECT * FROM jobs")}
         for id_, key in self.acknowledged.items():
@@ -154,6 +186,9 @@ class Laws:
                 demand(self.bought[id_] == 1, "I1", f"{id_} succeeded and was bought {self.bought[id_]} times")
                 if row["deleted_at"] is None:
                     self._check_files(row)
+        for name, query in bodies("doctor").items():
+            ailing = self._db.execute(query, {"now": now} if ":now" in query else {}).fetchall()
+            demand(not ailing, "I12", f"doctor: {name}: {[tuple(row) for row in ailing]}")
         attempts = {row["id"]: row for row in self._db.execute("SELECT * FROM attempts")}
         for ledger in ledgers:
             for made in ledger.values():

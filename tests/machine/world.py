@@ -22,7 +22,9 @@ from gateway.accounts import Account
 from gateway.api.problems import ProblemError
 from gateway.clock import Clock
 from gateway.database import Database, StoreUnavailableError
+from gateway.ledger import Limits
 from gateway.media import Media
+from gateway.receipts import Receipts
 from gateway.settings import Routing
 from gateway.shop import Shop
 from gateway.steps import Steps
@@ -115,7 +117,9 @@ class World:
         self.folder = folder
         self.path = folder / "sim.db"
         shutil.copy(blank, self.path)
-        self.laws = Laws(self.path, folder / "media")
+        self.limit = self.chance.choice((None, None, 3_000_000, 10_000_000))
+        """What may be spent in all, in micro-dollars."""
+        self.laws = Laws(self.path, folder / "media", self.limit)
         self._hash = hashlib.sha256()
         self.counts: Counter[str] = Counter()
         self.skew = 0.0
@@ -204,6 +208,7 @@ class World:
             mock.patch("gateway.ids.os", SimpleNamespace(urandom=lot.randbytes)),
             mock.patch("gateway.media.token_hex", lambda size: lot.randbytes(size).hex()),
             mock.patch("gateway.media._study", study),
+            mock.patch("gateway.receipts.SLOTS", 32),
             mock.patch("gateway.worker.IDLE_SECONDS", 5.0),
             structlog.testing.capture_logs() as logs,
         ):
@@ -225,6 +230,7 @@ class Life:
         self.database = Shaky(world.path, world)
         self.clock = Clock(world.wall, world.running)
         self.store = Store(self.database, self.clock)
+        self.receipts: list[Receipts] = []
         self.failures: list[BaseException] = []
 
     def _stray(self, loop: Any, context: dict[str, Any]) -> None:
@@ -252,6 +258,8 @@ class Life:
             self.world.dead.append(task)
         self.world.dead.append(self.loop)
         self.database.drop()
+        for each in self.receipts:
+            each.close()
         self.loop.close()
 
     async def _live(self) -> None:
@@ -260,6 +268,10 @@ class Life:
         self.store.open()
         media = Media(world.folder / "media", None, max_clip_bytes=2**20)  # type: ignore[arg-type]
         media.open()
+        receipts = [Receipts(world.folder / "media" / "receipts") for _ in range(world.workers)]
+        self.receipts = receipts
+        for each in receipts:
+            each.open()
         await self.store.give_back()
         running = await self.store.running()
         net = Net(world.upstreams, world.called)
@@ -276,10 +288,11 @@ class Life:
                 accounts[slug].running = count
             shop = Shop(accounts, {}, Routing(), self.clock)
             steps = Steps(
-                self.store, shop, media, Metrics(), self.clock, lease_seconds=LEASE, retention_ms=int(30 * DAY * 1000)
-            )
+                self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], lease_seconds=LEASE,
+                retention_ms=int(30 * DAY * 1000),
+            )  # fmt: skip
             workers.append(Worker(self.store, steps, self.clock, at_once=4, lease_seconds=LEASE))
-        self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1])
+        self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))
         working = [asyncio.create_task(each.run()) for each in workers]
         beside = [asyncio.create_task(self._client(each)) for each in world.wanted if not each.done]
         self.stop = asyncio.Event()
@@ -409,7 +422,7 @@ def simulate(seed: int, folder: Path, blank: Path) -> Result:
             told = repr(world.logs)
             crashed = [each for each in world.logs if str(each["event"]).endswith("crashed")]
             demand(not crashed, "I11", f"the engine crashed: {crashed[:1]}")
-            world.laws.check_end([each.ledger for each in world.upstreams.values()], told=told)
+            world.laws.check_end([each.ledger for each in world.upstreams.values()], now=world.wall(), told=told)
     except BrokenLawError as error:
         raise AssertionError(f"{error} (seed {seed})") from None
     finally:

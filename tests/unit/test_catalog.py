@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.listing import Listing, Plan, Rule, listings
-from providers.base.order import CHOICES, FEATURES, Mode, Request, Spec, frame_size, lines, read_size
+from providers.base.order import CHOICES, FEATURES, HANDED, Mode, Request, Spec, frame_size, lines, read_size
 from tests.make import listing, offer, price
 
 DAY = date(2026, 11, 1)
@@ -163,7 +163,7 @@ def test_listings_are_whole(slug: str) -> None:
     names = [each.model for each in kept.offers]
     assert len(set(names)) == len(names)
     for each in kept.offers:
-        assert set(each.features) <= set(FEATURES)
+        assert set(each.features) <= {*FEATURES, *HANDED}
         for name in CHOICES:
             sold = getattr(each, name)
             assert sold, (each.model, name)

@@ -1,0 +1,65 @@
+"""``/v1/spend``: what was spent, by provider, model, key, account and day, and what each budget has left."""
+
+from litestar import get
+from litestar.types import ASGIApp
+
+from gateway.api.desk import Incoming, caller, desk, reply
+from gateway.api.problems import ProblemError
+from gateway.ledger import INSTANCE
+from gateway.spending import BY, add_up, window
+
+
+@get("/spend", opt={"scope": "read"}, operation_id="getSpend")
+async def get_spend(request: Incoming) -> ASGIApp:
+    """
+    Say what this key spent: ``by`` (provider, model, key, account, day), ``since`` and ``until`` (days, UTC).
+
+    A key with the scope ``metrics`` sees every key's.
+    """
+    services, who, query = desk(request), caller(request), request.query_params
+    strangers = sorted(set(query.keys()) - {"by", "since", "until"})
+    if strangers:
+        raise ProblemError(
+            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
+        )
+    by = [each for each in query.get("by", "provider,model").split(",") if each]
+    if {*by} - {*BY} or len(set(by)) < len(by):
+        raise ProblemError(422, "invalid_value", f"by names some of {', '.join(BY)}, each once.", param="by")
+    try:
+        since, until = window(query.get("since", ""), query.get("until", ""), services.clock())
+    except (ValueError, OverflowError) as error:
+        raise ProblemError(422, "invalid_value", "since and until are days: 2026-11-01.", param="since") from error
+    owner, everything = who.key or "local", "metrics" in who.scopes
+    spent = [each for each in await services.store.spent(since, until) if everything or each.owner == owner]
+    kept = [each for each in await services.store.budgets() if everything or each.owner in {owner, INSTANCE}]
+    sums = add_up(spent, by)
+    return reply(
+        {
+            "object": "spend",
+            "since": since // 1000,
+            "until": until // 1000,
+            "currency": "USD",
+            "total": _usd(sum(each.usd_micros for each in sums)),
+            "data": [{**each.of, "usd": _usd(each.usd_micros), "purchases": each.purchases} for each in sums],
+            "budgets": [
+                {
+                    "id": each.id,
+                    "owner": each.owner,
+                    "period": each.period,
+                    "held": _usd(each.held),
+                    "spent": _usd(each.spent),
+                    "in_doubt": _usd(each.suspense),
+                }
+                for each in kept
+            ],
+            "halted": await services.store.halted(),
+        }
+    )
+
+
+def _usd(micros: int) -> float:
+    """Write micro-dollars as dollars."""
+    return micros / 1_000_000
+
+
+HANDLERS = (get_spend,)

@@ -1,0 +1,72 @@
+"""Decide what a job's steps mean for its money: pure, from the job's own row."""
+
+from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.job import Job
+from gateway.ledger import About, Hold, Posting, add, close
+from gateway.wish import Choice
+from providers.base.task import Fault, Usage
+
+
+class Bill(StrEnum):
+    """Say what a job's end costs."""
+
+    NOTHING = "nothing"
+    """Nothing was bought, or the provider's word is that it charges nothing."""
+    PRICE = "price"
+    """What the provider counted; where it counted nothing, what was quoted."""
+    DOUBT = "doubt"
+    """Nobody can tell."""
+
+
+def bill_of(fault: Fault | None, usage: Usage | None) -> Bill:
+    """Say what a task costs that ended without a clip: the provider's word, else nobody can tell."""
+    if fault is not None and fault.billed is not None:
+        return Bill.PRICE if fault.billed else Bill.NOTHING
+    counted = usage is not None and usage.usd_micros is not None
+    return Bill.PRICE if counted else Bill.DOUBT
+
+
+def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
+    """Close what is set aside for a job."""
+    held = _hold(job)
+    if held is None:
+        return job, []
+    choice, usage = msgspec.json.decode(job.quote, type=Choice), msgspec.json.decode(job.usage, type=Usage)
+    told = usage.usd_micros is not None
+    price = choice.usd_micros if usage.usd_micros is None else usage.usd_micros
+    charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
+    done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE)
+    return replace(job, hold=msgspec.json.encode(done).decode()), postings
+
+
+def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:
+    """Close what is in suspense, on an operator's word."""
+    held = _hold(job)
+    if held is None:
+        return job, []
+    done, postings = close(_about(job, held), held, charge, now, told=True)
+    return replace(job, hold=msgspec.json.encode(done).decode()), postings
+
+
+def raised(job: Job, choice: Choice, attempt: str, now: int) -> tuple[Job, list[Posting]]:
+    """Set aside what a dearer offer costs more."""
+    held = _hold(job)
+    if held is None or choice.usd_micros <= held.usd_micros:
+        return job, []
+    more, postings = add(_about(job, held), held, choice.usd_micros, attempt, now)
+    return replace(job, hold=msgspec.json.encode(more).decode()), postings
+
+
+def _hold(job: Job) -> Hold | None:
+    """Read what is set aside for a job."""
+    return msgspec.json.decode(job.hold, type=Hold) if job.hold else None
+
+
+def _about(job: Job, held: Hold) -> About:
+    """Say what a job's money is spent on."""
+    account = job.account or msgspec.json.decode(job.quote, type=Choice).account
+    return About(job.id, held.owner, job.offer or "", account)

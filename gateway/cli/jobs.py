@@ -1,0 +1,162 @@
+"""``reelgate jobs``: for operators; what is under way in doubt, and deciding it."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+from cyclopts import App
+
+from gateway.cli.common import Config, UsageError
+from gateway.cli.store import now, on_store
+from gateway.database import ConflictError
+from gateway.job import OPEN, Attempt, Job
+from gateway.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.settings import micros
+from gateway.store import Store
+from gateway.wish import Choice
+
+app = App(name="jobs", help="Decide what nobody but an operator can.")
+
+
+@app.command
+def unknown(*, config: Config = None) -> None:
+    """
+    List the orders whose answer was lost and which nobody could clear up: they may have been bought.
+
+    Parameters
+    ----------
+    config
+        The gateway's config.toml.
+    """
+    jobs = on_store(config, lambda store: store.unknown())
+    for job in jobs:
+        choice = msgspec.json.decode(job.quote, type=Choice)
+        since = datetime.fromtimestamp((job.started_at or job.created_at) / 1000, UTC)
+        price = f"${choice.usd_micros / 1_000_000:.4f}"
+        print(
+            f"{job.id}  {choice.offer}  {job.account}  {price}  since {since:%Y-%m-%d %H:%M:%S}  attempt {job.attempt}"
+        )
+    print(f"{len(jobs)} unknown")
+
+
+@app.command(name="adopt")
+def adopt_(job: str, task: str, *, config: Config = None) -> None:
+    """
+    Take a task you found at the provider for the one a lost order made.
+
+    Parameters
+    ----------
+    job
+        The video's id.
+    task
+        The provider's own id of the task.
+    config
+        The gateway's config.toml.
+    """
+
+    async def work(store: Store) -> str:
+        found, open_ = await _open(store, job)
+        running, accepted = adopt(found, open_, task, now())
+        await store.save(running, accepted)
+        return f"{job} goes on with task {task}"
+
+    _decide(config, work)
+
+
+@app.command(name="resubmit")
+def resubmit_(job: str, *, sure: bool = False, config: Config = None) -> None:
+    """
+    Order again; where the first order was taken after all, the clip is bought twice.
+
+    Parameters
+    ----------
+    job
+        The video's id.
+    sure
+        Say that you looked at the provider and the first order is not there.
+    config
+        The gateway's config.toml.
+    """
+
+    async def work(store: Store) -> str:
+        found, open_ = await _open(store, job)
+        if not sure:
+            price = msgspec.json.decode(found.quote, type=Choice).usd_micros / 1_000_000
+            raise UsageError(f"this may spend ${price:.4f} a second time: look at the provider, then say --sure")
+        again, absent = resubmit(found, open_, now())
+        await store.save(again, absent)
+        return f"{job} is ordered again"
+
+    _decide(config, work)
+
+
+@app.command(name="write-off")
+def write_off_(job: str, *, config: Config = None) -> None:
+    """
+    End a job whose order nobody will hear of; its money stays in doubt until you settle it.
+
+    Parameters
+    ----------
+    job
+        The video's id.
+    config
+        The gateway's config.toml.
+    """
+
+    async def work(store: Store) -> str:
+        found, open_ = await _open(store, job)
+        ended, lost, postings = write_off(found, open_, now())
+        await store.save(ended, lost, postings=postings)
+        return f"{job} has failed; reelgate jobs settle {job} --usd AMOUNT once you know what it cost"
+
+    _decide(config, work)
+
+
+@app.command(name="settle")
+def settle_(job: str, *, usd: str, config: Config = None) -> None:
+    """
+    Say what a job in doubt cost, by the provider's invoice; 0 gives its money back to the budget.
+
+    Parameters
+    ----------
+    job
+        The video's id.
+    usd
+        Dollars.
+    config
+        The gateway's config.toml.
+    """
+    amount = micros(usd)
+    if amount is None:
+        raise UsageError("say what it cost: --usd 0 or more")
+
+    async def work(store: Store) -> str:
+        found = await store.any_job(job)
+        if found is None:
+            raise UsageError(f"there is no {job}")
+        settled, postings = settle(found, amount, now())
+        await store.save(settled, postings=postings)
+        return f"{job} cost ${amount / 1_000_000:.6g}"
+
+    _decide(config, work)
+
+
+async def _open(store: Store, id_: str) -> tuple[Job, Attempt]:
+    """Find a job and its open attempt."""
+    job = await store.any_job(id_)
+    if job is None:
+        raise UsageError(f"there is no {id_}")
+    attempt = next((each for each in await store.attempts(id_) if each.outcome in OPEN), None)
+    if attempt is None:
+        raise UsageError(f"{id_} is {job.state} and has no open order")
+    return job, attempt
+
+
+def _decide(config: Config, work: Callable[[Store], Awaitable[str]]) -> None:
+    """Do one thing to a job, saying what came of it."""
+    try:
+        print(on_store(config, work))
+    except MoveError as error:
+        raise UsageError(str(error)) from error
+    except ConflictError as error:
+        raise UsageError("the job moved meanwhile; look again") from error

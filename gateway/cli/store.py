@@ -1,0 +1,32 @@
+"""Open the store for one command, beside a running gateway or without one."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from gateway.cli.common import Config, settings_of
+from gateway.database import Database
+from gateway.settings import local_path
+from gateway.store import Store
+
+T = TypeVar("T")
+
+
+def on_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Do one thing on the store."""
+
+    async def run() -> T:
+        store = Store(Database(local_path(settings_of(config).store.url, "sqlite")), now)
+        store.open(exclusive=False)
+        try:
+            return await work(store)
+        finally:
+            store.close()
+
+    return asyncio.run(run())
+
+
+def now() -> int:
+    """Read the wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000

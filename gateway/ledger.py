@@ -1,0 +1,203 @@
+"""
+Sums: what is set aside for a job, what it cost in the end, and on whose budget; pure, the time is an argument.
+
+::
+
+    available ──hold──> held ──settle──> spent
+                         │ └──release──> available
+                         └──suspend──> suspense ──settle──> spent
+                                              └──release──> available
+
+A hold is taken in the transaction that keeps the job, and closed in the one that ends it. What nobody can tell
+(an order whose answer was lost) stays in suspense and keeps counting against the budget until somebody can.
+Amounts are whole micro-dollars.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+INSTANCE = "instance"
+"""Whose budget everything counts against."""
+
+
+class Book(StrEnum):
+    """Name where an amount can be."""
+
+    AVAILABLE = "available"
+    HELD = "held"
+    SPENT = "spent"
+    SUSPENSE = "suspense"
+
+
+class Billing(StrEnum):
+    """Say what became of a job's money."""
+
+    HELD = "held"
+    BILLED = "billed"
+    NOT_BILLED = "not_billed"
+    POSSIBLY_BILLED = "possibly_billed"
+
+
+class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold what an owner may spend and do; ``None`` is no limit."""
+
+    day: int | None = None
+    """Micro-dollars in a day (UTC), like the next two."""
+    month: int | None = None
+    total: int | None = None
+    per_minute: int | None = None
+    """Requests."""
+    jobs: int | None = None
+    """Jobs under way at the same time."""
+
+
+NONE = Limits()
+
+
+class Budget(Struct, frozen=True):
+    """Name one budget a hold counts against."""
+
+    id: str
+    owner: str
+    period: str
+    since: int
+    limit: int
+
+
+class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold what is set aside for a job, and what became of it: a column of the job."""
+
+    usd_micros: int
+    owner: str
+    budgets: tuple[Budget, ...] = ()
+    billing: Billing = Billing.HELD
+    charged: int | None = None
+    """What it cost, once that is known."""
+    told: bool = False
+    """Whether the provider said so; else it is the quote."""
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """Hold one line of the ledger: a row of ``entries``, its fields in the order of the columns."""
+
+    id: str
+    job: str
+    kind: str
+    debit: Book
+    credit: Book
+    usd_micros: int
+    at: int
+    owner: str
+    provider: str
+    model: str
+    account: str
+
+
+class Posting(Struct, frozen=True):
+    """Hold an entry and the budgets whose sums move with it."""
+
+    entry: Entry
+    budgets: tuple[Budget, ...]
+
+    def shifts(self) -> Iterator[dict[str, int | str]]:
+        """Say how each budget's sums change."""
+        for budget in self.budgets:
+            change = {book.value: 0 for book in (Book.HELD, Book.SPENT, Book.SUSPENSE)}
+            for book, sign in ((self.entry.debit, -1), (self.entry.credit, 1)):
+                if book is not Book.AVAILABLE:
+                    change[book.value] += sign * self.entry.usd_micros
+            yield {"id": budget.id, **change}
+
+
+class About(Struct, frozen=True):
+    """Say what money is spent on, and whose."""
+
+    job: str
+    owner: str
+    offer: str
+    account: str
+
+
+def budgets_of(owner: str, own: Limits, instance: Limits, now: int) -> tuple[Budget, ...]:
+    """List the budgets a purchase of an owner counts against: its own and the instance's, where they have limits."""
+    day = datetime.fromtimestamp(now / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    windows = (("day", day, f"{day:%Y-%m-%d}"), ("month", day.replace(day=1), f"{day:%Y-%m}"), ("total", None, ""))
+    return tuple(
+        Budget(f"{who}:{period}:{name}".rstrip(":"), who, period, int(since.timestamp() * 1000) if since else 0, limit)
+        for who, limits in ((INSTANCE, instance), (owner, own))
+        for period, since, name in windows
+        if (limit := getattr(limits, period)) is not None
+    )
+
+
+def hold(about: About, usd_micros: int, budgets: tuple[Budget, ...], now: int) -> tuple[Hold, list[Posting]]:
+    """Set an amount aside; nothing is written for nothing."""
+    taken = Hold(usd_micros=usd_micros, owner=about.owner, budgets=budgets if usd_micros else ())
+    return taken, _post(about, taken, "hold", Book.AVAILABLE, Book.HELD, usd_micros, now)
+
+
+def add(about: About, held: Hold, usd_micros: int, attempt: str, now: int) -> tuple[Hold, list[Posting]]:
+    """Set more aside for an attempt at a dearer offer; less is given back at the end."""
+    more = max(0, usd_micros - held.usd_micros)
+    postings = _post(about, held, f"hold.{attempt}", Book.AVAILABLE, Book.HELD, more, now)
+    return replace(held, usd_micros=held.usd_micros + more), postings
+
+
+def close(about: About, held: Hold, charge: int | None, now: int, *, told: bool = False) -> tuple[Hold, list[Posting]]:
+    """
+    Turn what is set aside into what was spent, and give the rest back.
+
+    ``charge`` is ``None`` where nobody can tell: all of it then waits in suspense. What was charged beyond the hold
+    is taken all the same, so that a budget may show less than nothing rather than a wrong sum.
+    """
+    if held.billing not in {Billing.HELD, Billing.POSSIBLY_BILLED}:
+        return held, []
+    book = Book.HELD if held.billing is Billing.HELD else Book.SUSPENSE
+    if charge is None and held.usd_micros:
+        if book is Book.SUSPENSE:
+            return held, []
+        waiting = replace(held, billing=Billing.POSSIBLY_BILLED)
+        return waiting, _post(about, held, "suspend", Book.HELD, Book.SUSPENSE, held.usd_micros, now)
+    charge = charge or 0
+    within = min(charge, held.usd_micros)
+    postings = [
+        *_post(about, held, "settle", book, Book.SPENT, within, now),
+        *_post(about, held, "excess", Book.AVAILABLE, Book.SPENT, charge - within, now),
+        *_post(about, held, "release", book, Book.AVAILABLE, held.usd_micros - within, now),
+    ]
+    billing = Billing.BILLED if charge else Billing.NOT_BILLED
+    return replace(held, billing=billing, charged=charge, told=told), postings
+
+
+def _post(about: About, held: Hold, kind: str, debit: Book, credit: Book, usd_micros: int, now: int) -> list[Posting]:
+    """Write one entry, unless it moves nothing."""
+    if not usd_micros:
+        return []
+    provider, _, model = about.offer.partition(":")
+    entry = Entry(
+        id=f"{about.job}.{kind}",
+        job=about.job,
+        kind=kind.partition(".")[0],
+        debit=debit,
+        credit=credit,
+        usd_micros=usd_micros,
+        at=now,
+        owner=about.owner,
+        provider=provider,
+        model=model,
+        account=about.account,
+    )
+    return [Posting(entry, held.budgets)]
+
+
+def drift(entries: Sequence[Entry]) -> dict[Book, int]:
+    """Sum what entries put into each book; over a job whose money is closed, held and suspense are nothing."""
+    sums = dict.fromkeys(Book, 0)
+    for each in entries:
+        sums[each.debit] -= each.usd_micros
+        sums[each.credit] += each.usd_micros
+    return sums

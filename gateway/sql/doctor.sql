@@ -1,0 +1,56 @@
+-- The laws of the store, each as a query that finds what breaks it: read-only, on a live database. The line above
+-- each query is what is wrong with what it finds.
+
+-- two_orders --
+-- A job has more than one open order.
+SELECT job, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'accepted') GROUP BY job HAVING count(*) > 1;
+
+-- task_twice --
+-- Two orders at one account have the same task.
+SELECT account, task, count(*) FROM attempts WHERE task IS NOT NULL GROUP BY account, task HAVING count(*) > 1;
+
+-- overdue --
+-- A job is a minute past its deadline, and nobody ended it.
+SELECT id, state, deadline_at FROM jobs WHERE completed_at IS NULL AND deadline_at < :now - 60000 AND due_at IS NULL;
+
+-- forgotten --
+-- A job has not ended, and nothing will ever look at it.
+SELECT id, state FROM jobs WHERE completed_at IS NULL AND due_at IS NULL;
+
+-- ended_open --
+-- A job has ended, and an order of it is still open.
+SELECT jobs.id, attempts.id FROM jobs JOIN attempts ON attempts.job = jobs.id
+WHERE jobs.completed_at IS NOT NULL AND attempts.outcome IN ('intent', 'unknown', 'accepted');
+
+-- running_closed --
+-- A job is being made, and has no open order.
+SELECT id, state FROM jobs WHERE state IN ('submitting', 'unknown', 'running', 'storing')
+    AND NOT EXISTS (
+        SELECT 1 FROM attempts WHERE attempts.job = jobs.id AND attempts.outcome IN ('intent', 'unknown', 'accepted')
+    );
+
+-- bought_unsaid --
+-- A purchase has no line in the ledger that set its money aside.
+SELECT attempts.id FROM attempts JOIN jobs ON jobs.id = attempts.job
+WHERE attempts.usd_micros > 0 AND jobs.hold IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.job = attempts.job AND entries.kind = 'hold');
+
+-- held_for_ever --
+-- Money is still set aside for a job that has ended.
+SELECT job, sum(CASE WHEN credit = 'held' THEN usd_micros WHEN debit = 'held' THEN -usd_micros ELSE 0 END)
+FROM entries WHERE job IN (SELECT id FROM jobs WHERE completed_at IS NOT NULL)
+GROUP BY job
+HAVING sum(CASE WHEN credit = 'held' THEN usd_micros WHEN debit = 'held' THEN -usd_micros ELSE 0 END) <> 0;
+
+-- below_nothing --
+-- A budget's sums are below nothing.
+SELECT id, held, spent, suspense FROM budgets WHERE held < 0 OR spent < 0 OR suspense < 0;
+
+-- lease_dead --
+-- A lease ran out two minutes ago, and nobody took the job over.
+SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until < :now - 120000;
+
+-- clip_missing --
+-- A job succeeded, is not expired, and keeps no clip.
+SELECT id FROM jobs WHERE state = 'succeeded' AND outputs = '[]' AND deleted_at IS NULL
+    AND (expires_at IS NULL OR expires_at > :now) AND due_at IS NOT NULL;
