@@ -21,7 +21,19 @@ from gateway.fetch import open_asset
 from gateway.findings import compare, problem_of, verdict
 from gateway.health import Health
 from gateway.ids import new_id
-from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing, until_absent
+from gateway.job import (
+    ENDINGS,
+    VERDICTS,
+    Attempt,
+    Job,
+    Outcome,
+    State,
+    backoff,
+    move,
+    next_look,
+    standing,
+    until_absent,
+)
 from gateway.media import ClipError, Media
 from gateway.receipts import Receipts
 from gateway.routing import UnknownModelError

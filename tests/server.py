@@ -50,6 +50,8 @@ class Server:
             "REELGATE__MEDIA__URL": f"file:///{folder}/media",
             **overrides,
         }
+        self.program = ["gateway.cli", "serve"]
+        """Module and words of what is run."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -72,7 +74,7 @@ class Server:
         """Start and wait for the first good answer."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve"],
+                [sys.executable, "-m", *self.program],
                 env=self.environ,
                 cwd=self.folder,
                 stdout=log,

@@ -43,6 +43,7 @@ class Laws:
     def connect(self) -> None:
         self._db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0)
         self._db.row_factory = sqlite3.Row
+        self._version = 0
 
     def close(self) -> None:
         self._db.close()
@@ -62,6 +63,10 @@ class Laws:
 
     def check_commit(self) -> list[str]:
         """I1, I5 to I7 and I11, of what has just been committed; answers what changed, for the trace."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return []
+        self._version = version
         changed = []
         tries: dict[str, dict[str, str]] = {}
         for row in self._db.execute("SELECT job, id, outcome FROM attempts ORDER BY job, number"):

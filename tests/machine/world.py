@@ -129,7 +129,7 @@ class World:
         draw = self.chance
         self.doubtful_commits = draw.choice((0, 0, 0, 0.01))
         kinds = draw.sample("ABCDE", draw.randint(1, 3))
-        trouble = draw.choice((0.0, 0.1, 0.3, 0.6))
+        trouble = draw.choice((0.05, 0.2, 0.4, 0.7))
         self.upstreams = {
             f"seller{kind.lower()}": Upstream(
                 sold(f"seller{kind.lower()}", kind, f"0.{10 + at}"), random.Random(draw.random()), self.now, trouble
@@ -143,6 +143,8 @@ class World:
             Wanted(key=f"want{at}" if draw.random() < 0.8 else None, at=draw.uniform(0, 60), prompt=f"clip {at}")
             for at in range(draw.randint(2, 8))
         ]
+        self.hot = draw.choice((0.0, 0.0, 0.15, 0.4))
+        """How often the process is killed, or its disk fails, just after something was bought."""
         self.workers = draw.choice((1, 1, 2))
         self.max_running = draw.choice((1, 2, 4))
         self.dead: list[Any] = []
@@ -178,6 +180,12 @@ class World:
     def _bought(self, upstream: Upstream, made: Any) -> None:
         self.note(f"{upstream.listing.slug} took {made.marker}")
         self.laws.check_bought(made)
+        if self.time.now < TROUBLED and self.chance.random() < self.hot:
+            if self.chance.random() < 0.5:
+                self.time.kill_turn = self.time.turns + self.chance.randint(1, 40)
+            else:
+                self.disk_back = self.time.now + self.chance.uniform(0.1, 30)
+            self.counts["blows after a purchase"] += 1
 
     def check_disk(self) -> None:
         if self.time.now < self.disk_back:
