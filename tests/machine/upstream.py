@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from providers.base.errors import Malformed, ProviderError, Unsupported
 from providers.base.listing import Listing
@@ -267,12 +268,13 @@ class Net(httpx.AsyncBaseTransport):
         return await self._upstreams[request.url.host].answer(request)
 
 
-def sold(slug: str, kind: str, usd: str) -> Listing:
+def sold(slug: str, kind: str, usd: str, **changes: object) -> Listing:
     """List what a seller of a class sells."""
-    return listing(
+    plain = listing(
         slug, dialect="sandbox", base_url=f"http://{slug}.test", submit_class=kind, submit_class_source="made up",
         poll_seconds=2, deadline_seconds=400, missing_seconds=20, prices=[price(usd)],
     )  # fmt: skip
+    return replace(plain, **changes)
 
 
 def study(path: str, folder: str, stem: str) -> dict[str, Any]:

@@ -1,0 +1,27 @@
+"""Run the real gateway with five more sellers, one of each submit class, and less patience: for a test that kills it."""
+
+import os
+import sys
+from types import ModuleType
+
+import gateway.job
+from gateway.cli import main as run
+from providers.base.listing import listings
+from tests.machine.upstream import Vendor, sold
+
+SELLERS = {f"seller{kind.lower()}": kind for kind in "ABCDE"}
+
+
+def main() -> None:
+    deadline = float(os.environ["TEST_DEADLINE"])
+    dialect = ModuleType("providers.vendor")
+    dialect.Vendor = type("Vendor", (Vendor,), {"__module__": dialect.__name__})  # type: ignore[attr-defined]
+    sys.modules[dialect.__name__] = dialect
+    for slug, kind in SELLERS.items():
+        listings()[slug] = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)  # type: ignore[index]
+    gateway.job.UNDER_WAY, gateway.job.CONFIRM = 2.0, 0.5
+    run()
+
+
+if __name__ == "__main__":
+    main()
