@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 from litestar import Litestar, Router
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
 from gateway.accept import Acceptor, Hands
@@ -19,7 +19,7 @@ from gateway.api import content, files, health, models, offers, openapi, quotes,
 from gateway.api.desk import Desk, Shown, admit
 from gateway.api.problems import HANDLERS
 from gateway.clock import Clock
-from gateway.database import Database
+from gateway.database import connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
 from gateway.intake import Intake
@@ -43,9 +43,6 @@ log = structlog.get_logger()
 DAY_MS = 86_400_000
 
 
-Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
-
-
 class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
@@ -53,6 +50,8 @@ class Gateway(Struct, frozen=True):
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
+    alive: Callable[[], AbstractAsyncContextManager[None]]
+    """Work while open; what is served does so by itself."""
 
 
 async def create_app(
@@ -61,15 +60,16 @@ async def create_app(
     *,
     clock: Callable[[], int] | None = None,
     outbound: Callable[[], "Outbound"] | None = None,
+    sells: bool = True,
 ) -> Gateway:
     """
-    Open the store and the accounts and build the application.
+    Open the store and the accounts and build the application; one that does not sell answers only how it is.
 
     :raises SettingsError: when it would be open to the world without a key.
     :raises StoreUnavailableError: when the store cannot be opened.
     """
     clock = clock or Clock()
-    store = Store(Database(local_path(settings.store.url, "sqlite")), clock)
+    store = Store(connect(settings.store.url, environ), clock)
     store.open()
     try:
         guarded = await store.has_keys()
@@ -78,7 +78,7 @@ async def create_app(
                 f"server.host is {settings.server.host} but no API key exists, so anybody could use this gateway: "
                 "create one (reelgate keys create --name NAME) or listen on 127.0.0.1"
             )
-        return _build(settings, environ, store, clock, outbound, guarded=guarded)
+        return _build(settings, environ, store, clock, outbound, guarded=guarded, sells=sells)
     except BaseException:
         store.close()
         raise
@@ -117,6 +117,7 @@ def _build(
     outbound: Callable[[], "Outbound"] | None,
     *,
     guarded: bool,
+    sells: bool,
 ) -> Gateway:
     """Join the parts."""
     root = local_path(settings.media.url, "file").absolute()
@@ -156,13 +157,11 @@ def _build(
     )
 
     @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        media.open()
+    async def alive() -> AsyncIterator[None]:
+        media.open(alone=not store.shared)
         receipts.open()
-        await store.give_back()
-        for name, running in (await store.running()).items():
-            if name in accounts:
-                accounts[name].running = running
+        await store.start_over()
+        await steps.count()
         working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
         log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=sorted(accounts))
         try:
@@ -178,28 +177,27 @@ def _build(
             store.close()
             log.info("gateway.stopped")
 
-    app = _application(lifespan, docs=settings.server.docs)
-    app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded)
-
-
-def _application(lifespan: Lifespan, *, docs: bool) -> Litestar:
-    """Lay out every route."""
-    resources = [
-        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
-    ]
-    return Litestar(
-        route_handlers=[
-            Router("/v1", route_handlers=resources, before_request=admit),
-            # Clients whose base URL lacks the version ask without it.
-            Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-            Router("/", route_handlers=health.HANDLERS, before_request=admit),
-            *health.OPEN,
-            *(openapi.HANDLERS if docs else ()),
-        ],
+    app = Litestar(
+        route_handlers=_routes(docs=settings.server.docs, sells=sells),
         exception_handlers=HANDLERS,
-        lifespan=[lifespan],
+        lifespan=[lambda _: alive()],
         openapi_config=openapi.config(version("reelgate")),
         request_max_body_size=None,
         logging_config=None,
     )
+    app.state["desk"] = desk
+    return Gateway(Edge(app, metrics), tuple(held), guarded, alive)
+
+
+def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
+    """List what is answered."""
+    resources = [
+        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
+    ]
+    sold: list[ControllerRouterHandler] = [
+        Router("/v1", route_handlers=resources, before_request=admit),
+        # Clients whose base URL lacks the version ask without it.
+        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
+        *(openapi.HANDLERS if docs else ()),
+    ]
+    return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, before_request=admit), *health.OPEN]

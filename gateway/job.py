@@ -276,18 +276,6 @@ def next_look(base: float, waited: float, asked: float | None) -> float:
     return min(POLL_MOST, max(base, waited / 10))
 
 
-def until_absent(waited: float, tries: int) -> float | None:
-    """
-    Decide how long to go on asking for an order its provider does not know; ``None`` once it never arrived.
-
-    ``waited`` counts from the intent to buy: an order that is not there yet may still be on its way, in a queue, a
-    proxy or a retry of somebody's. Buying it again before that is over buys it twice.
-    """
-    if waited < UNDER_WAY:
-        return min(UNDER_WAY - waited, backoff(tries, None, 0.5))
-    return CONFIRM if waited < UNDER_WAY + CONFIRM else None
-
-
 def backoff(tries: int, asked: float | None, jitter: float) -> float:
     """
     Decide how many seconds to wait after an answer that took nothing.

@@ -6,9 +6,11 @@ Names come from our own ids and hashes; no byte of a client's is ever part of a 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
@@ -40,12 +42,19 @@ class Media:
         """Where bytes lie while they arrive."""
         return self.root / "incoming"
 
-    def open(self) -> None:
-        """Make the folders, and clear away what an earlier process left half done."""
+    def open(self, *, alone: bool = True) -> None:
+        """
+        Make the folders, and clear away what an earlier process left half done.
+
+        Beside other processes only what has not grown for an hour is known to be left.
+        """
         for name in ("inputs", "clips"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.incoming, ignore_errors=True)
-        self.incoming.mkdir(mode=0o700)
+        self.incoming.mkdir(mode=0o700, exist_ok=True)
+        for left in self.incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if alone or left.stat().st_mtime < time.time() - 3600:
+                    left.unlink()
 
     def free_bytes(self) -> int:
         """Say how much room is left."""

@@ -5,6 +5,7 @@ Read ``config.toml`` and the environment into frozen records; a word nobody know
 ``REELGATE__SECTION__KEY`` overrides a key, secrets come from the environment only.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -14,11 +15,14 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
+from gateway.database import is_postgres
 from gateway.guard import make_rules
 from gateway.ledger import Limits
 from providers.base.listing import Listing, is_amount, listings
 
 PREFIX = "REELGATE__"
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@|password=")
+"""A password in a URL; what comes before it stays in what is said."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -119,6 +123,8 @@ class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at_once: int = 64
     """Steps under way at the same time (a submit, a look, a download)."""
     lease_seconds: float = 60
+    port: int = 0
+    """Where ``reelgate work`` answers /health and /metrics; 0 for nowhere."""
     renderers: int = 1
     """Processes that render sandbox clips and probe finished ones."""
 
@@ -161,6 +167,7 @@ BOUNDS = (
     ("routing", "max_attempts", 1, 20),
     ("worker", "at_once", 1, 4_096),
     ("worker", "lease_seconds", 1, 3_600),
+    ("worker", "port", 0, 65_535),
     ("worker", "renderers", 1, 64),
 )
 """Numbers with a least and a most."""
@@ -205,6 +212,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
             raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not TOML: {error}") from error
+    if _PASSWORD.search(str(tree.get("store"))):
+        raise SettingsError(f"{where}: store.url holds a password; put it into REELGATE_STORE_PASSWORD")
     _overlay(tree, environ)
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
@@ -239,7 +248,9 @@ def local_path(url: str, scheme: str) -> Path:
     """
     start = f"{scheme}:///"
     if not url.startswith(start) or url == start:
-        raise SettingsError(f"{url!r} is not served yet: write {start}path or {start}/absolute/path")
+        other = ", or postgresql://USER@HOST/DATABASE" if scheme == "sqlite" else ""
+        shown = _PASSWORD.sub(r"\1***@", url)
+        raise SettingsError(f"{shown!r} is not served: write {start}path, {start}/absolute/path{other}")
     return Path(url.removeprefix(start))
 
 
@@ -294,7 +305,8 @@ def _check(settings: Settings, where: str) -> None:
     except ValueError as error:
         raise SettingsError(f"{where}: network: {error}") from error
     _check_amounts(settings.budget, where)
-    local_path(settings.store.url, "sqlite")
+    if not is_postgres(settings.store.url):
+        local_path(settings.store.url, "sqlite")
     local_path(settings.media.url, "file")
 
 

@@ -15,34 +15,21 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.billing import Bill, bill_of, closed, raised
-from gateway.database import StoreUnavailableError
+from gateway.database import ConflictError, StoreUnavailableError
 from gateway.failpoints import failpoint
 from gateway.fetch import open_asset
-from gateway.findings import compare, problem_of, verdict
+from gateway.findings import compare, problem_of, until_absent, verdict
 from gateway.health import Health
 from gateway.ids import new_id
-from gateway.job import (
-    ENDINGS,
-    VERDICTS,
-    Attempt,
-    Job,
-    Outcome,
-    State,
-    backoff,
-    move,
-    next_look,
-    standing,
-    until_absent,
-)
+from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.media import ClipError, Media
 from gateway.receipts import Receipts
 from gateway.routing import UnknownModelError
-from gateway.shop import Shop, own, pin
-from gateway.store import BudgetError, HaltedError, Store
-from gateway.telemetry import Metrics
+from gateway.shop import Shop, pin
+from gateway.store import BudgetError, FullError, HaltedError, Store
+from gateway.telemetry import Metrics, names
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
 from providers.base.errors import Again, Billed, Invalid, Missing, ProviderError, Refused, Unsupported
-from providers.base.order import Order
 from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState
 
@@ -120,8 +107,7 @@ class Steps:
             return
         account = self._shop.accounts[choice.account]
         if not account.has_room(choice.model, now):
-            wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
-            await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+            await self._queue_on(job)
             return
         attempt = Attempt(
             id=new_id("att", now),
@@ -149,20 +135,45 @@ class Steps:
         intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(now)
         try:
-            await self._store.save(intended, attempt, postings=postings)
-        except BaseException as error:
+            place = self._store.place(account.name, account.max_running)
+            await self._store.save(intended, attempt, postings=postings, also=place)
+        except ConflictError as error:
             account.give_place()
-            if isinstance(error, HaltedError):
-                log.info("purchase.halted", **_names(job))
-                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
-                return
-            if isinstance(error, BudgetError):
-                message = "The offer it was quoted at could not make it, and the next best is above the budget."
-                await self._fail(job, Problem(code="budget_exceeded", message=message))
-                return
+            await self._unbought(job, error)
+            return
+        except BaseException:
+            account.give_place()
             raise
         failpoint("after_intent")
         await self._buy(intended, wish, choice)
+
+    async def _unbought(self, job: Job, error: ConflictError) -> None:
+        """Go on with a job whose intent to buy was not committed; nothing was bought."""
+        now = self._clock()
+        match error:
+            case FullError():
+                await self.count()  # Another process has taken the last place.
+                await self._queue_on(job)
+            case HaltedError():
+                log.info("purchase.halted", **names(job))
+                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
+            case BudgetError():
+                message = "The offer it was quoted at could not make it, and the next best is above the budget."
+                await self._fail(job, Problem(code="budget_exceeded", message=message))
+            case _:
+                raise error
+
+    async def _queue_on(self, job: Job) -> None:
+        """Look again later whether the account has a place: the longer a job has waited, the later."""
+        now = self._clock()
+        wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
+        await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+
+    async def count(self) -> None:
+        """Take over how many attempts are open at each account, whichever process opened them."""
+        running = await self._store.running()
+        for name, account in self._shop.accounts.items():
+            account.running = running.get(name, 0)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
         """
@@ -202,15 +213,17 @@ class Steps:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         try:
-            update = await account.provider.submit(self._order_of(job, wish, choice), account.wire)
+            update = await account.provider.submit(
+                self._shop.order(job, wish, choice, self._media.input_path), account.wire
+            )
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
-            log.info("attempt.refused", **_names(job), kind=error.kind, code=error.code)
+            log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
             await self._refused(job, error, choice)
             return
         except Exception as error:
             # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.
-            log.exception("submit.crashed", **_names(job), exc_info=error)
+            log.exception("submit.crashed", **names(job), exc_info=error)
             now = self._clock()
             lost = standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
@@ -265,7 +278,7 @@ class Steps:
         task, now = self._receipts.get(job.attempt), self._clock()
         if task is None:
             return False
-        log.warning("receipt.found", **_names(job))
+        log.warning("receipt.found", **names(job))
         running = move(job, State.RUNNING, now, task=task, due_at=now)
         await self._store.save(running, standing(job, Outcome.ACCEPTED, now, None, task))
         return True
@@ -291,7 +304,9 @@ class Steps:
             await self._buy(job, wish, choice)
             return
         try:
-            update = await account.provider.find(self._order_of(job, wish, choice), account.wire)
+            update = await account.provider.find(
+                self._shop.order(job, wish, choice, self._media.input_path), account.wire
+            )
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
             await self._later(
@@ -330,7 +345,7 @@ class Steps:
             else:
                 update = await account.provider.poll(task, account.wire)
         except ProviderError as error:
-            log.info("poll.failed", **_names(job), kind=error.kind)
+            log.info("poll.failed", **names(job), kind=error.kind)
             self._health.heard(account, error, now)
             lost_after = (job.started_at or now) + int(listing.missing_seconds * 1000)
             if isinstance(error, Missing) and now >= lost_after:
@@ -355,7 +370,7 @@ class Steps:
         try:
             return await account.provider.cancel(task, account.wire)
         except Unsupported:
-            log.info("cancel.unsupported", **_names(job))
+            log.info("cancel.unsupported", **names(job))
             return await account.provider.poll(task, account.wire)
 
     async def _observe(self, job: Job, update: Update, account: Account) -> None:
@@ -365,7 +380,7 @@ class Steps:
         task = _json(update.task)
         state = VERDICTS[update.state]
         if update.state is TaskState.UNKNOWN:
-            log.warning("task.state_unknown", **_names(job), word=update.raw_state)
+            log.warning("task.state_unknown", **names(job), word=update.raw_state)
         if state is State.RUNNING and job.state is State.STORING:
             state = State.STORING  # It was done before; a word that takes that back is not a verdict.
         seen = {"task": task, "progress": update.progress, "error": None}
@@ -409,7 +424,7 @@ class Steps:
                     clip, *drawn = await self._media.keep_clip(job.id, asset.index, chunks, media_type=asset.media_type)
                 kept += [replace(clip, handle=asset.handle), *drawn]
         except (ClipError, ProviderError, OSError) as error:
-            log.warning("clip.missed", **_names(job), reason=str(error), tries=job.tries + 1)
+            log.warning("clip.missed", **names(job), reason=str(error), tries=job.tries + 1)
             if job.tries + 1 < FETCH_TRIES:
                 await self._later(job, min(8.0, 0.25 * 4**job.tries))
                 return
@@ -469,31 +484,13 @@ class Steps:
         if attempts:
             self._free(job)
         self._metrics.ended(job)
-        log.info("job.ended", **_names(job), state=job.state)
+        log.info("job.ended", **names(job), state=job.state)
 
     def _free(self, job: Job) -> None:
         """Give an attempt's place at its account back."""
         account = self._shop.accounts.get(job.account or "")
         if account is not None:
             account.give_place()
-
-    def _order_of(self, job: Job, wish: Wish, choice: Choice) -> Order:
-        """Write the order of an attempt; the same attempt always makes the same order."""
-        assert job.attempt is not None
-        offer, inputs = self._shop.offer(choice), wish.request.inputs
-        return Order(
-            attempt=job.attempt,
-            wire_name=offer.wire_name,
-            route=offer.route,
-            request=replace(pin(wish, choice.spec).request, inputs=tuple(own(each, choice) for each in inputs)),
-            spec=choice.spec,
-            files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
-        )
-
-
-def _names(job: Job) -> dict[str, str | None]:
-    """Name what a log line is about."""
-    return {"job": job.id, "attempt": job.attempt, "offer": job.offer, "account": job.account}
 
 
 def _json(value: Any) -> str:

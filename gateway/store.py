@@ -81,10 +81,15 @@ class HaltedError(ConflictError):
     """An operator has halted purchases; nothing was bought."""
 
 
+class FullError(ConflictError):
+    """An account has as many attempts open as it may, in whatever process."""
+
+
 REFUSED: dict[str, type[ConflictError]] = {
     "budget_hold": BudgetError,
     "buyer_has_room": CrowdError,
     "buying_allowed": HaltedError,
+    "place_kept": FullError,
 }
 """What a statement that touched no row means, where it is not that somebody else was first."""
 
@@ -139,6 +144,15 @@ class Store:
         """Close the database."""
         self._database.close()
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work on the same jobs."""
+        return self._database.shared
+
+    def listen(self, hear: Callable[[], None]) -> None:
+        """Call ``hear`` whenever another process may have made a job due."""
+        self._database.listen(hear)
+
     async def ping(self) -> None:
         """
         Prove that a commit can be made.
@@ -180,10 +194,11 @@ class Store:
         try:
             await self._database.write(
                 Statement("idempotency_take", take, 1),
-                *room,
                 Statement("job_insert", job),
+                *room,
                 *held(postings),
                 *also,
+                wakes=job.lease_until is None,
             )
         except ConflictError as error:
             if error.query in REFUSED:
@@ -237,13 +252,30 @@ class Store:
             *(Statement("jobs_keep", {"id": job.id, "epoch": job.lease_epoch, "until": until}) for job in jobs)
         )
 
-    async def give_back(self) -> None:
-        """Make every leased job due at once, whatever the clock says: for the start of a database's only process."""
+    async def give_back(self, jobs: Sequence[Job]) -> None:
+        """Make leased jobs due at once, for whoever claims them next."""
         now = self._clock()
         await self._database.write(
-            Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS}),
-            Statement("jobs_reckon", {"now": now}),
+            *(Statement("job_give_back", {"id": job.id, "epoch": job.lease_epoch, "now": now}) for job in jobs),
+            wakes=True,
         )
+
+    async def start_over(self) -> None:
+        """Make every leased job due at once where no other process can hold a lease; elsewhere leases run out."""
+        if not self.shared:
+            now = self._clock()
+            await self._database.write(
+                Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS}),
+                Statement("jobs_reckon", {"now": now}),
+            )
+
+    def place(self, account: str, most: int) -> Sequence[Statement]:
+        """
+        Refuse to :meth:`save` an attempt that is one too many open at its account.
+
+        Only several processes need that: one by itself counts in memory.
+        """
+        return [Statement("place_kept", {"account": account, "most": most}, 1)] if self.shared else []
 
     async def save(
         self, job: Job, *attempts: Attempt, postings: Sequence[Posting] = (), also: Sequence[Statement] = ()
@@ -256,6 +288,7 @@ class Store:
         :raises ConflictError: the job moved meanwhile, its lease was taken over, or another attempt is open.
         :raises BudgetError: a budget has not enough left.
         :raises HaltedError: an operator has halted purchases.
+        :raises FullError: the account has no place left (:meth:`place`).
         """
         kept: list[Statement] = []
         for each in attempts:
@@ -271,7 +304,7 @@ class Store:
     async def cancel(self, id_: str, tenant: str) -> Job | None:
         """Ask for a job to be stopped; ``None`` where it has ended or is unknown."""
         (rows,) = await self._database.write(
-            Statement("job_cancel", {"id": id_, "tenant": tenant, "now": self._clock()})
+            Statement("job_cancel", {"id": id_, "tenant": tenant, "now": self._clock()}), wakes=True
         )
         return _job(rows[0]) if rows else None
 

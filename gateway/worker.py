@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 IDLE_SECONDS = 1.0
 """Longest pause between two scans: bounds how late work from another process is seen."""
+COUNT_MS = 1000
+"""How often what other processes have under way is counted."""
 GRACE_SECONDS = 25.0
 """How long steps under way may take to end when the gateway stops."""
 
@@ -40,6 +42,7 @@ class Worker(Hands):
         """Places kept for jobs that are being claimed or accepted."""
         self._wake = asyncio.Event()
         self._stopping = False
+        self._counted = 0
 
     def wake(self) -> None:
         """Hear that something may be due."""
@@ -75,6 +78,7 @@ class Worker(Hands):
     async def run(self) -> None:
         """Work until stopped."""
         keeping = asyncio.create_task(self._keep_leases())
+        self._store.listen(self.wake)
         try:
             while not self._stopping:
                 try:
@@ -86,8 +90,17 @@ class Worker(Hands):
                 await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
         finally:
             keeping.cancel()
-            for step in self._under_way:
-                step.cancel()
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        """End what outlasted the grace, and give its jobs to whoever comes next."""
+        late = dict(self._under_way)
+        for step in late:
+            step.cancel()
+        if late:
+            await asyncio.wait(late)
+            with contextlib.suppress(StoreUnavailableError):
+                await self._store.give_back([job for job, _ in late.values()])
 
     async def _turn(self) -> None:
         """Claim what is due and start its steps; then rest until something else is."""
@@ -100,6 +113,9 @@ class Worker(Hands):
                 jobs = await self._store.claim(lease=self.lease, most=free)
         finally:
             self._reserved -= free - len(jobs)
+        if jobs and self._store.shared and self._clock() - self._counted >= COUNT_MS:
+            self._counted = self._clock()
+            await self._steps.count()
         for job in jobs:
             self.take_up(job)
         if len(jobs) == free:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from gateway.accept import Acceptor, Hands, Repeat
 from gateway.accounts import Account
-from gateway.database import Database
 from gateway.job import Job
 from gateway.media import Media
 from gateway.receipts import Receipts
@@ -29,6 +28,7 @@ from providers.base.order import Order, Request
 from providers.base.provider import Provider
 from providers.base.task import AssetRef, State, Task, Update
 from providers.base.wire import Call, Download, Reply, Wire
+from tests.databases import store_in
 from tests.make import listing
 
 START = 1_800_000_000_000
@@ -145,7 +145,7 @@ class Engine:
     def __init__(self, folder: Path, *sold: Listing, routing: Routing | None = None, max_running: int = 4) -> None:
         self.now = START
         self.folder = folder
-        self.store = Store(Database(folder / "engine.db"), self.clock)
+        self.store = Store(store_in(folder), self.clock)
         self.store.open()
         self.pool = ThreadPoolExecutor(1)
         self.media = Media(folder / "media", self.pool, max_clip_bytes=2**24)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,16 +10,11 @@ from pathlib import Path
 
 import httpx
 
+from tests import databases
+from tests.databases import free_port
+
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
-
-
-def free_port() -> int:
-    """Find a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def eventually(holds: Callable[[], object], *, seconds: float = 60) -> None:
@@ -46,7 +40,8 @@ class Server:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("REELGATE")},
             "REELGATE__SERVER__PORT": str(self.port),
-            "REELGATE__STORE__URL": f"sqlite:///{folder}/reelgate.db",
+            "REELGATE__STORE__URL": databases.url_of(folder),
+            **databases.ENVIRON,
             "REELGATE__MEDIA__URL": f"file:///{folder}/media",
             **overrides,
         }
@@ -70,11 +65,11 @@ class Server:
         """Create a key and read it off."""
         return self.cli("keys", "create", *words).stdout.splitlines()[0]
 
-    def start(self) -> "Server":
+    def start(self, command: str = "serve") -> "Server":
         """Start and wait for the first good answer."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "serve"],
+                [sys.executable, "-m", self.module, command],
                 env=self.environ,
                 cwd=self.folder,
                 stdout=log,

@@ -1,5 +1,5 @@
 """
-The command line: ``reelgate serve``, ``generate``, ``quote``, ``keys``, ``jobs``, ``spend``,
+The command line: ``reelgate serve``, ``work``, ``generate``, ``quote``, ``keys``, ``jobs``, ``spend``,
 ``halt``, ``go-on``, ``doctor``, ``check``, ``table``, ``new-provider``, ``demo``.
 
 Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL`` and sign with
@@ -12,6 +12,7 @@ from cyclopts import App
 
 app = App(name="reelgate", help="One API for AI video: quoted first, bought once, kept here.")
 app.command("gateway.cli.serve:serve")
+app.command("gateway.cli.work:work")
 app.command("gateway.cli.generate:generate")
 app.command("gateway.cli.quote:quote")
 app.command("gateway.cli.check:check")

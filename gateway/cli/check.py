@@ -1,5 +1,6 @@
 """``reelgate check``: say whether the gateway would start, and what it would sell."""
 
+import asyncio
 import os
 import sys
 
@@ -7,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.common import Config, settings_of
+from gateway.database import StoreUnavailableError, connect, is_postgres
 from gateway.settings import is_loopback, local_path, missing
+from gateway.store import Store
 from providers.base.listing import listings
 
 
@@ -25,10 +28,14 @@ def check(*, config: Config = None) -> None:
         table.add_row(name, account.provider, str(len(listing.offers)), state)
     console = Console()
     console.print(table)
-    for label, path in (
-        ("store", local_path(settings.store.url, "sqlite").absolute().parent),
-        ("media", local_path(settings.media.url, "file").absolute()),
-    ):
+    places = [("media", local_path(settings.media.url, "file").absolute())]
+    if is_postgres(settings.store.url):
+        said = asyncio.run(_reached(settings.store.url))
+        wrong += bool(said)
+        console.print(f"store: PostgreSQL {said or 'can be written'}", soft_wrap=True)
+    else:
+        places.insert(0, ("store", local_path(settings.store.url, "sqlite").absolute().parent))
+    for label, path in places:
         folder = next(each for each in (path, *path.parents) if each.exists())
         writable = os.access(folder, os.W_OK)
         wrong += not writable
@@ -36,3 +43,16 @@ def check(*, config: Config = None) -> None:
     if not is_loopback(settings.server.host):
         console.print(f"server: listens on {settings.server.host}, so an API key must exist (reelgate keys list)")
     sys.exit(1 if wrong else 0)
+
+
+async def _reached(url: str) -> str:
+    """Say what keeps a database from being written, if anything does."""
+    store = Store(connect(url, os.environ), lambda: 0)
+    store.open(exclusive=False)
+    try:
+        await store.ping()
+    except StoreUnavailableError as error:
+        return f"CANNOT be written: {error}"
+    finally:
+        store.close()
+    return ""

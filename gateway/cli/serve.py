@@ -1,32 +1,39 @@
-"""``reelgate serve``: run the gateway."""
+"""``reelgate serve``: run the gateway. What ``reelgate work`` does the same way is here, too."""
 
 import asyncio
 import gc
 import os
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli.common import Config, settings_of
 from gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
+
+    from gateway.app import Gateway
+
 
 def serve(*, config: Config = None) -> None:
     """Run the gateway until it is told to stop; SIGTERM and Ctrl-C let steps under way end."""
-    settings = settings_of(config)
+    run(_serve(settings_of(config)))
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run on the fastest loop there is."""
     try:
         import uvloop  # noqa: PLC0415
-
-        uvloop.run(_serve(settings))
     except ImportError:
-        asyncio.run(_serve(settings))
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 async def _serve(settings: Settings) -> None:
     """Build the gateway and put the server in front of it."""
-    from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
-    from granian.http import HTTP1Settings  # noqa: PLC0415
-    from granian.server.embed import Server  # noqa: PLC0415
-
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.telemetry import start_logging  # noqa: PLC0415
 
@@ -34,6 +41,14 @@ async def _serve(settings: Settings) -> None:
     # A bounded wait for the interpreter: the commit thread must not queue behind a busy loop.
     sys.setswitchinterval(0.001)
     gateway = await create_app(settings, os.environ)
+    tell(gateway)
+    settle()
+    print(f"reelgate: http://{settings.server.host}:{settings.server.port}  docs at /docs", file=sys.stderr)
+    await listen(gateway.asgi, settings, settings.server.port)
+
+
+def tell(gateway: "Gateway") -> None:
+    """Say what the person who started it should know."""
     for held in gateway.held:
         print(f"reelgate: account {held.account} is not used: {held.reason}", file=sys.stderr)
     if not gateway.guarded:
@@ -42,10 +57,25 @@ async def _serve(settings: Settings) -> None:
             "clips are test clips and nothing is paid. Create a key: reelgate keys create --name NAME",
             file=sys.stderr,
         )
+
+
+def settle() -> None:
+    """Look for garbage less often: what is built by now lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+async def listen(asgi: "ASGIApp", settings: Settings, port: int) -> None:
+    """Answer on a port until told to stop."""
+    from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
+    from granian.http import HTTP1Settings  # noqa: PLC0415
+    from granian.server.embed import Server  # noqa: PLC0415
+
     server = Server(
-        gateway.asgi,
+        asgi,
         address=settings.server.host,
-        port=settings.server.port,
+        port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         websockets=False,
@@ -56,9 +86,4 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, server.stop)
-    # What is built by now lives as long as the process; what a request leaves behind needs no search so often.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-    print(f"reelgate: http://{settings.server.host}:{settings.server.port}  docs at /docs", file=sys.stderr)
     await server.serve()

@@ -1,13 +1,13 @@
 """Open the store for one command, beside a running gateway or without one."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.cli.common import Config, settings_of
-from gateway.database import Database
-from gateway.settings import local_path
+from gateway.database import connect
 from gateway.store import Store
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ def on_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     """Do one thing on the store."""
 
     async def run() -> T:
-        store = Store(Database(local_path(settings_of(config).store.url, "sqlite")), now)
+        store = Store(connect(settings_of(config).store.url, os.environ), now)
         store.open(exclusive=False)
         try:
             return await work(store)

@@ -1,4 +1,5 @@
--- Every query there is, by name. ``:name`` is a parameter; one query, one statement.
+-- Every query there is, by name. ``:name`` is a parameter; one query, one statement. What only one kind of database
+-- reads, or reads otherwise, says so: ``on postgresql``.
 
 -- job_insert --
 INSERT INTO jobs (
@@ -48,12 +49,26 @@ UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :u
 WHERE id IN (SELECT id FROM jobs WHERE due_at <= :now ORDER BY due_at LIMIT :most)
 RETURNING *;
 
+-- jobs_claim on postgresql --
+-- Several processes claim at once, each passing over what another has its hand on. MATERIALIZED keeps the planner
+-- from choosing anew, and locking more, for every row it looks at.
+WITH due AS MATERIALIZED (
+    SELECT id FROM jobs WHERE due_at <= :now ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+WHERE id IN (SELECT id FROM due)
+RETURNING *;
+
 -- jobs_next_due --
 SELECT min(due_at) FROM jobs WHERE due_at IS NOT NULL;
 
 -- jobs_keep --
 -- Long steps (a download) keep their lease.
 UPDATE jobs SET lease_until = :until, due_at = :until WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
+
+-- job_give_back --
+-- A worker that stops in the middle of a step need not be waited for.
+UPDATE jobs SET lease_until = NULL, due_at = :now WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
 
 -- jobs_give_back --
 -- At start of the only process on this database every lease is a dead one's; and what an open job waits for longer
@@ -72,7 +87,8 @@ UPDATE jobs SET
     tries = :tries, offer = :offer, account = :account,
     quote = :quote, attempt = :attempt, attempts = :attempts, task = :task, progress = :progress, outputs = :outputs,
     usage = :usage, warnings = :warnings, error = :error, hold = :hold
-WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch;
+WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch
+RETURNING id;
 
 -- job_cancel --
 -- Only a flag: the worker that holds the job, or the next one, acts on it.
@@ -90,12 +106,14 @@ SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
 
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)
-VALUES (:id, :job, :number, :offer, :account, :submit_class, :outcome, :usd_micros, :intent_at, :answered_at, :ended_at, :task, :error);
+VALUES (:id, :job, :number, :offer, :account, :submit_class, :outcome, :usd_micros, :intent_at, :answered_at, :ended_at, :task, :error)
+RETURNING id;
 
 -- attempt_save --
 UPDATE attempts SET outcome = :outcome, answered_at = coalesce(answered_at, :answered_at), ended_at = :ended_at,
     task = coalesce(:task, task), error = :error
-WHERE id = :id;
+WHERE id = :id
+RETURNING id;
 
 -- attempts_of_job --
 SELECT * FROM attempts WHERE job = :job ORDER BY number;
@@ -111,15 +129,16 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT jobs.* FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE attempts.id = :attempt;
 
 -- buyer_has_room --
--- No row where a key has as many jobs under way as it may.
-SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) < :most;
+-- Asked after the job was put in; no row where its buyer has more under way than it may.
+SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
 -- A budget's first purchase in its window begins with what was spent there before it had a limit.
 INSERT INTO budgets (id, owner, period, since, held, spent, suspense)
 SELECT :id, :owner, :period, :since, 0, coalesce(sum(usd_micros), 0), 0 FROM entries
 WHERE credit = 'spent' AND at >= :since AND (owner = :owner OR :owner = 'instance')
-HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id);
+HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
+ON CONFLICT (id) DO NOTHING;
 
 -- budget_hold --
 -- Touches no row where the amount is more than what is left.
@@ -159,6 +178,17 @@ DELETE FROM switches WHERE name = :name;
 -- switches_all --
 SELECT name, at, why FROM switches ORDER BY name;
 
+-- places_lock on postgresql --
+-- Held to the end of a transaction that opens an attempt, taken before any row of it: so the count below sees every
+-- attempt that was opened before, in whatever process, and nobody waits for somebody who waits for him.
+SELECT pg_advisory_xact_lock(hashtext('reelgate.places'));
+
+-- place_kept --
+-- Answers nothing where an account has more attempts open than it may.
+SELECT 1 WHERE :most >= (
+    SELECT count(*) FROM attempts WHERE account = :account AND outcome IN ('intent', 'unknown', 'accepted')
+);
+
 -- key_insert --
 INSERT INTO keys (id, name, tenant, hash, scopes, created_at, expires_at, revoked_at, policy, limits)
 VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_at, :policy, :limits);
@@ -190,3 +220,23 @@ SELECT * FROM files WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :mo
 
 -- file_delete --
 DELETE FROM files WHERE id = :id AND tenant = :tenant RETURNING *;
+
+-- version_table on postgresql --
+CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY);
+
+-- version_lock on postgresql --
+-- Of several processes that start at once one brings the tables up to date, and the others wait.
+SELECT pg_advisory_xact_lock(hashtext('reelgate.version'));
+
+-- version_read on postgresql --
+SELECT coalesce(max(version), 0) FROM schema_version;
+
+-- version_keep on postgresql --
+INSERT INTO schema_version (version) VALUES (:version);
+
+-- notify on postgresql --
+SELECT pg_notify('reelgate_due', '');
+
+-- durable on postgresql --
+-- A commit that is answered is on disk, whatever the server was told; more than that (a replica's word) stays.
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';

@@ -41,7 +41,9 @@ class Arena:
         (folder / "clip.mp4").write_bytes(clip(4, (64, 36)))
         words = [str(port), str(folder / "clip.mp4"), str(seed), str(trouble)]
         self._upstream = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.upstream", *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            [sys.executable, "-m", "tests.crash.upstream", *words],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         accounts = {}
         for kind in KINDS:
@@ -113,7 +115,9 @@ class Arena:
         def quiet() -> bool:
             for key, each in [*open_.items()]:
                 seen = self.video(each)
-                if seen["status"] in {"completed", "failed"} or (seen["status_detail"] == "unknown" and each.kind in "ce"):
+                if seen["status"] in {"completed", "failed"} or (
+                    seen["status_detail"] == "unknown" and each.kind in "ce"
+                ):
                     del open_[key]
             return not open_
 
@@ -129,7 +133,12 @@ class Arena:
 
     def ask(self, wanted: Wanted) -> None:
         """Say it, or say it again."""
-        body = {"model": "maker/one", "prompt": wanted.prompt, "seconds": 4, "provider": {"only": [f"seller{wanted.kind}"]}}
+        body = {
+            "model": "maker/one",
+            "prompt": wanted.prompt,
+            "seconds": 4,
+            "provider": {"only": [f"seller{wanted.kind}"]},
+        }
         try:
             answer = self.client.post(f"{self.server.api}/videos", json=body, headers={"idempotency-key": wanted.key})
         except httpx.TransportError:

@@ -4,7 +4,7 @@ import os
 import sys
 from types import ModuleType
 
-import gateway.job
+import gateway.findings
 from gateway.cli import main as run
 from providers.base.listing import listings
 from tests.machine.upstream import Vendor, sold
@@ -19,7 +19,7 @@ def main() -> None:
     sys.modules[dialect.__name__] = dialect
     for slug, kind in SELLERS.items():
         listings()[slug] = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)  # type: ignore[index]
-    gateway.job.UNDER_WAY, gateway.job.CONFIRM = 2.0, 0.5
+    gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
     run()
 
 

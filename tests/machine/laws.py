@@ -73,7 +73,11 @@ class Laws:
             tries.setdefault(row["job"], {})[row["id"]] = row["outcome"]
         for row in self._db.execute("SELECT * FROM jobs ORDER BY rowid"):
             before = self._seen.get(row["id"])
-            if before is not None and tuple(before) == tuple(row) and self._tries.get(row["id"]) == tries.get(row["id"]):
+            if (
+                before is not None
+                and tuple(before) == tuple(row)
+                and self._tries.get(row["id"]) == tries.get(row["id"])
+            ):
                 continue
             self._seen[row["id"]] = row
             self._check_move(before, row)
@@ -151,7 +155,11 @@ class Laws:
             sums.update(book)
             row = self._seen[job]
             ended = row["state"] in FINAL
-            demand((book["held"] == 0) if ended else not (book["spent"] or book["suspense"]), "I4", f"{job} is {row['state']}: {dict(book)}")
+            demand(
+                (book["held"] == 0) if ended else not (book["spent"] or book["suspense"]),
+                "I4",
+                f"{job} is {row['state']}: {dict(book)}",
+            )
             if book["spent"] or book["suspense"]:
                 possible = self.bought[job] == 1 or job in self.unknown
                 demand(possible, "I4", f"{job} was charged and never bought: {dict(book)}")
@@ -159,7 +167,9 @@ class Laws:
                 demand(book["spent"] > 0, "I4", f"{job} was bought and not charged")
         for row in self._db.execute("SELECT * FROM budgets"):
             for name in ("held", "spent", "suspense"):
-                demand(row[name] == sums[name], "I4", f"{row['id']}: {name} is {row[name]}, its entries say {sums[name]}")
+                demand(
+                    row[name] == sums[name], "I4", f"{row['id']}: {name} is {row[name]}, its entries say {sums[name]}"
+                )
             demand(
                 self._limit is None or row["held"] + row["spent"] + row["suspense"] <= self._limit,
                 "I4",
@@ -200,7 +210,9 @@ class Laws:
                 attempt = attempts[made.marker]
                 task = msgspec.json.decode(attempt["task"])["id"] if attempt["task"] else None
                 shown = attempt["job"] in self.unknown and attempt["outcome"] in {"failed", "cancelled", "unknown"}
-                demand(task == made.id or shown, "I2", f"{made.id} was bought and {made.marker} is {attempt['outcome']}")
+                demand(
+                    task == made.id or shown, "I2", f"{made.id} was bought and {made.marker} is {attempt['outcome']}"
+                )
         demand(SECRET not in told, "I9", "a secret was logged")
         for path in self._path.parent.glob(f"{self._path.name}*"):
             demand(SECRET.encode() not in path.read_bytes(), "I9", f"a secret is in {path.name}")

@@ -172,7 +172,9 @@ class Upstream:
                 return _problem(401, "")
         name = request.url.path.removeprefix("/tasks").strip("/")
         if not name:
-            return _answer(200, msgspec.json.encode([{**self._told(each), "marker": each.marker} for each in self.ledger.values()]))
+            return _answer(
+                200, msgspec.json.encode([{**self._told(each), "marker": each.marker} for each in self.ledger.values()])
+            )
         made = self.ledger.get(name)
         if made is not None and made.vanishes and self._now() > made.at + 5:
             made = None
@@ -202,7 +204,9 @@ class Upstream:
             case "hung":
                 await self._hang(silence)
             case "elsewhere":
-                return _answer(302, b"", location=self._chance.choice(("http://169.254.169.254/", "http://127.0.0.1/x")))
+                return _answer(
+                    302, b"", location=self._chance.choice(("http://169.254.169.254/", "http://127.0.0.1/x"))
+                )
         return _answer(200, body)
 
     async def _hang(self, silence: float) -> None:

@@ -21,12 +21,13 @@ from gateway.accept import Acceptor, Repeat
 from gateway.accounts import Account
 from gateway.api.problems import ProblemError
 from gateway.clock import Clock
-from gateway.database import Database, StoreUnavailableError
+from gateway.database import StoreUnavailableError
 from gateway.ledger import Limits
 from gateway.media import Media
 from gateway.receipts import Receipts
 from gateway.settings import Routing
 from gateway.shop import Shop
+from gateway.sqlite import Sqlite
 from gateway.steps import Steps
 from gateway.store import MismatchError, Store
 from gateway.telemetry import Metrics
@@ -71,7 +72,7 @@ class Result(Struct, frozen=True):
     """What happened how often: faults, kills, moves."""
 
 
-class Shaky(Database):
+class Shaky(Sqlite):
     """A database that fails while the world says so, and tells an auditor of every commit."""
 
     def __init__(self, path: Path, world: "World") -> None:
@@ -280,7 +281,7 @@ class Life:
         self.receipts = receipts
         for each in receipts:
             each.open()
-        await self.store.give_back()
+        await self.store.start_over()
         running = await self.store.running()
         net = Net(world.upstreams, world.called)
         workers = []
@@ -452,7 +453,7 @@ def simulate(seed: int, folder: Path, blank: Path) -> Result:
 
 def blank(path: Path) -> Path:
     """Make the empty database that every seed starts from."""
-    database = Database(path)
+    database = Sqlite(path)
     database.open(exclusive=False)
     database._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

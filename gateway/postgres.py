@@ -1,0 +1,349 @@
+"""
+Run named queries on PostgreSQL: one writer with group commit, reads on a small pool, any number of processes.
+
+As on SQLite, writes that arrive while a commit is under way are committed together; here the ones that are
+alike go over the wire together, too, a statement of each at a time. A connection that breaks is made anew by
+whoever needs one next, so being connected is nowhere a state to keep.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import asyncpg
+import structlog
+from asyncpg import Connection, Pool
+from msgspec import Struct
+
+from gateway.database import (
+    BATCH,
+    DEFECTS,
+    Answer,
+    ConflictError,
+    Database,
+    Params,
+    Row,
+    Statement,
+    StoreUnavailableError,
+    outstanding,
+    own_fault,
+    queries,
+)
+
+log = structlog.get_logger()
+
+READERS = 4
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 30
+"""A server that has not answered a statement by then is not there."""
+AGAIN = 5
+"""How often a transaction is tried that another process stood in the way of."""
+EARS_SECONDS = 1.0
+"""Pause before listening again to a server that hung up."""
+LIMITS = {
+    "application_name": "reelgate",
+    # A process that freezes in the middle of a commit holds nobody up for longer than this.
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+WRONG = (*DEFECTS, asyncpg.DataError, asyncpg.exceptions.SyntaxOrAccessError)
+"""What a write that was put together wrongly raises."""
+ALONE = (ConflictError, asyncpg.IntegrityConstraintViolationError, *WRONG)
+"""What one write of a batch may fail of while the others stand."""
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a server that cannot be used raises."""
+
+
+class Write(Struct):
+    """Hold statements that wait, and who waits for them."""
+
+    statements: Sequence[Statement]
+    future: Answer
+    wakes: bool
+
+    @property
+    def shape(self) -> list[tuple[str, int | None]]:
+        """Say what it does, whatever the values."""
+        return [(each.query, each.rows) for each in self.statements]
+
+    def fail(self, error: Exception) -> None:
+        """Tell its caller that nothing was kept."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+Done = tuple[Write, list[list[Row]]]
+
+
+class Postgres(Database):
+    """Speak to one PostgreSQL database, beside any number of other processes."""
+
+    shared = True
+
+    def __init__(self, url: str, *, password: str | None = None) -> None:
+        self._options: dict[str, Any] = {
+            "dsn": url,
+            "password": password,
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": ANSWER_SECONDS,
+            "statement_cache_size": 256,
+            "server_settings": LIMITS,
+        }
+        self._waiting: list[Write] = []
+        self._opening = asyncio.Lock()
+        self._ready = False
+        """Whether the tables are up to date."""
+        self._writer: Connection | None = None
+        self._readers: Pool | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._commits = 0
+
+    def open(self, *, exclusive: bool = True) -> None:
+        """Do nothing yet: the first who reads or writes connects, and brings the tables up to date."""
+
+    def close(self) -> None:
+        """Hang up; writes still waiting are lost and their callers told."""
+        for task in (self._draining, self._hearing):
+            if task is not None:
+                task.cancel()
+        for write in self._waiting:
+            write.fail(StoreUnavailableError("the store is closing"))
+        self._waiting.clear()
+        self._hang_up()
+        if self._readers is not None:
+            self._readers.terminate()
+            self._readers = None
+
+    async def read(self, query: str, params: Params | None = None) -> list[Row]:
+        """Answer a query from what is committed."""
+        asked = queries("postgresql")[query]
+        values = asked.values(params or {})
+        try:
+            readers = self._readers or await self._pool()
+            return [tuple(row) for row in await readers.fetch(asked.sql, *values)]
+        except asyncpg.DataError:
+            return []  # What no column can hold is in no row.
+        except AWAY as error:
+            raise _unavailable(error) from error
+
+    async def write(self, *statements: Statement, wakes: bool = False) -> list[list[Row]]:
+        """Run statements that hold together and answer their rows, once they are on disk."""
+        loop = asyncio.get_running_loop()
+        write = Write(statements, loop.create_future(), wakes)
+        self._waiting.append(write)
+        if self._draining is None:
+            # Everything that is ready in this turn of the loop joins the batch.
+            self._draining = loop.create_task(self._drain())
+        return await write.future
+
+    def listen(self, hear: Callable[[], None]) -> None:
+        """Call ``hear`` whenever another process may have made a job due, until closed."""
+        self._hearing = asyncio.get_running_loop().create_task(self._hear(hear))
+
+    async def _drain(self) -> None:
+        """Commit what waits, batch after batch."""
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                await self._keep(batch)
+        finally:
+            self._draining = None
+
+    async def _keep(self, batch: Sequence[Write]) -> None:
+        """Put a batch on disk and tell every caller how it ended."""
+        try:
+            done = await self._commit(batch)
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError):
+                self._hang_up()  # Nobody knows what is still on its way over this connection.
+            for write in batch:
+                write.fail(_unavailable(error))
+            if not isinstance(error, Exception):
+                raise
+            if not isinstance(error, (*AWAY, StoreUnavailableError)):
+                log.exception("store.crashed", exc_info=error)
+            return
+        self._commits += 1
+        for write, rows in done:
+            if not write.future.done():
+                write.future.set_result(rows)
+
+    async def _commit(self, batch: Sequence[Write]) -> list[Done]:
+        """Run a batch in one transaction: together, which is nearly always possible, else each by itself."""
+        how = self._together
+        for again in range(1 + AGAIN):
+            writer = self._writer if self._writer and not self._writer.is_closed() else await self._connected()
+            left = [write for write in batch if not write.future.done()]
+            try:
+                async with writer.transaction():
+                    if any(each.query == "attempt_insert" for write in left for each in write.statements):
+                        await writer.execute(queries("postgresql")["places_lock"].sql)
+                    done = await how(writer, left)
+                    if any(write.wakes for write, _ in done):
+                        await writer.execute(queries("postgresql")["notify"].sql)
+            except ALONE:
+                how = self._apart
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                if again == AGAIN:
+                    raise
+            else:
+                return done
+        raise AssertionError("a write by itself fails by itself")
+
+    async def _together(self, writer: Connection, batch: Sequence[Write]) -> list[Done]:
+        """
+        Run a batch as if nothing could go wrong.
+
+        Writes of one shape that follow each other are run a column at a time: the first statement of each, then
+        the second. No statement looks at what another one of its own write has touched, so the order is as good.
+        """
+        done: list[Done] = []
+        for _, alike in groupby(batch, key=lambda write: write.shape):
+            writes = list(alike)
+            columns = [await _run(writer, column) for column in zip(*(w.statements for w in writes), strict=True)]
+            done += [(write, [column[at] for column in columns]) for at, write in enumerate(writes)]
+        return done
+
+    async def _apart(self, writer: Connection, batch: Sequence[Write]) -> list[Done]:
+        """Run a batch with a savepoint around each write, so that one can fail alone."""
+        done: list[Done] = []
+        for write in batch:
+            try:
+                async with writer.transaction():
+                    done += await self._together(writer, [write])
+            except ALONE as error:
+                write.fail(own_fault(error, WRONG, _said(error)))
+        return done
+
+    async def _connected(self) -> Connection:
+        """Find the writer, or make it; the first time the tables are brought up to date."""
+        async with self._opening:
+            if self._writer is None or self._writer.is_closed():
+                writer = await self._dial()
+                try:
+                    await writer.execute(queries("postgresql")["durable"].sql)
+                    if not self._ready:
+                        await migrate(writer)
+                        self._ready = True
+                except BaseException:
+                    writer.terminate()
+                    raise
+                self._writer = writer
+            return self._writer
+
+    async def _pool(self) -> Pool:
+        """Make the readers."""
+        if not self._ready:
+            await self._connected()
+        async with self._opening:
+            if self._readers is None:
+                self._readers = await asyncpg.create_pool(
+                    **self._options, min_size=1, max_size=READERS, reset=_as_it_is
+                )
+            return self._readers
+
+    async def _dial(self) -> Connection:
+        """Open one connection."""
+        return await asyncpg.connect(**self._options)
+
+    def _hang_up(self) -> None:
+        """Drop the writer, whatever it is at."""
+        if self._writer is not None:
+            self._writer.terminate()
+            self._writer = None
+
+    async def _hear(self, hear: Callable[[], None]) -> None:
+        """Listen on a connection of its own; what was said while nobody listened is made up for."""
+        while True:
+            try:
+                ears = await self._dial()
+            except AWAY as error:
+                log.warning("store.deaf", reason=_said(error))
+                await asyncio.sleep(EARS_SECONDS)
+                continue
+            gone = asyncio.Event()
+            try:
+                ears.add_termination_listener(lambda _, gone=gone: gone.set())
+                await ears.add_listener("reelgate_due", lambda *_: hear())
+                hear()
+                await gone.wait()
+            except AWAY as error:
+                log.warning("store.deaf", reason=_said(error))
+            finally:
+                ears.terminate()
+            await asyncio.sleep(EARS_SECONDS)
+
+
+async def migrate(connection: Connection) -> None:
+    """
+    Bring the tables to this program's version in one transaction, one process at a time.
+
+    Text is compared byte by byte, as SQLite does and as ids want it, whatever the database's own order is.
+
+    :raises StoreUnavailableError: when the database is newer than this program.
+    """
+    known = queries("postgresql")
+    async with connection.transaction():
+        await connection.execute(known["version_lock"].sql)
+        await connection.execute(known["version_table"].sql)
+        version = await connection.fetchval(known["version_read"].sql)
+        for number, text in outstanding(version):
+            await connection.execute(re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', text))
+            await connection.execute(known["version_keep"].sql, number)
+
+
+async def _run(writer: Connection, column: Sequence[Statement]) -> list[list[Row]]:
+    """
+    Run one query with the values of each statement, and answer the rows of each.
+
+    :raises ConflictError: one did not touch the rows it had to.
+    """
+    first = column[0]
+    asked = queries("postgresql")[first.query]
+    values = [asked.values(each.params) for each in column]
+    if len(column) > 1 and asked.answers and first.rows == 1:
+        # None touches more than one row, so as many rows as statements are one each.
+        found = await writer.fetchmany(asked.sql, values)
+        if len(found) != len(column):
+            raise ConflictError(first.query, query=first.query)
+        return [[tuple(row)] for row in found]
+    if len(column) > 1 and not asked.answers and first.rows is None:
+        await writer.executemany(asked.sql, values)
+        return [[] for _ in column]
+    return [await _run_one(writer, asked.sql, each, of) for each, of in zip(column, values, strict=True)]
+
+
+async def _run_one(writer: Connection, sql: str, statement: Statement, values: Sequence[Any]) -> list[Row]:
+    """
+    Run one statement and answer its rows.
+
+    :raises ConflictError: it did not touch the rows it had to.
+    """
+    rows: list[Row] = []
+    if queries("postgresql")[statement.query].answers:
+        rows = [tuple(row) for row in await writer.fetch(sql, *values)]
+        touched = len(rows)
+    else:
+        touched = int((await writer.execute(sql, *values)).rpartition(" ")[2])
+    if statement.rows is not None and touched != statement.rows:
+        raise ConflictError(statement.query, query=statement.query)
+    return rows
+
+
+async def _as_it_is(_: Connection) -> None:
+    """Leave a reader as it is: it only ever reads."""
+
+
+def _unavailable(error: BaseException) -> StoreUnavailableError:
+    """Say why the server cannot be used."""
+    return error if isinstance(error, StoreUnavailableError) else StoreUnavailableError(_said(error))
+
+
+def _said(error: BaseException) -> str:
+    """Put an error into words, without the values a server repeats below its first line, or a client in it."""
+    words = "" if isinstance(error, asyncpg.DataError) else str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

@@ -1,0 +1,230 @@
+"""
+Run named queries on SQLite: one writer with group commit, reads on a connection of their own.
+
+A write is a few statements that hold together. Writes that arrive while a commit is under way wait
+and are committed together, with one fsync; nobody hears of success before that fsync is done.
+Statements run on the event loop (microseconds each), only the commit runs in a thread: so a batch
+costs one change of threads, whatever its size.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.database import (
+    BATCH,
+    DEFECTS,
+    Answer,
+    ConflictError,
+    Database,
+    Params,
+    Row,
+    Statement,
+    StoreUnavailableError,
+    outstanding,
+    own_fault,
+    queries,
+)
+
+Write = tuple[Sequence[Statement], Answer]
+Done = tuple[Answer, list[list[Row]]]
+
+CHECKPOINT_PAGES = 4000
+WRONG = (*DEFECTS, sqlite3.ProgrammingError)
+"""What a write that was put together wrongly raises."""
+
+
+class Sqlite(Database):
+    """
+    Speak to one SQLite file, as its only process.
+
+    Another process may read, and add keys; it never checkpoints, so the write-ahead log is reset by
+    this one alone (https://sqlite.org/wal.html).
+    """
+
+    shared = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: list[Write] = []
+        self._committing = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._writer: sqlite3.Connection
+        self._reader: sqlite3.Connection
+        self._lock: int | None = None
+        self._commits = 0
+
+    def open(self, *, exclusive: bool = True) -> None:
+        """
+        Open the file, bring its tables up to date, and claim it for this process.
+
+        :raises StoreUnavailableError: when another gateway has it, or it is newer than this program.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if exclusive:
+            self._lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(self._lock)
+                self._lock = None
+                raise StoreUnavailableError(f"{self.path} is in use by another gateway") from error
+        try:
+            self._writer = self._connect()
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            migrate(self._writer)
+            self._reader = self._connect()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Give the file up; writes still waiting are lost and their callers told."""
+        self._thread.shutdown(wait=True)
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(StoreUnavailableError("the store is closing"))
+        self._waiting.clear()
+        for name in ("_reader", "_writer"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def read(self, query: str, params: Params | None = None) -> list[Row]:
+        """Answer a query from what is committed."""
+        try:
+            asked = queries()[query]
+            return self._reader.execute(asked.sql, asked.values(params or {})).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(str(error)) from error
+
+    async def write(self, *statements: Statement, wakes: bool = False) -> list[list[Row]]:
+        """Run statements that hold together and answer their rows, once they are on disk; nobody else is to be told."""
+        del wakes
+        future: Answer = asyncio.get_running_loop().create_future()
+        self._waiting.append((statements, future))
+        if not self._committing:
+            self._committing = True
+            # Let everything that is ready in this turn of the loop join the batch.
+            asyncio.get_running_loop().call_soon(self._flush)
+        return await future
+
+    def listen(self, hear: Callable[[], None]) -> None:
+        """Hear nothing: there is no other process."""
+
+    def _flush(self) -> None:
+        """Run the waiting writes in one transaction and commit it in the thread."""
+        batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        batch = [(statements, future) for statements, future in batch if not future.cancelled()]
+        try:
+            try:
+                done = self._together(batch)
+            except (ConflictError, sqlite3.IntegrityError, *WRONG):
+                self._writer.execute("ROLLBACK")
+                done = self._apart(batch)
+        except sqlite3.Error as error:
+            self._abandon(error, [future for _, future in batch])
+            self._next()
+            return
+        self._commits += 1
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit)
+        commit.add_done_callback(lambda ended: self._committed(ended, done))
+
+    def _together(self, batch: Sequence[Write]) -> list[Done]:
+        """Run a batch as if nothing could go wrong, which is nearly always true."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        return [(future, self._run(statements)) for statements, future in batch]
+
+    def _apart(self, batch: Sequence[Write]) -> list[Done]:
+        """Run a batch with a savepoint around each write, so that one can fail alone."""
+        done: list[Done] = []
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statements, future in batch:
+            self._writer.execute("SAVEPOINT one")
+            try:
+                done.append((future, self._run(statements)))
+            except (ConflictError, sqlite3.IntegrityError, *WRONG) as error:
+                self._writer.execute("ROLLBACK TO one")
+                future.set_exception(own_fault(error, WRONG, f"{type(error).__name__}: {error}"))
+            self._writer.execute("RELEASE one")
+        return done
+
+    def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run one write's statements and answer their rows."""
+        answers, known = [], queries()
+        for each in statements:
+            asked = known[each.query]
+            cursor = self._writer.execute(asked.sql, asked.values(each.params))
+            rows = cursor.fetchall()
+            if each.rows is not None and max(cursor.rowcount, len(rows)) != each.rows:
+                raise ConflictError(each.query, query=each.query)
+            answers.append(rows)
+        return answers
+
+    def _commit(self) -> None:
+        """Put the batch on disk; now and then fold the log into the file."""
+        self._writer.execute("COMMIT")
+        if self._commits % 64 == 0 and self._log_pages() > CHECKPOINT_PAGES:
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _log_pages(self) -> int:
+        """Say how long the write-ahead log is."""
+        with suppress(OSError):
+            return Path(f"{self.path}-wal").stat().st_size // 4096
+        return 0
+
+    def _committed(self, ended: "asyncio.Future[None]", done: Sequence[Done]) -> None:
+        """Tell every caller of a batch how it ended."""
+        error = ended.exception()
+        if error is not None:
+            self._abandon(error, [future for future, _ in done])
+        else:
+            for future, rows in done:
+                if not future.done():
+                    future.set_result(rows)
+        self._next()
+
+    def _abandon(self, error: BaseException, futures: Sequence[Answer]) -> None:
+        """Undo a batch that cannot be committed."""
+        with suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        for future in futures:
+            if not future.done():
+                future.set_exception(StoreUnavailableError(str(error)))
+
+    def _next(self) -> None:
+        """Go on with what arrived meanwhile."""
+        if self._waiting:
+            self._flush()
+        else:
+            self._committing = False
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open a connection whose commits survive a power cut."""
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=5, cached_statements=128
+        )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """
+    Bring the tables to this program's version, each step in one transaction.
+
+    :raises StoreUnavailableError: when the file is newer than this program.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, text in outstanding(version):
+        # One script, one transaction: a crash leaves the step done or not begun.
+        connection.executescript(f"BEGIN EXCLUSIVE; {text} PRAGMA user_version = {number}; COMMIT;")

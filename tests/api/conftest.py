@@ -1,0 +1,25 @@
+"""What a client sees is the same on both databases."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.database import Kind
+from tests import databases
+from tests.server import Server
+
+
+@pytest.fixture(autouse=True, scope="session", params=databases.KINDS)
+def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """Put every gateway a test starts on one kind of database, then on the other."""
+    with databases.using(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="session")
+def server(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One open gateway on each kind of database, shared by tests that only add to it."""
+    shared = Server(tmp_path_factory.mktemp(kind)).start()
+    yield shared
+    assert shared.running(), shared.log.read_text()
+    shared.stop()

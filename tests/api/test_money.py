@@ -1,0 +1,120 @@
+"""Money as clients and operators see it: refused in words, shown to whom it concerns, stopped at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server import Server, eventually
+
+CLIP = {"model": "sandbox/demo", "prompt": "a cat", "seconds": 1, "resolution": "360p"}
+PAID = """
+[offers."sandbox:sandbox/demo"]
+usd = "0.25"
+per = "second"
+[budget]
+day_usd = "10.00"
+"""
+
+
+@pytest.fixture(scope="module")
+def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A gateway whose sandbox has a price, with keys."""
+    folder: Path = tmp_path_factory.mktemp("paid")
+    (folder / "config.toml").write_text(PAID)
+    server = Server(folder)
+    server.create_key("--name", "first", "--scope", "read", "--scope", "write", "--scope", "metrics")
+    server.start()
+    yield server
+    server.stop()
+
+
+def call(server: Server, key: str, method: str, path: str, body: object = None) -> httpx.Response:
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.request(method, server.url + path, json=body, headers=headers, trust_env=False, timeout=30)
+
+
+def finished(server: Server, key: str, id_: str) -> dict:
+    eventually(lambda: call(server, key, "GET", f"/v1/videos/{id_}").json()["completed_at"])
+    return call(server, key, "GET", f"/v1/videos/{id_}").json()
+
+
+def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
+    """What does not fit is a 402 that says so; what fits is shown as spent, to this key alone."""
+    key = paid.create_key("--name", "poor", "--budget-usd", "0.60")
+    taken = [call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": f"cat {n}"}) for n in range(3)]
+    assert [answer.status_code for answer in taken] == [200, 200, 402]
+    problem = taken[2].json()
+    assert (problem["error"]["code"], problem["error"]["param"]) == ("budget_exceeded", "max_cost_usd")
+    assert "0.25" in problem["detail"]
+    assert len(call(paid, key, "GET", "/v1/videos").json()["data"]) == 2
+    for answer in taken[:2]:
+        video = finished(paid, key, answer.json()["id"])
+        assert (video["usage"]["cost"], video["usage"]["billing"]) == (0.25, "billed")
+    spend = call(paid, key, "GET", "/v1/spend?by=provider,model,key").json()
+    (line,) = spend["data"]
+    assert (line["provider"], line["model"], line["usd"], line["purchases"]) == ("sandbox", "sandbox/demo", 0.5, 2)
+    assert {each["period"]: each["spent"] for each in spend["budgets"]}["total"] == 0.5
+    other = paid.create_key("--name", "other")
+    assert call(paid, other, "GET", "/v1/spend").json()["data"] == []
+    assert call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "cat 9"}).status_code == 402
+    assert call(paid, other, "POST", "/v1/videos", CLIP).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["by=colour", "by=model,model", "since=yesterday", "until=2026-13-01", "for=me"])
+def test_a_question_about_money_is_answered_or_refused(paid: Server, query: str) -> None:
+    """A word nobody knows is a 422 that names it."""
+    key = paid.create_key("--name", f"asks {query}")
+    answer = call(paid, key, "GET", f"/v1/spend?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"]
+
+
+def test_a_rate_is_kept_and_says_when_to_come_back(paid: Server) -> None:
+    """Five requests a minute are five, then a 429 with the seconds to wait; other keys go on."""
+    key = paid.create_key("--name", "slow", "--rate", "5/min")
+    answers = [call(paid, key, "GET", "/v1/models") for _ in range(7)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 12
+    assert answers[-1].json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_a_key_has_so_many_videos_under_way(paid: Server) -> None:
+    """The next one is refused until one has ended."""
+    key = paid.create_key("--name", "one at a time", "--jobs", "1")
+    first = call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "[slow 2] one"}).json()
+    second = call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "two"})
+    assert (second.status_code, second.json()["error"]["code"]) == (429, "too_many_jobs")
+    finished(paid, key, first["id"])
+    assert call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "three"}).status_code == 200
+
+
+def test_operators_see_and_stop_spending(paid: Server) -> None:
+    """The ledger adds up by day and key, a halt holds at once, and the store is sound."""
+    key = paid.create_key("--name", "halted")
+    paid.cli("halt", "--why", "too dear")
+    job = call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "later"}).json()
+    assert call(paid, key, "GET", "/v1/spend").json()["halted"] == "too dear"
+    assert call(paid, key, "GET", f"/v1/videos/{job['id']}").json()["status"] == "queued"
+    paid.cli("go-on")
+    assert finished(paid, key, job["id"])["status"] == "completed"
+    assert "sandbox/demo" in paid.cli("spend", "--by", "day,model").stdout
+    assert '"usd": 0.25' in paid.cli("spend", "--by", "key", "--json").stdout
+    assert paid.cli("jobs", "unknown").stdout == "0 unknown\n"
+    doctor = paid.cli("doctor", check=False)
+    assert (doctor.returncode, "FOUND" in doctor.stdout) == (0, False), doctor.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["keys", "create", "--name", "x", "--rate", "fast"], ["keys", "create", "--name", "x", "--budget-usd", "lots"],
+        ["spend", "--by", "colour"], ["spend", "--since", "soon"], ["jobs", "adopt", "video_1", "t"],
+        ["jobs", "resubmit", "video_1"], ["jobs", "settle", "video_1", "--usd", "x"],
+    ],
+)  # fmt: skip
+def test_an_operators_mistake_is_said_in_a_line(paid: Server, words: list[str]) -> None:
+    """What a command cannot do it says on one line, and exits 2."""
+    done = paid.cli(*words, check=False)
+    assert (done.returncode, done.stderr.count("\n"), "Traceback" in done.stderr) == (2, 1, False), done.stderr

@@ -1,0 +1,15 @@
+"""Every law of the engine holds on both databases."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.database import Kind
+from tests import databases
+
+
+@pytest.fixture(autouse=True, scope="session", params=databases.KINDS)
+def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """Put every store a test makes on one kind of database, then on the other."""
+    with databases.using(request.param):
+        yield request.param

@@ -1,0 +1,239 @@
+"""Laws of money in the engine: set aside before, settled after, in doubt where nobody can tell; never overspent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.accept import Acceptor, Hands, Repeat
+from gateway.api.problems import ProblemError
+from gateway.job import Job, State
+from gateway.ledger import Billing, Book, Hold, Limits, drift
+from gateway.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.wish import Wish
+from providers.base.errors import Indeterminate, Invalid, Missing
+from providers.base.order import Request
+from providers.base.task import Fault, Task, Update, Usage
+from providers.base.task import State as TaskState
+from tests.make import listing, price
+from tests.scripted import Engine, running
+
+PRICE = 400_000
+"""Four seconds at ten cents."""
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    built = Engine(tmp_path, listing(prices=[price("0.05")]))
+    yield built
+    built.close()
+
+
+def money(job: Job) -> Hold:
+    assert job.hold is not None
+    return msgspec.json.decode(job.hold, type=Hold)
+
+
+async def books(engine: Engine, job: Job) -> dict[Book, int]:
+    return drift(await engine.store.entries(job.id))
+
+
+def ended(state: TaskState, billed: bool | None, **changes: object) -> Update:
+    fault = Fault(code="x", message="it broke", billed=billed)
+    return Update(state=state, task=Task("t"), fault=fault, **changes)  # type: ignore[arg-type]
+
+
+async def test_a_clip_is_held_then_spent(engine: Engine) -> None:
+    """The quote is set aside with the job, and spent with its success."""
+    job = await engine.accept()
+    assert (money(job).billing, (await books(engine, job))[Book.HELD]) == (Billing.HELD, PRICE)
+    job = await engine.run(job.id)
+
+    assert (money(job).billing, money(job).charged, money(job).told) == (Billing.BILLED, PRICE, False)
+    assert (await books(engine, job))[Book.SPENT] == PRICE
+    assert await engine.store.ailments() == {}
+
+
+async def test_the_providers_count_beats_the_quote(engine: Engine) -> None:
+    """What the provider says it charged is what is spent."""
+    engine.provider.polls = [running("t", usage=Usage(usd_micros=123_456))]
+    job = await engine.run((await engine.accept()).id)
+
+    assert (money(job).charged, money(job).told) == (123_456, True)
+    assert (await books(engine, job)) == {
+        Book.AVAILABLE: -123_456, Book.HELD: 0, Book.SPENT: 123_456, Book.SUSPENSE: 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "billed", "billing"),
+    [
+        (TaskState.FAILED, False, Billing.NOT_BILLED), (TaskState.REFUSED, False, Billing.NOT_BILLED),
+        (TaskState.FAILED, True, Billing.BILLED), (TaskState.FAILED, None, Billing.POSSIBLY_BILLED),
+        (TaskState.EXPIRED, None, Billing.POSSIBLY_BILLED), (TaskState.CANCELLED, None, Billing.POSSIBLY_BILLED),
+    ],
+)  # fmt: skip
+async def test_a_bad_end_costs_what_the_provider_says(
+    engine: Engine, state: TaskState, billed: bool | None, billing: Billing
+) -> None:
+    """Its word on billing decides; without one the money stays in doubt."""
+    engine.provider.polls = [ended(state, billed)]
+    job = await engine.run((await engine.accept()).id)
+
+    assert money(job).billing is billing
+    assert (await books(engine, job))[Book.HELD] == 0
+    assert await engine.store.ailments() == {}
+
+
+async def test_what_was_never_bought_is_given_back(engine: Engine) -> None:
+    """A definite refusal releases all of it."""
+    engine.provider.submits = [Invalid("no")]
+    job = await engine.run((await engine.accept()).id)
+
+    assert (job.state, money(job).billing) == (State.FAILED, Billing.NOT_BILLED)
+    assert (await books(engine, job))[Book.AVAILABLE] == 0
+
+
+async def test_an_order_nobody_can_tell_of_stays_in_doubt(engine: Engine) -> None:
+    """A lost answer never releases, never repeats; a task that vanished neither."""
+    engine.provider.submits = [Indeterminate("silence")]
+    lost = await engine.run((await engine.accept()).id)
+    engine.provider.polls = [Missing("who?")] * 50
+    gone = await engine.run((await engine.accept(prompt="another")).id)
+
+    for job in (lost, gone):
+        assert (job.state, money(job).billing) == (State.FAILED, Billing.POSSIBLY_BILLED)
+        assert (await books(engine, job))[Book.SUSPENSE] == PRICE
+    assert len(engine.provider.ledger) == 2
+
+
+async def test_a_dearer_second_offer_sets_more_aside(tmp_path: Path) -> None:
+    """A fallback holds the difference before it buys, and the end gives back what was not needed."""
+    engine = Engine(tmp_path, listing("cheap", prices=[price("0.01")]), listing("dear", prices=[price("0.50")]))
+    engine.providers["cheap"].submits = [Invalid("no")]
+    job = await engine.run((await engine.accept()).id)
+
+    assert (job.offer, money(job).charged) == ("dear:maker/one", 4_000_000)
+    assert [each.kind for each in await engine.store.entries(job.id)] == ["hold", "hold", "settle"]
+    assert await engine.store.ailments() == {}
+    engine.close()
+
+
+async def order(acceptor: Acceptor, number: int, **caller: object) -> Job:
+    wanted = Wish(request=Request(prompt=f"a cat, {number}", model="maker/one"))
+    job, _ = await acceptor.accept(wanted, acceptor.decide(wanted), "tenant", Repeat(), **caller)  # type: ignore[arg-type]
+    return job
+
+
+async def test_two_hundred_at_once_never_overspend(engine: Engine) -> None:
+    """Of 200 orders at the same moment on a budget for exactly 7, seven are taken and the rest hear 402."""
+    limits = Limits(total=7 * PRICE + PRICE - 1)
+    came = await asyncio.gather(
+        *(order(engine.acceptor, number, buyer="key_1", limits=limits) for number in range(200)),
+        return_exceptions=True,
+    )
+    taken = [each for each in came if isinstance(each, Job)]
+    refused = [each for each in came if isinstance(each, ProblemError)]
+    assert (len(taken), len(refused)) == (7, 193)
+    assert {(each.status, each.code) for each in refused} == {(402, "budget_exceeded")}
+    (budget,) = await engine.store.budgets()
+    assert (budget.held, budget.spent) == (7 * PRICE, 0)
+    for job in taken:
+        await engine.run(job.id)
+    (budget,) = await engine.store.budgets()
+    assert (budget.held, budget.spent, budget.suspense) == (0, 7 * PRICE, 0)
+    with pytest.raises(ProblemError):
+        await order(engine.acceptor, 999, buyer="key_1", limits=limits)
+    await order(engine.acceptor, 1000, buyer="key_2", limits=limits)
+
+
+async def test_a_limit_set_later_counts_what_was_spent_before(engine: Engine) -> None:
+    """A budget begins with what its owner has spent in its window already."""
+    await engine.run((await order(engine.acceptor, 1, buyer="key_1")).id)
+    with pytest.raises(ProblemError):
+        await order(engine.acceptor, 2, buyer="key_1", limits=Limits(day=2 * PRICE - 1))
+    await order(engine.acceptor, 3, buyer="key_1", limits=Limits(day=2 * PRICE))
+
+
+async def test_the_instance_has_a_budget_of_its_own(engine: Engine) -> None:
+    """Whoever asks, the whole gateway spends no more than it may."""
+    acceptor = Acceptor(engine.store, engine.shop, engine.clock, Hands(), limits=Limits(month=PRICE))
+    await order(acceptor, 1, buyer="key_1")
+    with pytest.raises(ProblemError, match="budget"):
+        await order(acceptor, 2, buyer="key_2")
+
+
+async def test_a_key_has_so_many_jobs_under_way(engine: Engine) -> None:
+    """The next is refused until one has ended."""
+    first = await order(engine.acceptor, 1, buyer="key_1", limits=Limits(jobs=1))
+    with pytest.raises(ProblemError) as caught:
+        await order(engine.acceptor, 2, buyer="key_1", limits=Limits(jobs=1))
+    assert (caught.value.status, caught.value.code) == (429, "too_many_jobs")
+    await engine.run(first.id)
+    await order(engine.acceptor, 3, buyer="key_1", limits=Limits(jobs=1))
+
+
+async def test_a_halt_stops_purchases_and_nothing_else(engine: Engine) -> None:
+    """Jobs are accepted and wait, tasks under way go on; then they are bought, once."""
+    under_way = await engine.accept()
+    await engine.turn()
+    await engine.store.halt("too dear")
+    waiting = await engine.accept(prompt="another")
+    for _ in range(5):
+        await engine.turn(seconds=10)
+    assert (await engine.job(under_way.id)).state is State.SUCCEEDED
+    assert (await engine.job(waiting.id)).state is State.QUEUED
+    assert (len(engine.provider.ledger), engine.accounts["acme"].running) == (1, 0)
+    await engine.store.go_on()
+    assert (await engine.run(waiting.id)).state is State.SUCCEEDED
+    assert len(engine.provider.ledger) == 2
+
+
+async def unknown(engine: Engine) -> Job:
+    engine.provider.submits = [Indeterminate("silence")]
+    job = await engine.accept()
+    await engine.turn()
+    job = await engine.job(job.id)
+    assert job.state is State.UNKNOWN
+    return job
+
+
+async def test_an_operator_adopts_a_task(engine: Engine) -> None:
+    """A task found by hand is looked at like any other; nothing is bought again."""
+    job = await unknown(engine)
+    (open_,) = await engine.store.attempts(job.id)
+    await engine.store.save(*adopt(job, open_, "found-1", engine.now))
+    job = await engine.run(job.id)
+
+    assert (job.state, money(job).billing, len(engine.provider.ledger)) == (State.SUCCEEDED, Billing.BILLED, 1)
+
+
+async def test_an_operator_orders_again(engine: Engine) -> None:
+    """Only by hand, and then it is one more purchase, of which everybody can see both attempts."""
+    job = await unknown(engine)
+    (open_,) = await engine.store.attempts(job.id)
+    await engine.store.save(*resubmit(job, open_, engine.now))
+    job = await engine.run(job.id)
+
+    assert (job.state, len(engine.provider.ledger)) == (State.SUCCEEDED, 2)
+    assert [each.outcome for each in await engine.store.attempts(job.id)] == ["absent", "succeeded"]
+
+
+async def test_an_operator_writes_off_and_settles_later(engine: Engine) -> None:
+    """The job ends at once, its money only when the invoice has come."""
+    job = await unknown(engine)
+    (open_,) = await engine.store.attempts(job.id)
+    ended_, attempt, postings = write_off(job, open_, engine.now)
+    await engine.store.save(ended_, attempt, postings=postings)
+    job = await engine.job(job.id)
+    assert (job.state, money(job).billing) == (State.FAILED, Billing.POSSIBLY_BILLED)
+    with pytest.raises(MoveError):
+        adopt(job, open_, "too late", engine.now)
+    settled, postings = settle(job, 0, engine.now)
+    await engine.store.save(settled, postings=postings)
+    job = await engine.job(job.id)
+    assert (money(job).billing, (await books(engine, job))[Book.AVAILABLE]) == (Billing.NOT_BILLED, 0)
+    with pytest.raises(MoveError):
+        settle(job, 1, engine.now)

@@ -1,0 +1,129 @@
+"""Laws of the store on SQLite: one file, one gateway, and what a power cut leaves."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.database import StoreUnavailableError, migrations, queries
+from gateway.sqlite import Sqlite
+from tests.unit.rows import key
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Sqlite]:
+    opened = Sqlite(tmp_path / "db" / "test.db")
+    opened.open()
+    yield opened
+    opened.close()
+
+
+async def test_told_means_committed(database: Sqlite) -> None:
+    """Another connection sees what a write has answered."""
+    await database.write(key(1))
+    with sqlite3.connect(database.path) as other:
+        found = other.execute("SELECT id FROM keys").fetchall()
+    other.close()
+
+    assert found == [("k1",)]
+
+
+async def test_commits_survive_a_power_cut(database: Sqlite) -> None:
+    """Every commit is fsynced, and the log is never reset behind the writer's back."""
+    for connection in (database._writer, database._reader):
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    assert database._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_full_disk_is_said_and_overcome(database: Sqlite) -> None:
+    """What cannot be committed is refused; once there is room the store goes on."""
+    pages = database._writer.execute("PRAGMA page_count").fetchone()[0]
+    database._writer.execute(f"PRAGMA max_page_count = {pages}")
+
+    async def fill() -> None:
+        for number in range(500):
+            await database.write(key(number))
+
+    with pytest.raises(StoreUnavailableError):
+        await fill()
+    kept = len(await database.read("keys_all"))
+    database._writer.execute("PRAGMA max_page_count = 100000")
+    await database.write(key(1000))
+
+    assert kept + 1 == len(await database.read("keys_all"))
+    assert database._writer.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_a_file_has_one_gateway(database: Sqlite) -> None:
+    """A second gateway on the same file does not start; a visitor may read and add keys."""
+    with pytest.raises(StoreUnavailableError, match="in use"):
+        Sqlite(database.path).open()
+    visitor = Sqlite(database.path)
+    visitor.open(exclusive=False)
+    await visitor.write(key(9))
+    visitor.close()
+
+    assert [row[0] for row in await database.read("keys_all")] == ["k9"]
+
+
+async def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+    """A store written by a later version is refused, not guessed at."""
+    path = tmp_path / "test.db"
+    with sqlite3.connect(path) as future:
+        future.execute(f"PRAGMA user_version = {migrations()[-1][0] + 1}")
+    future.close()
+    with pytest.raises(StoreUnavailableError, match="upgrade"):
+        Sqlite(path).open()
+
+
+async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
+    """Whatever part of the log a crash leaves, what is read is the first commits, whole and in order."""
+    original = Sqlite(tmp_path / "a.db")
+    original.open()
+    original._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for number in range(12):
+        await original.write(key(number))
+    log = (tmp_path / "a.db-wal").read_bytes()
+    seen = set()
+    for cut in [*range(0, len(log), 2060), len(log)]:
+        torn = tmp_path / f"torn{cut}.db"
+        torn.write_bytes((tmp_path / "a.db").read_bytes())
+        torn.with_name(f"{torn.name}-wal").write_bytes(log[:cut])
+        copy = Sqlite(torn)
+        copy.open()
+        found = [row[0] for row in await copy.read("keys_all")]
+        copy.close()
+
+        assert [f"k{number}" for number in range(len(found))] == found
+
+        seen.add(len(found))
+    original.close()
+
+    assert {0, 12} <= seen
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("jobs_claim", "jobs_due"),
+        ("jobs_next_due", "jobs_due"),
+        ("jobs_give_back", "jobs_due"),
+        ("jobs_newest", "jobs_of_tenant"),
+        ("jobs_oldest", "jobs_of_tenant"),
+        ("attempts_of_job", "attempts_of_job"),
+        ("attempts_running", "attempts_open_of_account"),
+        ("files_newest", "files_of_tenant"),
+        ("idempotency_sweep", "idempotency_expired"),
+    ],
+)
+async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str, index: str) -> None:
+    """However many jobs have ended, a scan for due ones, a list and a count read only what they answer."""
+    query = queries()[name]
+    named = dict.fromkeys(("now", "until", "most", "tenant", "after", "job", "longest"), 1)
+    plan = database._reader.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.values(named)).fetchall()
+    steps = [step[3] for step in plan]
+
+    assert any(f"INDEX {index} " in f"{step} " for step in steps), steps
+    assert not any(step.startswith("SCAN") and "INDEX" not in step for step in steps), steps
