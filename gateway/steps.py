@@ -463,7 +463,9 @@ class Steps:
     async def _later(self, job: Job, seconds: float) -> None:
         """Look again later; this time came to nothing."""
         now = self._clock()
-        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=now + int(seconds * 1000)))
+        due = now + int(seconds * 1000)
+        due = min(due, job.deadline_at) if now < job.deadline_at else due
+        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due))
 
     async def _give_up(self, job: Job, account: Account) -> None:
         """End a job whose provider gave no verdict by the deadline."""

@@ -1,4 +1,4 @@
-"""Run the real gateway with five more sellers, one of each submit class, and less patience: for a test that kills it."""
+"""Run the real gateway with five more sellers, one of each submit class, and less patience."""
 
 import os
 import sys
@@ -18,7 +18,8 @@ def main() -> None:
     dialect.Vendor = type("Vendor", (Vendor,), {"__module__": dialect.__name__})  # type: ignore[attr-defined]
     sys.modules[dialect.__name__] = dialect
     for slug, kind in SELLERS.items():
-        listings()[slug] = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)  # type: ignore[index]
+        seller = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)
+        listings()[slug] = seller  # type: ignore[index]
     gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
     run()
 

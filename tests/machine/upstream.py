@@ -116,7 +116,7 @@ class Upstream:
             return await self._clip(path.split("/")[2], self._chance.choice(CLIPS) if bad else "", silence)
         return await self._look(request, self._chance.choice(LOOKS) if bad else "", silence)
 
-    async def _order(self, request: httpx.Request, fault: str, silence: float) -> httpx.Response:
+    async def _order(self, request: httpx.Request, fault: str, silence: float) -> httpx.Response:  # noqa: C901 - a table
         self.did[fault] = self.did.get(fault, 0) + 1
         order = msgspec.json.decode(request.content)
         if fault == "not_sent":
@@ -154,7 +154,7 @@ class Upstream:
         assert made is not None
         return _answer(201, msgspec.json.encode(self._told(made)))
 
-    async def _look(self, request: httpx.Request, fault: str, silence: float) -> httpx.Response:
+    async def _look(self, request: httpx.Request, fault: str, silence: float) -> httpx.Response:  # noqa: C901, PLR0912
         match fault:
             case "reset":
                 raise httpx.ReadError("reset")
