@@ -24,7 +24,12 @@ setup: .venv/.ready
 	UV_PROJECT_ENVIRONMENT=.venv-openai2 $(UV) sync --locked --quiet --python $(PYTHON) --only-group openai2
 	touch $@
 
-# The Node SDK, where there is Node; its tests say so and skip where there is none.
+# The last google-genai that sends Veo to the Developer API, likewise.
+.venv-genai2/.ready: .uv/.ready pyproject.toml uv.lock
+	UV_PROJECT_ENVIRONMENT=.venv-genai2 $(UV) sync --locked --quiet --python $(PYTHON) --only-group genai2
+	touch $@
+
+# The Node SDKs, where there is Node; their tests say so and skip where there is none.
 tests/sdk/node/node_modules/.ready: tests/sdk/node/package-lock.json
 	if command -v npm >/dev/null; then npm ci --prefix tests/sdk/node --no-audit --no-fund --silent && touch $@; fi
 
@@ -34,7 +39,7 @@ demo: setup
 serve: setup
 	$(RUN)reelgate serve
 
-test: setup .venv-openai2/.ready tests/sdk/node/node_modules/.ready
+test: setup .venv-openai2/.ready .venv-genai2/.ready tests/sdk/node/node_modules/.ready
 	$(RUN)pytest -n 2 --dist loadfile
 
 # Lint, format, types, imports: what .ci/run adds to the tests.
@@ -52,4 +57,4 @@ prove: setup
 	$(RUN)python -m tests.prove
 
 clean:
-	rm -rf .venv .venv-openai2 .uv tests/sdk/node/node_modules data
+	rm -rf .venv .venv-openai2 .venv-genai2 .uv tests/sdk/node/node_modules data

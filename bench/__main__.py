@@ -1,4 +1,4 @@
-"""Run the bench: ``python -m bench [accepted|sustained|read|content|start|memory|all]``."""
+"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|quotes|content|start|memory|all]``."""
 
 import argparse
 import json
@@ -16,12 +16,26 @@ from bench.measures import Bench, Figures, MeasureError
 
 MEASURES = {
     "accepted": ("peer", "accepted"),
+    "postgres": ("accepted", "shared"),
     "sustained": ("peer", "sustained"),
     "read": ("peer", "read"),
+    "quotes": ("quotes",),
     "content": ("nginx", "content"),
     "start": ("peer_start", "start"),
     "memory": ("peer_start", "start", "memory"),
-    "all": ("peer_start", "start", "peer", "accepted", "sustained", "read", "nginx", "content", "memory"),
+    "all": (
+        "peer_start",
+        "start",
+        "peer",
+        "accepted",
+        "shared",
+        "sustained",
+        "read",
+        "quotes",
+        "nginx",
+        "content",
+        "memory",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from bench import clips, load, servers
+from bench import clips, load, quotes, servers
 from bench.servers import Server
 
 Figures = dict[str, float]
@@ -53,6 +53,14 @@ class Bench:
             _load(server, create, seconds=0.5)
             return _busy("accepted", "ours", server, create, self._seconds) | _alone("accepted", "ours", server, create)
 
+    def shared(self) -> Figures:
+        """Accept jobs into PostgreSQL instead of SQLite."""
+        with servers.ours(self._stub, worker=False, postgres=True) as server:
+            create = self._creating(server, OUR_MODEL)
+            _load(server, create, seconds=0.5)
+            seen = _busy("accepted", "postgres", server, create, self._seconds)
+            return seen | _alone("accepted", "postgres", server, create)
+
     def sustained(self) -> Figures:
         """Accept jobs while the worker hands them over; the clock stops when the last one has reached the stub."""
         with servers.ours(self._stub) as server:
@@ -91,11 +99,16 @@ class Bench:
             return seen | self._reading(server, ids, "litellm", slow=2)
 
     def content(self) -> Figures:
-        """Serve a 10 MB clip over 4 connections."""
+        """Serve a 10 MB clip over 4 connections: ourselves, and with an nginx in front that sends what we name."""
         with servers.ours(self._stub) as server:
             path = self._clip(server, "10mb")
             _same(server.port, path, self._files / "10mb.mp4")
-            return _draining(server, path, "ours", self._seconds)
+            seen = _draining(server, path, "ours", self._seconds)
+            if servers.nginx_path() is None:
+                return seen
+            with servers.nginx(server.directory / "media", before=server) as front:
+                _same(front.port, path, self._files / "10mb.mp4")
+                return seen | _draining(front, path, "front", self._seconds)
 
     def nginx(self) -> Figures:
         """Let nginx serve the same clip: the floor."""
@@ -103,6 +116,10 @@ class Bench:
             return {}
         with servers.nginx(self._files) as server:
             return _draining(server, "/10mb.mp4", "nginx", self._seconds)
+
+    def quotes(self) -> Figures:
+        """Ask every offer of every listing what a clip costs, as a call does before it is answered."""
+        return quotes.measure()
 
     def start(self) -> Figures:
         """Time from starting the process to the first 200."""

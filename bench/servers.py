@@ -21,6 +21,8 @@ from pathlib import Path
 
 import msgspec
 
+from tests import databases
+
 ROOT = Path(__file__).resolve().parent.parent
 LITELLM = Path(__file__).resolve().parent / "litellm"
 CORES = sorted(os.sched_getaffinity(0))
@@ -93,23 +95,26 @@ def stub(clips: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def ours(upstream: Server, *, worker: bool = True) -> Iterator[Server]:
+def ours(upstream: Server, *, worker: bool = True, postgres: bool = False) -> Iterator[Server]:
     """
     Run our gateway on an empty store, with one account at the stub.
 
     :param worker: off, jobs are accepted and kept but never handed over.
+    :param postgres: keep jobs there, on whichever core is free, and not in a file.
     """
     port = free_port()
-    with tempfile.TemporaryDirectory(prefix="reelgate-bench-") as place:
+    with tempfile.TemporaryDirectory(prefix="reelgate-bench-") as place, contextlib.ExitStack() as stack:
         directory = Path(place)
+        store = stack.enter_context(_postgres()) if postgres else f"sqlite:///{directory}/jobs.db"
         config = directory / "config.toml"
         config.write_text(
             f"""
             [server]
             host = "127.0.0.1"
             port = {port}
+            sendfile = "x-accel:/clips/"
             [store]
-            url = "sqlite:///{directory}/jobs.db"
+            url = "{store}"
             [media]
             url = "file:///{directory}/media"
             [worker]
@@ -121,8 +126,21 @@ def ours(upstream: Server, *, worker: bool = True) -> Iterator[Server]:
             """
         )
         command = [str(Path(sys.executable).with_name("reelgate")), "serve", "--config", str(config)]
-        with _running(command, port, "/health/ready", directory=directory) as server:
+        secrets = dict(databases.ENVIRON)
+        with _running(command, port, "/health/ready", directory=directory, environment=secrets) as server:
             yield server
+
+
+@contextlib.contextmanager
+def _postgres() -> Iterator[str]:
+    """Run the PostgreSQL our tests run, as durable as it comes, and say where its database is."""
+    os.sched_setaffinity(0, CORES)
+    made = databases.PostgreSQL(fsync=True).start()
+    os.sched_setaffinity(0, {LOAD_CORE})
+    try:
+        yield made.url_of("bench")
+    finally:
+        made.remove()
 
 
 @contextlib.contextmanager
@@ -148,9 +166,22 @@ def litellm(upstream: Server, *, granian: bool) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def nginx(files: Path) -> Iterator[Server]:
-    """Run nginx over a directory, one worker, ``sendfile`` on, nothing logged."""
+def nginx(files: Path, *, before: Server | None = None) -> Iterator[Server]:
+    """
+    Run nginx over a directory, one worker, ``sendfile`` on, nothing logged.
+
+    :param before: our gateway, which then says who gets what, as the README has it.
+    """
     port = free_port()
+    upstream = asking = ""
+    if before:
+        upstream = f"upstream reelgate {{ server 127.0.0.1:{before.port}; keepalive 32; }}"
+        asking = """
+            proxy_pass http://reelgate;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Sendfile-Type X-Accel-Redirect;
+        """
     with tempfile.TemporaryDirectory(prefix="reelgate-bench-nginx-") as place:
         config = Path(place) / "nginx.conf"
         temporary = "\n".join(
@@ -171,7 +202,13 @@ def nginx(files: Path) -> Iterator[Server]:
                 tcp_nopush on;
                 types {{ video/mp4 mp4; }}
                 keepalive_requests 1000000;
-                server {{ listen 127.0.0.1:{port}; root {files}; location = /up {{ return 200; }} }}
+                {upstream}
+                server {{
+                    listen 127.0.0.1:{port};
+                    root {files};
+                    location = /up {{ return 200; }}
+                    location /v1/ {{ {asking} }}
+                }}
             }}
             """
         )

@@ -13,10 +13,11 @@ from litestar import Litestar, Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
+from gateway import surfaces
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
-from gateway.api import content, files, health, models, offers, openapi, quotes, spend, videos
-from gateway.api.desk import Desk, Shown, admit
+from gateway.api import content, files, health, linked, models, offers, openapi, quotes, spend, videos
+from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
 from gateway.clock import Clock
 from gateway.database import connect
@@ -24,12 +25,15 @@ from gateway.edge import Edge
 from gateway.guard import make_rules
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
+from gateway.links import Links, open_key
 from gateway.media import Media
+from gateway.orders import Orders
 from gateway.receipts import Receipts
 from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
+from gateway.surfaces import Surfaces, chat, flow, jobs, newapi
 from gateway.telemetry import Metrics
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
@@ -47,6 +51,8 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
+    closing: asyncio.Event
+    """To be set before the server is told to stop."""
     held: tuple[Held, ...]
     guarded: bool
     """Whether callers need a key."""
@@ -109,6 +115,24 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
+def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
+    """List what is served: our own words, borrowed ones, and what machines ask."""
+    spoken = (videos, content, models, offers, quotes, spend, files, chat)
+    resources = [handler for each in spoken for handler in each.HANDLERS]
+    sold: list[ControllerRouterHandler] = [
+        Router("/v1", route_handlers=resources, middleware=[Dispatch]),
+        # Clients whose base URL lacks the version ask without it.
+        Router("/", route_handlers=resources, middleware=[Dispatch], include_in_schema=False),
+        flow.router(),
+        jobs.router(),
+        newapi.router(),
+        *surfaces.ROUTERS,
+        *linked.HANDLERS,
+        *(openapi.HANDLERS if docs else ()),
+    ]
+    return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, middleware=[Dispatch]), *health.OPEN]
+
+
 def _build(
     settings: Settings,
     environ: Mapping[str, str],
@@ -127,6 +151,7 @@ def _build(
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
+    links = Links(open_key(root / "links.key"))
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
     receipts = Receipts(root / "receipts")
     steps = Steps(
@@ -136,6 +161,7 @@ def _build(
         metrics,
         clock,
         receipts,
+        Orders(shop, media, links=links, public_url=settings.server.public_url.rstrip("/")),
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
     )
@@ -152,7 +178,9 @@ def _build(
         gatekeeper=Gatekeeper(store, clock),
         metrics=metrics,
         shown=Shown(),
+        links=links,
         wake=worker.wake,
+        closing=asyncio.Event(),
         clock=clock,
     )
 
@@ -186,18 +214,4 @@ def _build(
         logging_config=None,
     )
     app.state["desk"] = desk
-    return Gateway(Edge(app, metrics), tuple(held), guarded, alive)
-
-
-def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
-    """List what is answered."""
-    resources = [
-        handler for each in (videos, content, models, offers, quotes, spend, files) for handler in each.HANDLERS
-    ]
-    sold: list[ControllerRouterHandler] = [
-        Router("/v1", route_handlers=resources, before_request=admit),
-        # Clients whose base URL lacks the version ask without it.
-        Router("/", route_handlers=resources, before_request=admit, include_in_schema=False),
-        *(openapi.HANDLERS if docs else ()),
-    ]
-    return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, before_request=admit), *health.OPEN]
+    return Gateway(Edge(Surfaces(app), metrics), desk.closing, tuple(held), guarded, alive)

@@ -137,7 +137,8 @@ class Query(Struct, frozen=True):
 
     def values(self, params: Params) -> tuple[Any, ...]:
         """Read the values of the places, in order."""
-        read: tuple[Any, ...] = (self.of_mapping if isinstance(params, Mapping) else self.of_record)(params)
+        # Asking for a Struct is an order of magnitude cheaper than asking for a Mapping.
+        read: tuple[Any, ...] = (self.of_record if isinstance(params, Struct) else self.of_mapping)(params)
         return read
 
 

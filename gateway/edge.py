@@ -4,7 +4,6 @@ The outermost layer: every answer gets a request id, a duration, a count, and a 
 Whatever the layers below raise, the client reads the same kind of error.
 """
 
-import os
 import re
 import time
 from typing import Any, cast
@@ -15,7 +14,8 @@ from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
-from gateway.api.problems import ProblemError, render, understand
+from gateway.api.problems import WRITTEN, ProblemError, Render, render, understand
+from gateway.ids import chance
 from gateway.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class Edge:
         """Answer one request, whatever happens below."""
         started = time.perf_counter()
         asked = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        request_id = asked if REQUEST_ID.fullmatch(asked) else f"req_{os.urandom(12).hex()}"
+        request_id = asked if REQUEST_ID.fullmatch(asked) else f"req_{chance()}"
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
         status = 0
 
@@ -70,7 +70,8 @@ class Edge:
             if status:
                 log.warning("answer.cut", request=request_id, reason=type(error).__name__)
                 raise
-            code, headers, body = render(understand(error), Headers.from_scope(scope), request_id)
+            write = cast("Render", scope.get(WRITTEN, render))
+            code, headers, body = write(understand(error), Headers.from_scope(scope), request_id)
             raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", str(len(body)).encode()))
             await answer({"type": "http.response.start", "status": code, "headers": raw})

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
+import httpx
 from msgspec.structs import replace
 
 from gateway.accounts import Account
@@ -36,17 +37,32 @@ async def open_asset(account: Account, asset: AssetRef) -> AsyncIterator[AsyncIt
             if not onward:
                 raise ClipError(f"its address answers {download.status}")
         # The account's credentials sign its own host alone, so they do not travel along.
-        call = replace(call, url=urljoin(call.url, onward))
+        call = replace(call, url=_onward(call.url, onward))
     raise ClipError("its address leads round in circles")
 
 
 def _check(account: Account, url: str) -> None:
-    """Refuse an address the listing does not name: a provider's answer is a stranger's word."""
-    at, own = urlsplit(url), urlsplit(account.provider.base_url)
-    if (at.scheme, at.netloc) == (own.scheme, own.netloc):
+    """
+    Refuse an address the listing does not name: a provider's answer is a stranger's word.
+
+    It is read as it will be dialled, so that no two readings of one address can differ.
+    """
+    try:
+        at, own = httpx.URL(url), httpx.URL(account.provider.base_url)
+    except httpx.InvalidURL as error:
+        raise ClipError("its address is none") from error
+    if (at.scheme, at.host, at.port) == (own.scheme, own.host, own.port):
         return
-    if at.scheme != "https" or not account.listing.fetches(at.hostname or "", base_url=account.provider.base_url):
-        raise ClipError(f"its address is at {at.scheme}://{at.hostname}, where {account.listing.name} keeps no clips")
+    if at.scheme != "https" or not account.listing.fetches(at.host, base_url=account.provider.base_url):
+        raise ClipError(f"its address is at {at.scheme}://{at.host}, where {account.listing.name} keeps no clips")
+
+
+def _onward(url: str, location: str) -> str:
+    """Say where a redirect leads."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise ClipError("its address leads nowhere") from error
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

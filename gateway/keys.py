@@ -81,15 +81,15 @@ class Gatekeeper:
             self._guarded = (now, await self._store.has_keys())
         return self._guarded[1]
 
-    async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], scope: str) -> Caller:
+    async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], scope: str, *, bare: bool = False) -> Caller:
         """
-        Recognise who asks.
+        Recognise who asks; ``bare`` takes a key that stands in ``Authorization`` alone, as some dialects send it.
 
         :raises ProblemError: 401 without a key in force, 403 when it may not do this.
         """
         if not await self.guarded():
             return LOCAL
-        secret = _credential(connection.headers, connection.scope["query_string"])
+        secret = _credential(connection.headers, connection.scope["query_string"], bare=bare)
         if not well_formed(secret):
             raise _unknown()
         hash_ = hash_secret(secret)
@@ -125,22 +125,23 @@ class Gatekeeper:
         self._allowance[key] = (now, left - 1)
 
 
-def _credential(headers: Headers, query: bytes) -> str:
+def _credential(headers: Headers, query: bytes, *, bare: bool) -> str:
     """Read the one key a request carries, from any header its clients use."""
     given = [
         *(
-            value.partition(" ")[2].strip()
+            value[7:].strip() if value[:7].lower() == "bearer " else value
             for value in headers.getall("authorization", [])
-            if value[:7].lower() == "bearer "
+            if value[:7].lower() == "bearer " or (bare and value.startswith(PREFIX))
         ),
         *headers.getall("x-api-key", []),
         *headers.getall("api-key", []),
+        *headers.getall("x-goog-api-key", []),
     ]
     if len(headers.getall("authorization", [])) > 1 or len(set(given)) > 1:
         raise _unknown("Send one API key, once.")
     if not given:
         if b"api_key=" in query or b"key=" in query:
-            raise _unknown("Send the API key as Authorization: Bearer, never in the address.")
+            raise _unknown("Send the API key in a header (Authorization: Bearer), never in the address.")
         raise _unknown("Send Authorization: Bearer with an API key.")
     return given[0]
 

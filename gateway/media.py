@@ -34,13 +34,10 @@ class Media:
 
     def __init__(self, root: Path, pool: Executor, *, max_clip_bytes: int) -> None:
         self.root = root
+        self.incoming = root / "incoming"
+        """Where bytes lie while they arrive."""
         self._pool = pool
         self._max_clip_bytes = max_clip_bytes
-
-    @property
-    def incoming(self) -> Path:
-        """Where bytes lie while they arrive."""
-        return self.root / "incoming"
 
     def open(self, *, alone: bool = True) -> None:
         """
@@ -155,6 +152,17 @@ class Media:
                 kept.append(await self._place(drawing, folder / f"{index}.{suffix}", index, kind, content_type, {}))
         return kept
 
+    async def animate(self, rendition: Rendition) -> bytes:
+        """
+        Draw a kept clip as a GIF, in another process.
+
+        :raises ClipError: when it cannot be drawn.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _animate, str(self.path(rendition)))
+        except (OSError, ValueError, BrokenExecutor) as error:
+            raise ClipError("the clip cannot be drawn as a GIF") from error
+
     async def remove_clips(self, job: str) -> None:
         """Remove everything kept for a job."""
         await asyncio.to_thread(shutil.rmtree, self.clip_folder(job), True)
@@ -203,3 +211,10 @@ def _study(path: str, folder: str, stem: str) -> dict[str, Any]:
     from gateway.probe import study  # noqa: PLC0415
 
     return study(path, folder, stem)
+
+
+def _animate(path: str) -> bytes:
+    """Draw a clip as a GIF; runs in the pool."""
+    from gateway.probe import animate  # noqa: PLC0415
+
+    return animate(path)

@@ -10,10 +10,10 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from gateway.database import is_postgres
 from gateway.guard import make_rules
@@ -21,7 +21,7 @@ from gateway.ledger import Limits
 from providers.base.listing import Listing, is_amount, listings
 
 PREFIX = "REELGATE__"
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@|password=")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*(?=@)|(password=)[^&]*")
 """A password in a URL; what comes before it stays in what is said."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -39,11 +39,15 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Largest request body, pictures and clips included, and most of what one names by address."""
     body_seconds: float = 30
     """A body that has not arrived after this long is refused."""
+    hold_seconds: float = 600
+    """A call that waits for its clip, as chats do, is held open for this long."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     docs: bool = True
     """Whether ``/docs`` and ``/openapi.json`` are served."""
     public_url: str = ""
     """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
+    sendfile: Annotated[str, Meta(pattern=r"^(x-accel:/([\w.-]+/)*)?$")] = ""
+    """Where an nginx in front finds the clips, so that the kernel sends them: ``x-accel:/clips/``; else we do."""
 
 
 class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -160,6 +164,7 @@ BOUNDS = (
     ("server", "port", 1, 65_535),
     ("server", "max_body_mb", 1, 4_096),
     ("server", "body_seconds", 1, 3_600),
+    ("server", "hold_seconds", 1, 86_400),
     ("network", "seconds", 1, 300),
     ("network", "at_once", 1, 1_024),
     ("media", "retention_days", 0, 36_500),
@@ -227,17 +232,30 @@ def secrets(name: str, listing: Listing, environ: Mapping[str, str]) -> dict[str
     """
     Collect an account's secrets: ``REELGATE_ACCOUNT_<NAME>__<SECRET>`` before ``<SECRET>``.
 
-    Missing ones are left out; :func:`missing` names them.
+    A reseller that speaks another's dialect has only the first: ``GEMINI_API_KEY`` is Google's, and nobody else may
+    see it. Missing ones are left out; :func:`missing` names them.
     """
-    own = f"REELGATE_ACCOUNT_{name.upper().replace('-', '_')}__"
-    found = {each.name: environ.get(own + each.name) or environ.get(each.name, "") for each in listing.secrets}
+    found = {
+        each.name: environ.get(f"{_own(name)}{each.name}") or (environ.get(each.name, "") if _is_first(listing) else "")
+        for each in listing.secrets
+    }
     return {key: value for key, value in found.items() if value}
 
 
 def missing(name: str, listing: Listing, environ: Mapping[str, str]) -> list[str]:
-    """Name the secrets an account still needs."""
-    have = secrets(name, listing, environ)
-    return [each.name for each in listing.secrets if each.required and each.name not in have]
+    """Name the variables an account still needs."""
+    have, prefix = secrets(name, listing, environ), "" if _is_first(listing) else _own(name)
+    return [f"{prefix}{each.name}" for each in listing.secrets if each.required and each.name not in have]
+
+
+def _own(account: str) -> str:
+    """Write how the names of an account's own variables begin."""
+    return f"REELGATE_ACCOUNT_{account.upper().replace('-', '_')}__"
+
+
+def _is_first(listing: Listing) -> bool:
+    """Whether a listing is the one its dialect, and so the names of its secrets, was written for."""
+    return listing.slug == listing.dialect
 
 
 def local_path(url: str, scheme: str) -> Path:
@@ -249,7 +267,7 @@ def local_path(url: str, scheme: str) -> Path:
     start = f"{scheme}:///"
     if not url.startswith(start) or url == start:
         other = ", or postgresql://USER@HOST/DATABASE" if scheme == "sqlite" else ""
-        shown = _PASSWORD.sub(r"\1***@", url)
+        shown = _PASSWORD.sub(r"\1\2***", url)
         raise SettingsError(f"{shown!r} is not served: write {start}path, {start}/absolute/path{other}")
     return Path(url.removeprefix(start))
 

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from pathlib import Path
 from secrets import token_hex
 from statistics import median
 
@@ -17,7 +16,7 @@ from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
-from providers.base.order import CHOICES, Input, Order, Request, Spec
+from providers.base.order import CHOICES, Input, Request, Spec
 from providers.base.task import Usage
 
 ENOUGH = 5
@@ -114,23 +113,6 @@ class Shop:
         offer = account.listing.offer(choice.model) or listings()[choice.provider].offer(choice.model)
         assert offer is not None
         return offer
-
-    def order(self, job: Job, wish: Wish, choice: Choice, place: Callable[[str], Path]) -> Order:
-        """
-        Write the order of an attempt; the same attempt always makes the same order.
-
-        ``place`` says where an input lies, by its hash.
-        """
-        assert job.attempt is not None
-        offer, inputs = self.offer(choice), wish.request.inputs
-        return Order(
-            attempt=job.attempt,
-            wire_name=offer.wire_name,
-            route=offer.route,
-            request=replace(pin(wish, choice.spec).request, inputs=tuple(own(each, choice) for each in inputs)),
-            spec=choice.spec,
-            files={each.sha256: place(each.sha256) for each in inputs},
-        )
 
 
 def pin(wish: Wish, spec: Spec) -> Wish:

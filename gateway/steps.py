@@ -23,6 +23,7 @@ from gateway.health import Health
 from gateway.ids import new_id
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.media import ClipError, Media
+from gateway.orders import Orders
 from gateway.receipts import Receipts
 from gateway.routing import UnknownModelError
 from gateway.shop import Shop, pin
@@ -55,6 +56,7 @@ class Steps:
         metrics: Metrics,
         clock: Callable[[], int],
         receipts: Receipts,
+        orders: Orders,
         *,
         lease_seconds: float,
         retention_ms: int,
@@ -68,6 +70,7 @@ class Steps:
         self._health = Health(metrics)
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
+        self._orders = orders
 
     async def take(self, job: Job) -> None:
         """
@@ -213,9 +216,7 @@ class Steps:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         try:
-            update = await account.provider.submit(
-                self._shop.order(job, wish, choice, self._media.input_path), account.wire
-            )
+            update = await account.provider.submit(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
@@ -304,9 +305,7 @@ class Steps:
             await self._buy(job, wish, choice)
             return
         try:
-            update = await account.provider.find(
-                self._shop.order(job, wish, choice, self._media.input_path), account.wire
-            )
+            update = await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
             await self._later(

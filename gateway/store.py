@@ -358,7 +358,10 @@ class Store:
 
     async def spent(self, since: int, until: int) -> list[Spent]:
         """Sum what was spent from one time to another, by everything it can be asked for by."""
-        return [Spent(*row) for row in await self._database.read("spent_by", {"since": since, "until": until})]
+        return [
+            Spent(*row[:4], *map(int, row[4:]))
+            for row in await self._database.read("spent_by", {"since": since, "until": until})
+        ]
 
     async def ailments(self) -> dict[str, list[Row]]:
         """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""

@@ -31,6 +31,8 @@ class Wish(Struct, frozen=True, kw_only=True, omit_defaults=True):
     external_id: str | None = None
     callback_url: str | None = None
     retention_seconds: int | None = None
+    echo: dict[str, str] = {}
+    """What a borrowed dialect needs again to answer in its client's own words."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):

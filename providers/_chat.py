@@ -365,7 +365,7 @@ def decode_chat(reading: Reading) -> Update | None:
     if reading.error is not None:
         return replace(
             seen,
-            state=State.FAILED,
+            state=FINISHES.get(reading.finish, State.FAILED),
             fault=Fault(code=code_of(reading.error.code), message=reading.error.message or log.reason),
         )
     if follow:

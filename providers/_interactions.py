@@ -52,6 +52,9 @@ SHAPES: dict[Mode, tuple[str, ...]] = {
 }
 """What is said beside the resolution where it is not all: the rest comes with the source."""
 
+REFUSALS = frozenset({"content_policy_violation"})
+"""Error codes that say a policy forbids it: relays that speak this dialect use them, Google writes support codes."""
+
 MADE = "interactions/"
 """What the handle of a clip made by an interaction starts with; a Veo clip's is its address."""
 
@@ -201,7 +204,8 @@ def _fault(said: _Interaction, made: list[_Step]) -> tuple[State, Fault]:
         word = CODES.get(each.code, str(each.code)) if isinstance(each.code, int) else each.code or said.status
         message = each.message or word
         codes = support_codes(message)
-        return State.REFUSED if codes else State.FAILED, Fault(code=codes or word, message=message, billed=billed)
+        refused = codes or word in REFUSALS
+        return State.REFUSED if refused else State.FAILED, Fault(code=codes or word, message=message, billed=billed)
     if said.status == "completed" and tokens == 0:
         # https://github.com/google-gemini/gemini-skills skills/gemini-omni-flash-api: regional restrictions
         message = "Google made nothing of it: uploads are blocked by region or policy"

@@ -14,7 +14,7 @@ AI Generate: a reseller that speaks kie.ai's words at its own address, and says 
 import base64
 import hmac
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -37,6 +37,7 @@ from providers.base.errors import (
 )
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
+from providers.base.signing import HomeAuth
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 from providers.base.wire import Call, Reply, Wire
 
@@ -268,7 +269,7 @@ class AiGenerate(Provider):
 
     def auth(self) -> httpx.Auth:
         """Sign calls to AI Generate with the account's key."""
-        return _Key(self.credentials["AIGENERATE_API_KEY"], httpx.URL(self.base_url).host)
+        return HomeAuth(self.base_url, {"authorization": f"Bearer {self.credentials['AIGENERATE_API_KEY']}"})
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over; it comes back as the name of a task."""
@@ -346,20 +347,6 @@ class AiGenerate(Provider):
             return decode(reply.json(), task)
         except Malformed as error:
             raise self.explain(reply) from error
-
-
-class _Key(httpx.Auth):
-    """Sign with a bearer key, at one host only: clips lie elsewhere."""
-
-    def __init__(self, key: str, host: str) -> None:
-        self._key = key
-        self._host = host
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the key to a call to AI Generate."""
-        if request.url.host == self._host:
-            request.headers["authorization"] = f"Bearer {self._key}"
-        yield request
 
 
 def _link(order: Order, picture: Input) -> str:

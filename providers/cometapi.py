@@ -15,7 +15,7 @@ Order clips from CometAPI, over the three ways it has sold Veo by.
 import asyncio
 import base64
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -40,6 +40,7 @@ from providers.base.errors import (
 )
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import Provider
+from providers.base.signing import HomeAuth
 from providers.base.task import AssetRef, Fault, State, Task, Update
 from providers.base.wire import Call, Download, Reply, Wire
 
@@ -243,31 +244,12 @@ def _fault(layers: list[_Layer]) -> Fault:
     return Fault(code=code_of(wrong.code), message=wrong.message or reason or "the clip could not be made")
 
 
-class _Key(httpx.Auth):
-    """Sign calls to the account's own address, and no others: clips and broken streams lead elsewhere."""
-
-    def __init__(self, base_url: str, key: str) -> None:
-        self._home = _origin(httpx.URL(base_url))
-        self._key = key
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign one call."""
-        if _origin(request.url) == self._home:
-            request.headers["authorization"] = f"Bearer {self._key}"
-        yield request
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Read who an address belongs to."""
-    return url.scheme, url.host, url.port
-
-
 class CometApi(Provider):
     """Order clips from CometAPI; an offer's ``route`` says which way."""
 
     def auth(self) -> httpx.Auth:
         """Sign with the key, as a bearer token."""
-        return _Key(self.base_url, self.credentials.get("COMETAPI_KEY", ""))
+        return HomeAuth(self.base_url, {"authorization": f"Bearer {self.credentials.get('COMETAPI_KEY', '')}"})
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, with its inputs; a chat is read to its end."""

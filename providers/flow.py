@@ -12,7 +12,7 @@ Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subsc
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from providers._flow import Job, marked, owner, read_error, voice, words
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
+from providers.base.signing import HomeAuth
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 from providers.base.wire import Call, Reply, Wire
 
@@ -175,7 +176,7 @@ class Flow(Provider):
 
     def auth(self) -> httpx.Auth:
         """Sign calls with the API token, ``user:`` and all."""
-        return _Bearer(self.credentials.get("USEAPI_TOKEN", ""), httpx.URL(self.base_url).host)
+        return HomeAuth(self.base_url, {"authorization": f"Bearer {self.credentials.get('USEAPI_TOKEN', '')}"})
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, after its pictures and clips."""
@@ -293,20 +294,6 @@ class Flow(Provider):
             fault = Fault(code=error.code or "concatenate", message=error.message, billed=True)
             return replace(update, state=State.FAILED, assets=(), fault=fault)
         raise error
-
-
-class _Bearer(httpx.Auth):
-    """Sign what goes to useapi, and nothing that goes to where its clips lie."""
-
-    def __init__(self, token: str, host: str) -> None:
-        self._token = token
-        self._host = host
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Add the token."""
-        if request.url.host == self._host:
-            request.headers["authorization"] = f"Bearer {self._token}"
-        yield request
 
 
 class _Name(Struct, frozen=True):

@@ -11,7 +11,7 @@ The official Gemini API: Veo while it was sold there, Gemini Omni by interaction
 
 import asyncio
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope
 from providers.base.order import Mode, Order
 from providers.base.provider import HookHint, Provider
+from providers.base.signing import HomeAuth
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
 
@@ -32,18 +33,19 @@ LABELS = {"labels": dict[str, str]}
 """What can be passed through to an interaction, as the google-genai 3.4.0 SDK declares it; to Veo nothing can."""
 
 
-def encode(order: Order, data: Mapping[str, bytes] | None = None) -> dict[str, Any]:
+def encode(order: Order, data: Mapping[str, bytes] | None = None, slug: str = "gemini") -> dict[str, Any]:
     """
     Put an order into the words of its route.
 
     :param data: the bytes of each input, by its sha256.
+    :param slug: the seller whose options are passed through.
     :raises Invalid: for what the route has no word for.
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, "gemini", LABELS)
+        more = _veo.extras(order, slug, LABELS)
         return {**_interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True), **more}
-    _veo.extras(order, "gemini", {})
+    _veo.extras(order, slug, {})
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         source = order.source()
@@ -72,36 +74,17 @@ def place(address: str, base_url: str) -> AssetRef:
     return AssetRef(url=url, handle=address)
 
 
-class _Key(httpx.Auth):
-    """Sign calls to the account's own host, and no other."""
-
-    def __init__(self, base_url: str, key: str) -> None:
-        self._home = _origin(httpx.URL(base_url))
-        self._key = key
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the key."""
-        if _origin(request.url) == self._home:
-            request.headers["x-goog-api-key"] = self._key
-        yield request
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Read scheme, host and port."""
-    return url.scheme, url.host, url.port
-
-
 class Gemini(Provider):
     """Order clips from the Gemini API with a key."""
 
     def auth(self) -> httpx.Auth:
         """Sign with the key, in a header."""
-        return _Key(self.base_url, self.credentials.get("GEMINI_API_KEY", ""))
+        return HomeAuth(self.base_url, {"x-goog-api-key": self.credentials.get("GEMINI_API_KEY", "")})
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""
         data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
-        body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data)))
+        body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data, self.listing.slug)))
         veo = f"v1beta/models/{quote(order.wire_name, safe='')}:predictLongRunning"
         url = f"{self.base_url}/{'v1/interactions' if order.route == 'interactions' else veo}"
         headers = {"content-type": "application/json"}

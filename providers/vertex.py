@@ -58,21 +58,24 @@ class Credentials(Protocol):
         """Fetch a token; blocks."""
 
 
-def encode(order: Order, data: Mapping[str, bytes] | None = None, *, bucket: str = "") -> dict[str, Any]:
+def encode(
+    order: Order, data: Mapping[str, bytes] | None = None, *, bucket: str = "", slug: str = "vertex"
+) -> dict[str, Any]:
     """
     Put an order into the words of its route.
 
     :param data: the bytes of each input, by its sha256.
     :param bucket: where clips are to be laid, ``gs://...``; inside the answer where empty.
+    :param slug: the seller whose options are passed through.
     :raises Invalid: for what the route has no word for.
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, "vertex", LABELS)
+        more = _veo.extras(order, slug, LABELS)
         # "uri" without an address of ours is refused here; inline is the default.
         delivery = {"delivery": "uri", "gcs_uri": bucket} if bucket else {}
         return {**_interactions.encode(order, held, delivery=delivery), **more}
-    more = dict(_veo.extras(order, "vertex", PARAMETERS | LABELS))
+    more = dict(_veo.extras(order, slug, PARAMETERS | LABELS))
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         said["video"] = _source(order, held)
@@ -174,7 +177,9 @@ class Vertex(Provider):
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""
         data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
-        body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data, bucket=self._bucket)))
+        body = await asyncio.to_thread(
+            lambda: msgspec.json.encode(encode(order, data, bucket=self._bucket, slug=self.listing.slug))
+        )
         veo = f"{self._veo}/publishers/google/models/{quote(order.wire_name, safe='')}:predictLongRunning"
         url = f"{self._omni}/interactions" if order.route == "interactions" else veo
         reply = await self._send("POST", url, wire, body, buys=True)

@@ -6,10 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+from tests.market import Market, trading
 from tests.server import Server
 
+# A law is not a stopwatch.
+settings.register_profile("law", deadline=None)
+settings.load_profile("law")
+
 LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let real clips be bought, where somebody asks for it (``tests/live``)."""
+    parser.addoption("--live", action="store_true", help="order one smallest real clip at each seller: costs money")
+    parser.addoption("--spend", default="0.50", metavar="USD", help="the most --live may spend, in dollars")
+    parser.addoption("--plan", default="pro", metavar="NAME", help="the plan --live has at sellers with plans")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,3 +52,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield shared
     assert shared.running(), shared.log.read_text()
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+    """One gateway with an account at every seller, shared by tests that only ask."""
+    with trading(tmp_path_factory.mktemp("market")) as shared:
+        yield shared

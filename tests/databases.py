@@ -5,9 +5,11 @@ The server comes from a wheel, listens on loopback only, wants a password, and e
 """
 
 import atexit
+import contextlib
 import ctypes
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -49,11 +51,12 @@ def store_in(folder: Path) -> Database:
 
 
 def free_port() -> int:
-    """Find a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port nobody listens on, below those that clients are given: so it stays free over a restart."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class PostgreSQL:

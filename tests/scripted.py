@@ -15,6 +15,7 @@ from gateway.accept import Acceptor, Hands, Repeat
 from gateway.accounts import Account
 from gateway.job import Job
 from gateway.media import Media
+from gateway.orders import Orders
 from gateway.receipts import Receipts
 from gateway.settings import Routing
 from gateway.shop import Shop
@@ -166,7 +167,8 @@ class Engine:
         receipts = Receipts(self.folder / "receipts")
         receipts.open()
         return Steps(
-            self.store, self.shop, self.media, self.metrics, self.clock, receipts, lease_seconds=60,
+            self.store, self.shop, self.media, self.metrics, self.clock, receipts,
+            Orders(self.shop, self.media), lease_seconds=60,
             retention_ms=3_600_000,
         )  # fmt: skip
 

@@ -18,9 +18,9 @@ from litestar import HttpMethod, get, route
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from gateway.api.desk import Incoming, caller, desk
-from gateway.api.problems import ProblemError, invalid, missing_video
-from gateway.ids import is_id
+from gateway.api.desk import Incoming, Reply, desk
+from gateway.api.order import job_of
+from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.wish import Rendition
 
@@ -30,20 +30,29 @@ VARIANTS = ("video", "thumbnail", "spritesheet")
 
 async def _download(request: Incoming, video_id: str) -> ASGIApp:
     """Download the clip, its thumbnail or its spritesheet (``variant``); of several clips, one (``index``)."""
-    services = desk(request)
-    job = await services.store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
-    if job is None:
-        raise missing_video(video_id)
+    job = await job_of(request, video_id)
     variant = request.query_params.get("variant", "video")
     if variant not in VARIANTS:
         raise invalid("variant", f"variant is one of {', '.join(VARIANTS)}.")
     index = request.query_params.get("index", "0")
     if not (index.isascii() and index.isdigit() and len(index) <= 2):
         raise invalid("index", "index is the number of the clip, from 0.")
-    kept = _find(job, variant, int(index))
-    path = services.media.path(kept)
+    return serve(request, job, variant, int(index))
+
+
+def serve(request: Incoming, job: Job, variant: str, index: int) -> ASGIApp:
+    """
+    Answer a request with a kept rendition.
+
+    :raises ProblemError: 404, 409 or 410 where there is none; 416 for a range beyond the end.
+    """
+    kept = find_rendition(job, variant, index)
+    path = desk(request).media.path(kept)
     if not path.is_file():
         raise ProblemError(410, "video_expired", f"The {variant} of video '{job.id}' is no longer kept.")
+    front = desk(request).settings.server.sendfile.removeprefix("x-accel:")
+    if front and request.headers.get("x-sendfile-type") == "X-Accel-Redirect":
+        return hand_over(kept, job, front)
     answer = plan(kept, job, request.headers)
     return FileAnswer(path, answer, head=request.method == "HEAD")
 
@@ -104,32 +113,47 @@ class FileAnswer:
             os.close(handle)
 
 
+def hand_over(kept: Rendition, job: Job, front: str) -> ASGIApp:
+    """
+    Name a file to the nginx in front, which sends it, ranges and validators included.
+
+    https://nginx.org/en/docs/http/ngx_http_core_module.html#internal
+    """
+    place = f"{front}{kept.path.removeprefix('clips/')}"
+    return Reply(200, {**SAFE, **describe(kept, job), "x-accel-redirect": place}, b"")
+
+
 def plan(kept: Rendition, job: Job, headers: Mapping[str, str]) -> Answer:
     """
     Decide which bytes answer a request; pure.
 
     :raises ProblemError: 416 for a range beyond the end.
     """
-    etag = f'"{kept.sha256}"'
-    ended = (job.completed_at or job.updated_at) / 1000
-    suffix = kept.path.rpartition(".")[2]
-    out = {
-        "etag": etag,
-        "last-modified": formatdate(ended, usegmt=True),
-        "accept-ranges": "bytes",
-        "cache-control": "private, max-age=31536000, immutable",
-        "content-type": kept.content_type,
-        "content-disposition": f'attachment; filename="{job.id}-{kept.index}.{suffix}"',
-        "content-security-policy": "sandbox; default-src 'none'",
-        "x-content-type-options": "nosniff",
-        "repr-digest": f"sha-256=:{base64.b64encode(bytes.fromhex(kept.sha256)).decode()}:",
-    }
+    return choose_bytes(describe(kept, job), kept.bytes, headers)
+
+
+SAFE = {
+    "cache-control": "private, max-age=31536000, immutable",
+    "content-security-policy": "sandbox; default-src 'none'",
+    "x-content-type-options": "nosniff",
+}
+"""What is said of every file: it never changes, and no browser may run it."""
+
+
+def choose_bytes(described: Mapping[str, str], size: int, headers: Mapping[str, str]) -> Answer:
+    """
+    Decide which bytes of a file that never changes answer a request; pure.
+
+    :param described: headers that say what the file is, ``etag`` and ``last-modified`` among them.
+    :raises ProblemError: 416 for a range beyond the end.
+    """
+    out = {**SAFE, **described, "accept-ranges": "bytes"}
+    etag = out["etag"]
     wanted = headers.get("if-none-match")
     if wanted is not None and (
         wanted.strip() == "*" or etag in [each.strip().removeprefix("W/") for each in wanted.split(",")]
     ):
         return Answer(304, {name: out[name] for name in ("etag", "last-modified", "cache-control")})
-    size = kept.bytes
     part = None
     if headers.get("if-range", etag) in {etag, out["last-modified"]}:
         part = read_range(headers.get("range", ""), size)
@@ -146,6 +170,19 @@ def plan(kept: Rendition, job: Job, headers: Mapping[str, str]) -> Answer:
     length = end - start + 1
     ranged = {"content-range": f"bytes {start}-{end}/{size}", "content-length": str(length)}
     return Answer(206, {**out, **ranged}, start, length)
+
+
+def describe(kept: Rendition, job: Job) -> dict[str, str]:
+    """Write what the headers say of a file, whatever part of it is sent."""
+    ended = (job.completed_at or job.updated_at) / 1000
+    suffix = kept.path.rpartition(".")[2]
+    return {
+        "etag": f'"{kept.sha256}"',
+        "last-modified": formatdate(ended, usegmt=True),
+        "content-type": kept.content_type,
+        "content-disposition": f'attachment; filename="{job.id}-{kept.index}.{suffix}"',
+        "repr-digest": f"sha-256=:{base64.b64encode(bytes.fromhex(kept.sha256)).decode()}:",
+    }
 
 
 def read_range(text: str, size: int) -> tuple[int, int] | None:
@@ -167,7 +204,7 @@ def read_range(text: str, size: int) -> tuple[int, int] | None:
     return int(first), min(int(last), size - 1) if last else size - 1
 
 
-def _find(job: Job, variant: str, index: int) -> Rendition:
+def find_rendition(job: Job, variant: str, index: int) -> Rendition:
     """
     Find a kept rendition of a finished job.
 

@@ -1,5 +1,6 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from gateway.api.problems import ProblemError
 from gateway.ids import is_id
 from gateway.intake import Intake
 from gateway.keys import Caller, Gatekeeper
+from gateway.links import Links
 from gateway.media import Media
 from gateway.settings import Settings
 from gateway.shop import Shop
@@ -56,7 +58,10 @@ class Desk(Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     metrics: Metrics
     shown: Shown
+    links: Links
     wake: Callable[[], None]
+    closing: asyncio.Event
+    """Set when the gateway stops: calls that are held open end, or the server would wait for them."""
     clock: Callable[[], int]
 
 
@@ -70,17 +75,32 @@ def caller(connection: Connection) -> Caller:
     return cast("Caller", connection.scope["state"]["caller"])
 
 
-async def admit(request: Incoming) -> None:
+class Dispatch:
     """
-    Let a caller through to the handler its request matched, before that runs.
+    Let a caller through to the handler its request matched, and call that.
 
-    A hook and not a guard: Litestar copies the whole handler for every guard it calls.
-
-    :raises ProblemError: 401 or 403.
+    In place of Litestar's own call, which looks for guards, dependencies, caches and hooks on every request: a
+    handler here takes a request and the parameters of its path, nothing injected, and returns what answers it.
     """
-    # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes.
-    scope = "read" if request.method == "OPTIONS" else request.scope["route_handler"].opt["scope"]
-    request.scope["state"]["caller"] = await desk(request).gatekeeper.admit(request, scope)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Answer one request.
+
+        :raises ProblemError: 401 or 403, or whatever the handler says.
+        """
+        request: Incoming = Request(scope, receive, send)
+        handler = scope["route_handler"]
+        # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes.
+        options = request.method == "OPTIONS"
+        opt: Mapping[str, Any] = {"scope": "read"} if options else handler.opt
+        admitted = desk(request).gatekeeper.admit(request, opt["scope"], bare=opt.get("bare_key", False))
+        scope["state"]["caller"] = await admitted
+        answer = self._app if options else await handler.fn(request, **scope["path_params"])
+        await answer(scope, receive, send)
 
 
 async def body_of(request: Incoming) -> Body:

@@ -58,8 +58,8 @@ async def read_body(request: Request[Any, Any, Any], *, folder: Path, max_bytes:
     try:
         async with asyncio.timeout(seconds):
             if boundary:
-                return await _read_form(_chunks(request, max_bytes), boundary, folder)
-            raw = b"".join([chunk async for chunk in _chunks(request, max_bytes)])
+                return await _read_form(pieces(request, max_bytes), boundary, folder)
+            raw = b"".join([chunk async for chunk in pieces(request, max_bytes)])
     except TimeoutError as error:
         raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error
     return Body(decode_object(raw), strict=True, uploads=[])
@@ -85,7 +85,7 @@ def _boundary(content_type: str) -> str:
     return boundary
 
 
-async def _chunks(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[bytes]:
+async def pieces(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[bytes]:
     """Pass a body on as it comes, until it ends or is too much."""
     seen = 0
     while True:

@@ -1,5 +1,6 @@
 """``/v1/offers`` and ``/v1/providers``: what is sold here, by whom, at what price, and who is well."""
 
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -69,19 +70,20 @@ def describe(services: Desk, account: Account, offer: Offer) -> dict[str, Any]:
         "references": offer.references,
         "rules": [rule.why for rule in offer.rules],
         "ended": offer.ended.isoformat() if offer.ended else None,
+        "unconfirmed": offer.unconfirmed or None,
         "expected_seconds": services.shop.speeds.get(name, offer.typical_seconds),
         "default_usd": price.usd_micros / 1_000_000 if isinstance(price, Quote) else None,
         "price_source": price.price.source if isinstance(price, Quote) else None,
-        "prices": [describe_price(line) for line in _in_force(listing, offer, account.plan) if line.since <= today],
+        "prices": [describe_price(line) for line in _in_force(listing, offer, account.plan, today)],
     }
 
 
-def _in_force(listing: Listing, offer: Offer, plan: str) -> list[Price]:
-    """Find the newest line of each kind that can hold for an offer under a plan."""
+def _in_force(listing: Listing, offer: Offer, plan: str, today: date) -> list[Price]:
+    """Find the newest line of each kind that can hold for an offer under a plan; tomorrow's displaces none."""
     newest: dict[str, Price] = {}
     for line in listing.prices:
         mine = offer.model in line.models or "*" in line.models
-        if mine and plan in line.when.get("plan", [plan]):
+        if mine and line.since <= today and plan in line.when.get("plan", [plan]):
             newest[repr(sorted(line.when.items()))] = line
     return list(newest.values())
 

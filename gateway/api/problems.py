@@ -5,9 +5,9 @@ The SDKs read only ``error``; everything else reads the rest. The message says w
 never repeats a secret.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -19,6 +19,11 @@ from gateway.database import StoreUnavailableError
 from gateway.store import MismatchError
 
 log = structlog.get_logger()
+
+Render = Callable[["ProblemError", Mapping[str, str], str], tuple[int, dict[str, str], bytes]]
+"""How a dialect puts a problem into status, headers and bytes."""
+WRITTEN = "reelgate.problems"
+"""Where a request's scope holds the :data:`Render` of its dialect; none is our own."""
 
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -112,7 +117,8 @@ def understand(error: Exception) -> ProblemError:
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer an exception raised inside Litestar."""
     problem = understand(error)
-    status, headers, body = render(problem, request.headers, str(request.scope.get("request_id", "")))
+    write = cast("Render", request.scope.get(WRITTEN, render))
+    status, headers, body = write(problem, request.headers, str(request.scope.get("request_id", "")))
     media_type = headers.pop("content-type")
     return Response(body, status_code=status, headers=headers, media_type=media_type)
 

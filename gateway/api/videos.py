@@ -1,23 +1,19 @@
 """``/v1/videos``: OpenAI's contract to the letter, and a little more."""
 
-from contextlib import suppress
 from typing import Any
 
-import msgspec
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, repeat_of, reply
+from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
+from gateway.api.order import job_of, place
 from gateway.api.problems import ProblemError, invalid, missing_video
-from gateway.api.wishes import media, wish
 from gateway.ids import is_id
 from gateway.job import Job
-from gateway.routing import Decision
-from gateway.wish import Wish
-from providers.base.order import Mode, Role, read_size
+from providers.base.order import Mode
 
 READ: dict[str, Any] = {"scope": "read"}
 WRITE: dict[str, Any] = {"scope": "write"}
@@ -64,7 +60,7 @@ async def remix_video(request: Incoming, video_id: str) -> ASGIApp:
         call = parse(body)
         if call.video is not None or call.previous_video_id or call.previous_job_id:
             raise invalid("video", "The clip to remix is the one in the address.")
-        await _job(request, video_id)
+        await job_of(request, video_id)
         call = replace(call, video={"id": video_id})
         return await _order(request, call, mode=Mode.EDIT, operation="remix")
     finally:
@@ -96,7 +92,7 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     # Clients ask far more often than anything changes.
     shown = services.shown.get((video_id, version))
     if shown is None:
-        shown = services.shown.put((video_id, version), _answer(services, await _job(request, video_id)))
+        shown = services.shown.put((video_id, version), _answer(services, await job_of(request, video_id)))
     return shown
 
 
@@ -108,7 +104,7 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
 )
 async def delete_video(request: Incoming, video_id: str) -> ASGIApp:
     """Remove an ended video and its clips."""
-    job = await _job(request, video_id)
+    job = await job_of(request, video_id)
     services = desk(request)
     if await services.store.delete(job.id, job.tenant) is None:
         raise ProblemError(
@@ -129,7 +125,7 @@ async def delete_video(request: Incoming, video_id: str) -> ASGIApp:
 )
 async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
     """Ask for a video not to be made; what a provider has already sold stays sold."""
-    job = await _job(request, video_id)
+    job = await job_of(request, video_id)
     services = desk(request)
     asked = await services.store.cancel(job.id, job.tenant)
     if asked is None:
@@ -147,7 +143,7 @@ async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
 )
 async def list_attempts(request: Incoming, video_id: str) -> ASGIApp:
     """List every order made for a video: where, at what price, and what came of it."""
-    job = await _job(request, video_id)
+    job = await job_of(request, video_id)
     made = await desk(request).store.attempts(job.id)
     return reply({"object": "list", "data": [answers.attempt(each) for each in made], "has_more": False})
 
@@ -165,72 +161,12 @@ async def _order_from(request: Incoming, mode: Mode, operation: str) -> ASGIApp:
 
 
 async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, operation: str) -> ASGIApp:
-    """Gather, decide, keep, answer: the one way a job comes to be."""
-    services, who = desk(request), caller(request)
-    repeat = repeat_of(request)
-    parent = await _parent(request, call)
-    if parent is not None and call.model is None:
-        call = replace(call, model=msgspec.json.decode(parent.wish, type=Wish).request.model)
-    gathered = await services.intake.gather(media(call), who.tenant)
-    try:
-        model = services.settings.routing.default_model
-        wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
-        wanted, decision = _decide(services, wanted)
-        await gathered.keep()
-    except BaseException:
-        gathered.drop()
-        raise
-    job, new = await services.acceptor.accept(
-        wanted,
-        decision,
-        who.tenant,
-        repeat,
-        operation=operation,
-        parent=parent.id if parent else None,
-        said=gathered.said,
-        buyer=who.key or "local",
-        limits=who.limits,
-    )
+    """Order a clip, and answer it."""
+    job, new = await place(request, call, mode=mode, operation=operation)
     headers = {"location": f"/v1/videos/{job.id}"}
     if not new:
         headers["idempotency-replayed"] = "true"
-    return _answer(services, job, headers)
-
-
-async def _parent(request: Incoming, call: VideoCreate) -> Job | None:
-    """Find the earlier video a call builds on, where it names one."""
-    given = call.video if isinstance(call.video, dict) else {}
-    named = given.get("id") or call.previous_video_id or call.previous_job_id
-    return await _job(request, named) if isinstance(named, str) else None
-
-
-def _decide(services: Desk, wanted: Wish) -> tuple[Wish, Decision]:
-    """Choose an offer; a clip made from another keeps its shape and length where left open and sold."""
-    source = next((each for each in wanted.request.inputs if each.role is Role.SOURCE), None)
-    if source is not None and source.width and source.height:
-        resolution, ratio = read_size(f"{source.width}x{source.height}")
-        alike: dict[str, Any] = {"resolution": resolution, "aspect_ratio": ratio}
-        if wanted.request.mode is Mode.UPSCALE:
-            del alike["resolution"]
-        longer = {**alike, "seconds": round(source.seconds)} if wanted.request.mode is Mode.EDIT else alike
-        for wish_for in (longer, alike):
-            open_ = {name: value for name, value in wish_for.items() if getattr(wanted.request, name) is None}
-            closer = replace(wanted, request=replace(wanted.request, **open_))
-            with suppress(ProblemError):
-                return closer, services.acceptor.decide(closer)
-    return wanted, services.acceptor.decide(wanted)
-
-
-async def _job(request: Incoming, video_id: str) -> Job:
-    """
-    Find the caller's video.
-
-    :raises ProblemError: 404, the same for an unknown id and for another tenant's.
-    """
-    job = await desk(request).store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
-    if job is None:
-        raise missing_video(video_id)
-    return job
+    return _answer(desk(request), job, headers)
 
 
 def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:

@@ -32,10 +32,11 @@ def main() -> None:
     from gateway.cli.common import UsageError  # noqa: PLC0415
     from gateway.database import StoreUnavailableError  # noqa: PLC0415
     from gateway.settings import SettingsError  # noqa: PLC0415
+    from providers.base.listing import ListingError  # noqa: PLC0415
 
     try:
         app()
-    except (SettingsError, StoreUnavailableError, UsageError) as error:
+    except (ListingError, SettingsError, StoreUnavailableError, UsageError) as error:
         print(f"reelgate: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

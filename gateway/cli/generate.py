@@ -1,6 +1,7 @@
 """``reelgate generate``: one clip, from the prompt to a file."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client
-from gateway.cli.quote import wishes
+from gateway.cli.wanted import Wanted, call_of
 
+OPEN = Wanted()
 LOST_SECONDS = 60
 """How long a gateway that is restarting is waited for; the job goes on without us."""
 
@@ -20,14 +22,7 @@ def generate(
     prompt: str,
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("clip.mp4"),
-    model: str | None = None,
-    seconds: int | None = None,
-    resolution: str | None = None,
-    aspect_ratio: str | None = None,
-    audio: bool | None = None,
-    seed: int | None = None,
-    image: Path | None = None,
-    last_image: Path | None = None,
+    wanted: Wanted = OPEN,
     url: Url = DEFAULT_URL,
 ) -> None:
     """
@@ -39,55 +34,26 @@ def generate(
         What the clip should show.
     out
         Where to put it.
-    model
-        A model, alias or offer.
-    seconds, resolution, aspect_ratio, audio, seed
-        Choices; the ones left out take the offer's default.
-    image, last_image
-        Pictures the clip starts from and ends with.
     url
         The gateway.
     """
-    body = wishes(
-        prompt=prompt,
-        model=model,
-        seconds=seconds,
-        resolution=resolution,
-        aspect_ratio=aspect_ratio,
-        audio=audio,
-        seed=seed,
-    )
     with client(url) as http:
-        make(http, Console(), body, out, image=image, last_image=last_image)
+        make(http, Console(), call_of(prompt, wanted, partial(_uploaded, http)), out)
 
 
-def make(
-    http: httpx.Client,
-    console: Console,
-    body: dict[str, Any],
-    out: Path,
-    *,
-    image: Path | None = None,
-    last_image: Path | None = None,
-) -> dict[str, Any]:
+def _uploaded(http: httpx.Client, path: Path) -> dict[str, str]:
+    """Upload a file, and name it."""
+    with path.open("rb") as file:
+        kept = call(http, "POST", "/v1/files", files={"file": (path.name, file)}, data={"purpose": "vision"})
+    return {"file_id": kept["id"]}
+
+
+def make(http: httpx.Client, console: Console, body: dict[str, Any], out: Path) -> dict[str, Any]:
     """
     Order a clip, watch it being made, download it, and say what it is.
 
     :raises UsageError: when it is refused or not made.
     """
-    frames = []
-    for path, kind in ((image, "first_frame"), (last_image, "last_frame")):
-        if path is not None:
-            try:
-                with path.open("rb") as file:
-                    kept = call(
-                        http, "POST", "/v1/files", files={"file": (path.name, file)}, data={"purpose": "vision"}
-                    )
-            except OSError as error:
-                raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-            frames.append({"type": "image_url", "file_id": kept["id"], "frame_type": kind})
-    if frames:
-        body = {**body, "frame_images": frames}
     video = watch(http, console, call(http, "POST", "/v1/videos", json=body))
     if video["status"] != "completed":
         raise UsageError(f"{video['id']} was not made: {video['error']['message']}")

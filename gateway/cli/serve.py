@@ -44,7 +44,7 @@ async def _serve(settings: Settings) -> None:
     tell(gateway)
     settle()
     print(f"reelgate: http://{settings.server.host}:{settings.server.port}  docs at /docs", file=sys.stderr)
-    await listen(gateway.asgi, settings, settings.server.port)
+    await listen(gateway.asgi, settings, settings.server.port, gateway.closing)
 
 
 def tell(gateway: "Gateway") -> None:
@@ -66,7 +66,7 @@ def settle() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def listen(asgi: "ASGIApp", settings: Settings, port: int) -> None:
+async def listen(asgi: "ASGIApp", settings: Settings, port: int, closing: asyncio.Event) -> None:
     """Answer on a port until told to stop."""
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
     from granian.http import HTTP1Settings  # noqa: PLC0415
@@ -84,6 +84,11 @@ async def listen(asgi: "ASGIApp", settings: Settings, port: int) -> None:
         backlog=1024,
     )
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        closing.set()
+        server.stop()  # type: ignore[no-untyped-call]
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, server.stop)
+        loop.add_signal_handler(name, stop)
     await server.serve()

@@ -39,7 +39,7 @@ async def _work(settings: Settings) -> None:
     settle()
     if settings.worker.port:
         print(f"reelgate: works; http://{settings.server.host}:{settings.worker.port}/health/ready", file=sys.stderr)
-        await listen(gateway.asgi, settings, settings.worker.port)
+        await listen(gateway.asgi, settings, settings.worker.port, gateway.closing)
         return
     print("reelgate: works", file=sys.stderr)
     stopped = asyncio.Event()

@@ -5,19 +5,23 @@ Every capability is a list of the values sold, and the first is what a client ge
 A new price is a new line; old lines stay, and so do both sides of a disagreement between two documents.
 """
 
+import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib import resources
+from itertools import chain, pairwise, product
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from providers.base.order import CHOICES, COUNTS, FEATURES, HANDED, Mode
+from providers.base.order import CHOICES, COUNTS, FEATURES, HANDED, Mode, frame_size
 
 Value = str | int | bool
 Condition = dict[str, list[Value]]
@@ -206,26 +210,32 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=
         )
 
 
+FOLDER = "REELGATE_PROVIDERS"
+"""The variable that names a folder of listings beside the ones here: resellers an operator adds."""
+
+
 def load(slug: str) -> Listing:
     """
     Read the listing beside its adapter.
 
     :raises ListingError: when the file says something a listing does not.
     """
-    return read(resources.files("providers").joinpath(f"{slug}.toml").read_bytes(), slug)
+    file = resources.files("providers").joinpath(f"{slug}.toml")
+    return read(file.read_bytes(), f"providers/{slug}.toml")
 
 
 def read(text: bytes, name: str) -> Listing:
     """
     Read a listing and hold it to what types cannot say.
 
-    :raises ListingError: naming what is wrong.
+    :param name: the file, as a message names it; a listing is called as its file is.
+    :raises ListingError: naming the file and what to change.
     """
     try:
         listing = msgspec.convert(tomllib.loads(text.decode()), Listing)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ListingError(f"{name}: {error}") from error
-    for wrong in _faults(listing):
+    for wrong in faults(listing, Path(name).stem):
         raise ListingError(f"{name}: {wrong}")
     offers = [replace(offer, rules=[*_shared(listing, offer), *offer.rules]) for offer in listing.offers]
     return replace(listing, offers=offers)
@@ -236,78 +246,173 @@ def _shared(listing: Listing, offer: Offer) -> list[Rule]:
     return [rule for rule in listing.rules if {offer.model, "*"} & {*rule.models}]
 
 
-@cache
 def listings() -> Mapping[str, Listing]:
-    """Read every listing there is, by slug, in order of name; read once."""
-    names = sorted(entry.name for entry in resources.files("providers").iterdir() if entry.name.endswith(".toml"))
-    return {name.removesuffix(".toml"): load(name.removesuffix(".toml")) for name in names}
+    """
+    Read every listing there is, by slug, in order of name: the ones here, then the operator's own folder.
+
+    Each folder is read once.
+
+    :raises ListingError: when a file says something a listing does not, or there is no such folder.
+    """
+    return _all(os.environ.get(FOLDER, ""))
+
+
+@cache
+def _all(folder: str) -> Mapping[str, Listing]:
+    """Read the listings here and those of one more folder."""
+    here = [entry.name.removesuffix(".toml") for entry in resources.files("providers").iterdir() if _is_toml(entry)]
+    found = {slug: load(slug) for slug in sorted(here)}
+    if not folder:
+        return found
+    if not Path(folder).is_dir():
+        raise ListingError(f"{FOLDER} is {folder!r}, which is no folder: name one that holds listings, or unset it")
+    for path in sorted(Path(folder).glob("*.toml")):
+        if path.stem in found:
+            raise ListingError(f"{path}: there is a provider {path.stem} already; give the file and its slug another")
+        found[path.stem] = read(path.read_bytes(), str(path))
+    return found
+
+
+def _is_toml(entry: Any) -> bool:
+    """Whether a folder's entry is a listing."""
+    return bool(entry.name.endswith(".toml"))
 
 
 KNOWN = {*CHOICES, *COUNTS, "plan"}
 """What a condition may speak of."""
 
+AMOUNT = 'write plain dollars or credits in quotes, like "0.40"'
 
-def _faults(listing: Listing) -> Iterator[str]:
-    """Name everything a listing may not say."""
-    yield from _rule_faults(listing.rules)
+
+def faults(listing: Listing, name: str) -> Iterator[str]:
+    """Name everything a listing may not say, each with what to change; ``name`` is the file's, without its ending."""
+    yield from _own_faults(listing, name)
     yield from _dated_faults(listing)
+    yield from _amount_faults(listing)
+    plans = {"", *(plan.name for plan in listing.plans)}
     models = [offer.model for offer in listing.offers]
-    if any({*rule.models} - {*models, "*"} or not rule.models for rule in listing.rules):
-        yield "a rule of the listing is for a model nobody offers"
+    for rule in listing.rules:
+        yield from (f"rules: {fault}" for fault in _rule_faults(rule, plans))
+        if {*rule.models} - {*models, "*"} or not rule.models:
+            yield f"rules: {rule.why!r} is for {rule.models}; name models offered here, or ['*']"
     for offer in listing.offers:
-        yield from (f"{offer.model}: {fault}" for fault in _offer_faults(offer))
+        yield from (f"offers: {offer.model}: {fault}" for fault in _offer_faults(offer, plans))
         if models.count(offer.model) > 1:
-            yield f"{offer.model} is offered twice"
+            yield f"offers: {offer.model} is offered twice; leave one"
     for price in listing.prices:
-        yield from (f"a price of {price.models} {fault}" for fault in _price_faults(price))
-        if {*price.models} - {*models, "*"}:
-            yield f"a price of {price.models} is for a model nobody offers"
+        where = f"prices: {', '.join(price.models)} since {price.since}"
+        yield from (f"{where}: {fault}" for fault in _price_faults(price, plans))
+        if {*price.models} - {*models, "*"} or not price.models:
+            yield f"{where}: models names one nobody offers; name models offered here, or ['*']"
+    for example in listing.examples:
+        if example.model not in models or example.plan not in plans:
+            yield f"examples: {example.model} {example.plan}: no such offer or plan"
+
+
+def _own_faults(listing: Listing, name: str) -> Iterator[str]:
+    """Name what a listing may not say of itself."""
+    if listing.slug != name or not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", listing.slug):
+        yield f"slug is {listing.slug!r}; it is the file's name, in lower-case letters, digits and dashes"
+    if not resources.files("providers").joinpath(f"{listing.dialect}.py").is_file() or listing.dialect[:1] == "_":
+        yield f"dialect is {listing.dialect!r}, which nobody speaks: providers/{listing.dialect}.py is missing"
+    if not listing.base_url.startswith(("https://", "http://", "sandbox://")):
+        yield "base_url must start with https://"
+    if not 0 < listing.poll_seconds < listing.deadline_seconds:
+        yield "poll_seconds must be above 0 and below deadline_seconds"
+    if listing.rate and (listing.rate.orders < 1 or listing.rate.seconds <= 0):
+        yield "rate must allow at least one order in some seconds"
+    if listing.usd_credit and not is_amount(listing.usd_credit):
+        yield f"usd_credit is {listing.usd_credit!r}; {AMOUNT}"
 
 
 def _dated_faults(listing: Listing) -> Iterator[str]:
-    """Name what prices, plans and fees may not say of their days and amounts."""
-    kinds: tuple[list[Any], ...] = (listing.prices, listing.plans, listing.fees)
-    for lines in kinds:
-        if [line.since for line in lines] != sorted(line.since for line in lines):
-            yield "prices, plans and fees come oldest first"
-        if any(not line.source.strip() or line.checked < line.since for line in lines):
-            yield "a price, plan or fee has no source, or was checked before it was true"
-    for amount in [each.usd_month for each in listing.plans] + [each.usd for each in listing.fees]:
-        if not is_amount(amount):
-            yield f"{amount!r} is no exact decimal"
+    """Name what prices, plans and fees may not say of their days and sources."""
+    kinds: dict[str, list[Any]] = {"prices": listing.prices, "plans": listing.plans, "fees": listing.fees}
+    for kind, lines_ in kinds.items():
+        for before, after in pairwise(lines_):
+            if after.since < before.since:
+                yield f"{kind}: the line since {after.since} follows one since {before.since}; put the oldest first"
+        for line in lines_:
+            if not line.source.strip():
+                yield f"{kind}: the line since {line.since} has no source; say whose word it is"
+            if line.checked < line.since:
+                yield f"{kind}: the line since {line.since} was checked before, on {line.checked}; correct one"
 
 
-def _offer_faults(offer: Offer) -> Iterator[str]:
+def _amount_faults(listing: Listing) -> Iterator[str]:
+    """Name what plans and fees may not say of their amounts."""
+    for plan in listing.plans:
+        if not is_amount(plan.usd_month):
+            yield f"plans: {plan.name}: usd_month is {plan.usd_month!r}; {AMOUNT}"
+        if plan.credits_month < 1:
+            yield f"plans: {plan.name}: credits_month must be above 0"
+    for fee in listing.fees:
+        for amount in (fee.usd, *filter(None, [fee.usd_most])):
+            if not is_amount(amount):
+                yield f"fees: {fee.name}: {amount!r} is no amount; {AMOUNT}"
+
+
+def _offer_faults(offer: Offer, plans: set[str]) -> Iterator[str]:
     """Name what an offer may not say."""
     for name in (*CHOICES, "reference_types"):
         sold: list[Any] = getattr(offer, name)
         if not sold or len(set(sold)) < len(sold):
-            yield f"{name} is empty or says a value twice"
+            yield f"{name} is empty or says a value twice; list every value sold once, the default first"
+    for resolution, ratio in product(offer.resolution, offer.aspect_ratio):
+        if not _is_frame(resolution, ratio):
+            yield f"{resolution} at {ratio} is no size; write 720p or 4k, and 16:9"
+    if any(number < least for name, least in LEAST.items() for number in getattr(offer, name)):
+        yield f"a number is below its least: {', '.join(f'{name} {least}' for name, least in LEAST.items())}"
     if unknown := {*offer.features} - {*FEATURES, *HANDED}:
-        yield f"there is no feature {', '.join(sorted(unknown))}"
+        yield f"there is no feature {', '.join(sorted(unknown))}; there are {', '.join((*FEATURES, *HANDED))}"
     if {*offer.own} - {*offer.mode}:
-        yield "own names a mode it does not sell"
+        yield "own names a mode it does not sell; add it to mode, or take it out of own"
     if (offer.ended is None) is not (not offer.ended_why):
-        yield "ended and ended_why come together"
-    yield from _rule_faults(offer.rules)
+        yield "ended and ended_why come together; give both or neither"
+    yield from chain.from_iterable(_rule_faults(rule, plans) for rule in offer.rules)
 
 
-def _rule_faults(rules: list[Rule]) -> Iterator[str]:
-    """Name what rules may not say."""
-    if any(not rule.only or {*rule.when, *rule.only} - KNOWN for rule in rules):
-        yield f"a rule speaks of something else than {', '.join(sorted(KNOWN))}"
+LEAST = {"seconds": 0, "n": 1, "fps": 1}
+"""The least a number sold can be; seconds 0 is as long as the source."""
 
 
-def _price_faults(price: Price) -> Iterator[str]:
+def _is_frame(resolution: str, ratio: str) -> bool:
+    """Whether a resolution and a ratio make a size."""
+    try:
+        return min(frame_size(resolution, ratio)) > 0
+    except (ValueError, ZeroDivisionError):
+        return False
+
+
+def _rule_faults(rule: Rule, plans: set[str]) -> Iterator[str]:
+    """Name what a rule may not say."""
+    if not rule.only:
+        yield f"the rule {rule.why!r} has no only; say what is sold when it holds"
+    if not rule.why.strip():
+        yield "a rule has no why; write the sentence a client reads"
+    for condition in (rule.when, rule.only):
+        yield from (f"the rule {rule.why!r} {fault}" for fault in _condition_faults(condition, plans))
+
+
+def _condition_faults(condition: Condition, plans: set[str]) -> Iterator[str]:
+    """Name what a condition may not speak of."""
+    if unknown := {*condition} - KNOWN:
+        yield f"speaks of {', '.join(sorted(unknown))}; it can speak of {', '.join(sorted(KNOWN))}"
+    for name, words in (("mode", {*Mode}), ("plan", plans)):
+        for value in condition.get(name, []):
+            if value not in words:
+                yield f"names the {name} {value!r}; there are {', '.join(sorted(filter(None, words)))}"
+
+
+def _price_faults(price: Price, plans: set[str]) -> Iterator[str]:
     """Name what a price may not say."""
     if bool(price.usd) is bool(price.credits):
         yield "needs usd or credits, and not both"
-    if not is_amount(price.usd or price.credits):
-        yield "is no exact decimal"
+    elif not is_amount(price.usd or price.credits):
+        yield f"{price.usd or price.credits!r} is no amount; {AMOUNT}"
     if (price.per == "token") is not (price.tokens > 0):
-        yield "is per token without tokens, or the other way round"
-    if {*price.when} - KNOWN:
-        yield f"depends on something else than {', '.join(sorted(KNOWN))}"
+        yield "is per token without tokens, or the other way round; give both or neither"
+    yield from _condition_faults(price.when, plans)
 
 
 def is_amount(amount: str) -> bool:

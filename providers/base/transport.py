@@ -1,5 +1,5 @@
 """
-Carry httpx requests over aiohttp's connections.
+Carry calls over aiohttp's connections.
 
 httpx's own pool is quadratic in waiting requests and several times dearer per call. The published bridge
 reports a connection that dies *after* the request was sent as ``httpx.ConnectTimeout``; to a buyer those
@@ -7,17 +7,22 @@ are opposites (not sent: may be sent again; sent: never). So this one keeps them
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from functools import lru_cache
 
 import aiohttp
 import httpx
 from yarl import URL
 
+from providers.base.wire import CONNECT, Answer, Call, Carrier, lowered, parsed, written
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
+BROKEN = (aiohttp.ClientError, OSError)
+"""What aiohttp raises when a call fails; a ``TimeoutError`` is an ``OSError``."""
+
+
+class AiohttpTransport(Carrier):
     """
-    Send requests through one aiohttp session, opened on first use.
+    Send calls through one aiohttp session, opened on first use.
 
     Environment proxies, cookies and redirects play no part; bodies are passed on as they were sent.
     """
@@ -26,9 +31,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def carry(self, call: Call) -> Answer:
         """
-        Send one request.
+        Send one call.
 
         :raises httpx.ConnectError: no connection was made, so nothing was sent.
         :raises httpx.ReadError: the connection ended after it was made.
@@ -44,22 +49,18 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 trust_env=False,
                 skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
             )
-        timeout = request.extensions.get("timeout", {})
-        with _as_httpx():
+        try:
             response = await self._session.request(
-                request.method,
-                URL(str(request.url), encoded=True),
-                headers=[(key.decode("ascii"), value.decode("latin-1")) for key, value in request.headers.raw],
-                data=request.content or None,
+                call.method,
+                _address(call.url),
+                headers=written(tuple(call.headers.items())),
+                data=call.body or None,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    connect=timeout.get("pool"),
-                    sock_connect=timeout.get("connect"),
-                    sock_read=timeout.get("read"),
-                ),
+                timeout=_patience(call.timeout),
             )
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+        except BROKEN as error:
+            raise _named(error) from error
+        return Answer(response.status, lowered(response.raw_headers), _Body(response))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -75,25 +76,40 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx():
+        try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
+        except BROKEN as error:
+            raise _named(error) from error
 
     async def aclose(self) -> None:
         # A body read to its end has given its connection back already.
         self._response.close()
 
 
-@contextmanager
-def _as_httpx() -> Iterator[None]:
+@lru_cache(maxsize=1024)
+def _address(url: str) -> URL:
+    """Read an address as httpx does."""
+    return URL(str(parsed(url)), encoded=True)
+
+
+@lru_cache(maxsize=64)
+def _patience(silence: float) -> aiohttp.ClientTimeout:
+    """Say how long to wait: for a connection, and between two bytes of an answer."""
+    return aiohttp.ClientTimeout(
+        total=None, connect=CONNECT["pool"], sock_connect=CONNECT["connect"], sock_read=silence
+    )
+
+
+def _named(error: Exception) -> httpx.TransportError:
     """Name aiohttp's errors in httpx's words; only a connection never made counts as not sent."""
-    try:
-        yield
-    except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-        raise httpx.ConnectError(type(error).__name__) from error
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        raise httpx.UnsupportedProtocol(type(error).__name__) from error
-    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-        raise httpx.ReadTimeout(type(error).__name__) from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise httpx.ReadError(type(error).__name__) from error
+    name = type(error).__name__
+    match error:
+        case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
+            return httpx.ConnectError(name)
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return httpx.UnsupportedProtocol(name)
+        case TimeoutError():
+            return httpx.ReadTimeout(name)
+        case _:
+            return httpx.ReadError(name)

@@ -5,7 +5,8 @@ The error says whether the provider can have seen the call. That verdict decides
 spent a second time, so it is made here, once, from what the socket did.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Any, Protocol
@@ -71,7 +72,7 @@ class Wire(Protocol):
 CONNECT = {"connect": 10.0, "pool": 10.0}
 """Seconds a connection may take to be made, or to come free."""
 
-EVERY = (("accept-encoding", "identity"), ("user-agent", "reelgate"))
+EVERY = {"accept-encoding": "identity", "user-agent": "reelgate"}
 """Headers of every call that does not say otherwise; some vendors' edges turn nameless clients away."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -81,45 +82,90 @@ BROKEN = (httpx.TransportError, httpx.InvalidURL, OSError)
 """What a transport raises."""
 
 
-class ByScheme(httpx.AsyncBaseTransport):
-    """Send each request by the transport that knows its scheme, opened when first one comes."""
+class Answer(Struct, frozen=True):
+    """Hold the head of an answer, and the bytes that follow it."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    stream: httpx.AsyncByteStream
+
+
+class Carrier(httpx.AsyncBaseTransport):
+    """An httpx transport that also takes a call as it stands, at half the cost: with nothing of httpx's around it."""
+
+    @abstractmethod
+    async def carry(self, call: Call) -> Answer:
+        """
+        Send a call and wait for the head of its answer.
+
+        :raises httpx.TransportError: one of :data:`NOT_SENT` only where that is certain.
+        """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request of httpx's."""
+        silence = request.extensions.get("timeout", {}).get("read")
+        return _response(await self.carry(await _call(request, silence)))
+
+
+class Through(Carrier):
+    """Carry calls by any httpx transport."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def carry(self, call: Call) -> Answer:
+        """Send a call as a request of httpx's."""
+        return _answer(await self.handle_async_request(_request(call)))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request of httpx's."""
+        return await self._transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._transport.aclose()
+
+
+class ByScheme(Carrier):
+    """Send each call by the transport that knows its scheme, opened when first one comes."""
 
     def __init__(self, openers: Mapping[str, Callable[[], httpx.AsyncBaseTransport]]) -> None:
         self._openers = openers
-        self._open: dict[str, httpx.AsyncBaseTransport] = {}
+        self._open: dict[str, Carrier] = {}
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def carry(self, call: Call) -> Answer:
         """
-        Send one request.
+        Send one call.
 
         :raises httpx.UnsupportedProtocol: nobody knows the scheme.
         """
-        scheme = request.url.scheme
-        transport = self._open.get(scheme)
-        if transport is None:
+        scheme = call.url.partition(":")[0].lower()
+        carrier = self._open.get(scheme)
+        if carrier is None:
             if scheme not in self._openers:
                 raise httpx.UnsupportedProtocol(scheme)
-            transport = self._open[scheme] = self._openers[scheme]()
-        return await transport.handle_async_request(request)
+            carrier = self._open[scheme] = _carrier(self._openers[scheme]())
+        return await carrier.carry(call)
 
     async def aclose(self) -> None:
         """Close every transport that was opened."""
-        for transport in self._open.values():
-            await transport.aclose()
+        for carrier in self._open.values():
+            await carrier.aclose()
 
 
 class HttpWire:
     """
     Send calls through one long-lived transport, signed with one account's credentials.
 
-    httpx's requests, answers and signing, without its client: that would merge addresses, keep cookies and
-    follow redirects, none of which a purchase wants, at twice the cost of the call. Nothing is retried.
+    httpx's transports and signing, without its client: that would merge addresses, keep cookies and follow
+    redirects, none of which a purchase wants, at twice the cost of the call. Nothing is retried.
     """
 
     def __init__(
         self, transport: httpx.AsyncBaseTransport, auth: httpx.Auth | None = None, *, max_bytes: int = 64 * 2**20
     ) -> None:
-        self._transport = transport
+        self._carrier = _carrier(transport)
         self._auth = auth or httpx.Auth()
         self._plain = type(self._auth) is httpx.Auth
         self._max_bytes = max_bytes
@@ -133,19 +179,19 @@ class HttpWire:
         :raises Malformed: the answer is larger than any dialect's.
         """
         try:
-            response = await self._open(call)
+            answer = await self._open(call)
             try:
                 body = bytearray()
-                async for chunk in response.stream:  # type: ignore[union-attr]
+                async for chunk in answer.stream:
                     body += chunk
                     if len(body) > self._max_bytes:
                         msg = f"the answer is larger than {self._max_bytes} bytes"
-                        raise Malformed(msg, status=response.status_code)
+                        raise Malformed(msg, status=answer.status)
             finally:
-                await response.aclose()
+                await answer.stream.aclose()
         except BROKEN as error:
             raise judge(error, call) from error
-        return Reply(status=response.status_code, headers=_lowered(response), body=bytes(body))
+        return Reply(status=answer.status, headers=answer.headers, body=bytes(body))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Download]:
@@ -155,34 +201,27 @@ class HttpWire:
         Bytes come as they were sent: a compressed answer is not unpacked.
         """
         try:
-            response = await self._open(call)
+            answer = await self._open(call)
         except BROKEN as error:
             raise judge(error, call) from error
         try:
-            yield Download(status=response.status_code, headers=_lowered(response), chunks=_chunks(response, call))
+            yield Download(status=answer.status, headers=answer.headers, chunks=_chunks(answer, call))
         finally:
-            await response.aclose()
+            await answer.stream.aclose()
 
-    async def _open(self, call: Call) -> httpx.Response:
+    async def _open(self, call: Call) -> Answer:
         """Send a call, signed, and wait for the head of its answer."""
-        request = httpx.Request(
-            call.method,
-            _parsed(call.url),
-            headers=_written(tuple(call.headers.items())),
-            content=call.body or None,
-            extensions={"timeout": {**CONNECT, "read": call.timeout, "write": call.timeout}},
-        )
         if self._plain:
-            return await self._transport.handle_async_request(request)
-        flow = self._auth.async_auth_flow(request)
+            return await self._carrier.carry(call)
+        flow = self._auth.async_auth_flow(_request(call))
         try:
             request = await anext(flow)
             while True:
-                response = await self._transport.handle_async_request(request)
+                response = _response(await self._carrier.carry(await _call(request, call.timeout)))
                 try:
                     request = await flow.asend(response)
                 except StopAsyncIteration:
-                    return response
+                    return _answer(response)
                 await response.aclose()  # Some credentials need an answer first: a token that ran out.
         finally:
             await flow.aclose()
@@ -196,28 +235,67 @@ def judge(error: Exception, call: Call) -> ProviderError:
     return Indeterminate(message)
 
 
-async def _chunks(response: httpx.Response, call: Call) -> AsyncIterator[bytes]:
-    """Pass an answer's bytes on as they were sent."""
-    try:
-        async for chunk in response.stream:  # type: ignore[union-attr]
-            yield chunk
-    except BROKEN as error:
-        raise judge(error, call) from error
+def _carrier(transport: httpx.AsyncBaseTransport) -> Carrier:
+    """Let calls be carried by a transport, whatever its kind."""
+    return transport if isinstance(transport, Carrier) else Through(transport)
 
 
-def _lowered(response: httpx.Response) -> dict[str, str]:
-    """Read an answer's headers, names in lower case."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+def _request(call: Call) -> httpx.Request:
+    """Write a call as a request of httpx's."""
+    return httpx.Request(
+        call.method,
+        parsed(call.url),
+        headers=written(tuple(call.headers.items())),
+        content=call.body or None,
+        extensions={"timeout": {**CONNECT, "read": call.timeout, "write": call.timeout}},
+    )
+
+
+async def _call(request: httpx.Request, silence: float) -> Call:
+    """Read a request of httpx's, signed or its own."""
+    return Call(
+        method=request.method,
+        url=str(request.url),
+        headers=lowered(request.headers.raw),
+        body=await request.aread(),
+        repeatable=False,
+        timeout=silence,
+    )
+
+
+def _response(answer: Answer) -> httpx.Response:
+    """Write an answer as httpx's."""
+    return httpx.Response(answer.status, headers=answer.headers, stream=answer.stream)
+
+
+def _answer(response: httpx.Response) -> Answer:
+    """Read an answer of httpx's; whoever signed the call may have read its body."""
+    stream = httpx.ByteStream(response.content) if response.is_stream_consumed else response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    return Answer(response.status_code, lowered(response.headers.raw), stream)
+
+
+def lowered(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Read headers, names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 @lru_cache(maxsize=256)
-def _written(headers: tuple[tuple[str, str], ...]) -> httpx.Headers:
-    """Write a call's headers; most calls of an adapter have the same few. A request copies them."""
-    said = {name.lower() for name, _ in headers}
-    return httpx.Headers([*((name, value) for name, value in EVERY if name not in said), *headers])
+def written(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Write a call's headers, names in lower case; most calls of an account have the same few."""
+    return {**EVERY, **{name.lower(): value for name, value in headers}}
 
 
 @lru_cache(maxsize=1024)
-def _parsed(url: str) -> httpx.URL:
+def parsed(url: str) -> httpx.URL:
     """Read an address; orders go to a few, and reading one costs as much as sending a small call."""
     return httpx.URL(url)
+
+
+async def _chunks(answer: Answer, call: Call) -> AsyncIterator[bytes]:
+    """Pass an answer's bytes on as they were sent."""
+    try:
+        async for chunk in answer.stream:
+            yield chunk
+    except BROKEN as error:
+        raise judge(error, call) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.database import Kind
 from gateway.keys import FRESH_MS, hash_secret, new_secret, well_formed
 from tests.server import Server, eventually
 
@@ -16,8 +17,8 @@ CLIP = {"model": "sandbox/demo", "prompt": "a kite", "seconds": 1, "resolution":
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    built = Server(tmp_path_factory.mktemp("guarded"))
+def guarded(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    built = Server(tmp_path_factory.mktemp(f"guarded-{kind}"))
     built.create_key("--name", "first")
     yield built.start()
     built.stop()
@@ -139,12 +140,18 @@ def test_it_says_what_it_serves_without_a_key(server: Server) -> None:
     assert "only this machine is served, and only the sandbox" in server.log.read_text()
 
 
-def test_two_gateways_do_not_share_a_store(server: Server) -> None:
-    """A second one on the same file is told so and ends."""
-    done = server.cli("serve", check=False)
-
-    assert done.returncode == 2
-    assert "in use by another gateway" in done.stderr
+def test_gateways_share_a_server_and_not_a_file(server: Server, kind: Kind) -> None:
+    """A second one on the same file is told so and ends; on the same PostgreSQL it shows the same videos."""
+    if kind == "sqlite":
+        done = server.cli("serve", check=False)
+        assert done.returncode == 2
+        assert "in use by another gateway" in done.stderr
+        return
+    second = Server(server.folder)
+    second.start()
+    video = server.post("/v1/videos", CLIP).json()
+    assert second.get(f"/v1/videos/{video['id']}").json()["prompt"] == CLIP["prompt"]
+    assert second.stop() == 0
 
 
 def test_a_wrong_configuration_is_one_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.database import Kind
 from tests.server import Server, eventually
 
 CLIP = {"model": "sandbox/demo", "prompt": "a cat", "seconds": 1, "resolution": "360p"}
@@ -19,9 +20,9 @@ day_usd = "10.00"
 
 
 @pytest.fixture(scope="module")
-def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def paid(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A gateway whose sandbox has a price, with keys."""
-    folder: Path = tmp_path_factory.mktemp("paid")
+    folder: Path = tmp_path_factory.mktemp(f"paid-{kind}")
     (folder / "config.toml").write_text(PAID)
     server = Server(folder)
     server.create_key("--name", "first", "--scope", "read", "--scope", "write", "--scope", "metrics")

@@ -87,6 +87,6 @@ def test_commands_named_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"\bmake (demo|serve|test|check|setup|bench)\b", README)):
         assert f"\n{target}:" in makefile
-    for command in set(re.findall(r"`?reelgate (\w+)", README)):
+    for command in set(re.findall(r"`?reelgate ([\w-]+)", README)):
         if command not in {"keys", ".", "lies"}:
-            assert (ROOT / "gateway" / "cli" / f"{command}.py").exists(), command
+            assert (ROOT / "gateway" / "cli" / f"{command.replace('-', '_')}.py").exists(), command

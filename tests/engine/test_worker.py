@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
+from gateway import worker as worker_module
 from gateway.accept import Acceptor
 from gateway.database import StoreUnavailableError
 from gateway.job import State
@@ -138,4 +141,25 @@ async def test_a_stop_lets_steps_end(tmp_path: Path) -> None:
         worker.stop()
         go_on.set()
     assert (await engine.job(job.id)).state is State.SUCCEEDED
+    engine.close()
+
+
+async def test_a_stop_gives_back_what_outlasts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that does not end in time is ended, and its job is due at once for whoever comes next."""
+    monkeypatch.setattr(worker_module, "GRACE_SECONDS", 0.01)
+    engine = Engine(tmp_path)
+    begun = asyncio.Event()
+
+    async def stuck(order: Order, wire: Wire) -> Update:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    engine.provider.submit = stuck  # type: ignore[method-assign]
+    async with working(engine):
+        job = await engine.accept()
+        await begun.wait()
+    left = await engine.job(job.id)
+
+    assert (left.state, left.lease_until, left.due_at) == (State.SUBMITTING, None, engine.now)
     engine.close()

@@ -24,6 +24,7 @@ from gateway.clock import Clock
 from gateway.database import StoreUnavailableError
 from gateway.ledger import Limits
 from gateway.media import Media
+from gateway.orders import Orders
 from gateway.receipts import Receipts
 from gateway.settings import Routing
 from gateway.shop import Shop
@@ -297,8 +298,8 @@ class Life:
                 accounts[slug].running = count
             shop = Shop(accounts, {}, Routing(), self.clock)
             steps = Steps(
-                self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], lease_seconds=LEASE,
-                retention_ms=int(30 * DAY * 1000),
+                self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], Orders(shop, media),
+                lease_seconds=LEASE, retention_ms=int(30 * DAY * 1000),
             )  # fmt: skip
             workers.append(Worker(self.store, steps, self.clock, at_once=4, lease_seconds=LEASE))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))

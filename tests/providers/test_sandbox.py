@@ -34,7 +34,7 @@ from providers.base.errors import (
     Unavailable,
 )
 from providers.base.listing import load
-from providers.base.order import FEATURES, Input, Mode, Request, Role, Shot
+from providers.base.order import FEATURES, HANDED, Input, Mode, Request, Role, Shot
 from providers.base.task import AssetRef, State, Task
 from providers.base.wire import HttpWire, Reply
 from providers.sandbox import MAGIC, Sandbox, decode, encode, render_pool
@@ -863,7 +863,7 @@ def test_demo_takes_everything():
     """The demo takes every mode and every feature, and so many references of every kind."""
     reference = [Input(role=Role.REFERENCE, media_type=kind, sha256="0", size=1) for kind in ("image/png", "audio/wav")]
 
-    assert set(FEATURES) == set(offer().features)
+    assert {*FEATURES, *HANDED} == set(offer().features)
     assert set(Mode) == set(offer().mode)
     assert isinstance(fitted(mode=Mode.REFERENCE, inputs=tuple(3 * reference)), tuple)
     assert ["input_references"] == fitted(mode=Mode.REFERENCE, inputs=tuple(4 * reference))

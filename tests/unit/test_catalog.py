@@ -7,9 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base.catalog import Quote, Refusal, fit, quote
-from providers.base.listing import Listing, Plan, Rule, listings
-from providers.base.order import CHOICES, FEATURES, HANDED, Mode, Request, Spec, frame_size, lines, read_size
+from providers.base.catalog import Quote, Refusal, charge, fit, quote
+from providers.base.listing import Listing, Plan, Price, Rule, listings, read
+from providers.base.order import (
+    CHOICES,
+    FEATURES,
+    HANDED,
+    Input,
+    Mode,
+    Request,
+    Role,
+    Spec,
+    frame_size,
+    lines,
+    read_size,
+)  # fmt: skip
+from providers.base.task import Usage
 from tests.make import listing, offer, price
 
 DAY = date(2026, 11, 1)
@@ -128,6 +141,161 @@ def test_credits_become_dollars_through_the_plan() -> None:
     assert isinstance(answer, Quote)
     assert (answer.credits, answer.usd_micros) == (Decimal(10), 79_996)
     assert isinstance(quote(sold, sold.offers[0], spec, on=DAY), Refusal)
+
+
+def test_rules_may_count_what_is_handed_in() -> None:
+    """References, voices and frames; the refusal names the field that brings them."""
+    picture = Input(role=Role.REFERENCE, media_type="image/png", sha256="0", size=1)
+    frame = Input(role=Role.FIRST_FRAME, media_type="image/png", sha256="0", size=1)
+    sold = offer(
+        mode=[Mode.REFERENCE], references=3, features=["voices", "characters"],
+        rules=[
+            Rule(only={"frames": [0]}, why="no frames"),
+            Rule(when={"references": [0]}, only={"voices": [0]}, why="a voice needs a reference"),
+        ],
+    )  # fmt: skip
+
+    def answer(*inputs: Input, **more: object) -> object:
+        said = fit(sold, request(mode=Mode.REFERENCE, inputs=inputs, **more))
+        return "fits" if isinstance(said, Spec) else [(each.field, each.message) for each in said]
+
+    assert "fits" == answer(picture, picture, picture)
+    assert [("input_references", "maker/one takes at most 3 references")] == answer(*[picture] * 4)
+    assert [("input_references", "maker/one takes at most 3 references")] == answer(*[picture] * 3, characters=("c",))
+    assert [("frame_images", "no frames")] == answer(picture, frame)
+    assert [("voices", "a voice needs a reference")] == answer(voices=({"id": "v"},))
+    assert "fits" == answer(characters=("c",), voices=({"id": "v"},))
+
+
+def test_a_listings_rule_is_its_offers_rule() -> None:
+    """A rule several offers share is written once, and comes before an offer's own."""
+    text = SHARED.encode()
+    one, two = (read(text, "acme.toml").offer(name) for name in ("google/veo-3.1", "google/veo-3.1-fast"))
+    assert one is not None
+    assert two is not None
+    assert [["for all", "for one", "its own"], ["for all"]] == [
+        [rule.why for rule in each.rules] for each in (one, two)
+    ]
+    refused = fit(one, request(seconds=4))
+    assert isinstance(refused, list)
+    assert ["for one", "its own"] == [each.message for each in refused]
+
+
+SHARED = """
+slug = "acme"
+name = "Acme"
+dialect = "gemini"
+base_url = "https://acme.test"
+docs = "d"
+submit_class = "E"
+submit_class_source = "s"
+poll_seconds = 5
+deadline_seconds = 600
+prices = []
+
+[[rules]]
+models = ["*"]
+when = { resolution = ["1080p"] }
+only = { seconds = [8] }
+why = "for all"
+
+[[rules]]
+models = ["google/veo-3.1"]
+only = { seconds = [8] }
+why = "for one"
+
+[[offers]]
+model = "google/veo-3.1"
+wire_name = "v"
+mode = ["text"]
+seconds = [8, 4]
+resolution = ["720p", "1080p"]
+aspect_ratio = ["16:9"]
+audio = [true]
+rules = [{ only = { seconds = [8] }, why = "its own" }]
+
+[[offers]]
+model = "google/veo-3.1-fast"
+wire_name = "v"
+mode = ["text"]
+seconds = [8, 4]
+resolution = ["720p", "1080p"]
+aspect_ratio = ["16:9"]
+audio = [true]
+"""
+
+
+def priced(line: Price, *, source_seconds: int = 0, **choices: object) -> Quote | Refusal:
+    """Price one clip as long as its source, by one line."""
+    sold = listing(offers=[offer(seconds=[0, 8], n=[1, 3])], prices=[line])
+    spec = fit(sold.offers[0], request(**choices))
+    assert isinstance(spec, Spec)
+    return quote(sold, sold.offers[0], spec, on=DAY, source_seconds=source_seconds)
+
+
+def test_a_clip_as_long_as_its_source_is_priced_by_it() -> None:
+    """Where nothing says how long that is, it cannot be priced; by the clip it always can."""
+    by_second, by_clip = price("0.10"), price("0.10", per="video")
+    for line, source, micros in ((by_second, 7, 700_000), (by_clip, 0, 100_000), (by_clip, 7, 100_000)):
+        answer = priced(line, source_seconds=source)
+        assert isinstance(answer, Quote)
+        assert micros == answer.usd_micros
+    refused = priced(by_second)
+    assert isinstance(refused, Refusal)
+    assert ("seconds", True) == (refused.field, "nothing says how long" in refused.message)
+    chosen = priced(by_second, source_seconds=7, seconds=8, n=3)
+    assert isinstance(chosen, Quote)
+    assert 2_400_000 == chosen.usd_micros
+
+
+def test_tokens_are_counted_by_the_second() -> None:
+    """What is quoted is an estimate; what the provider then counts is charged at the same rate."""
+    line = price("0.0000175", per="token", tokens=5792)
+    answer = priced(line, seconds=8)
+    assert isinstance(answer, Quote)
+    assert 810_880 == answer.usd_micros
+    sold = listing(prices=[line])
+    assert 810_880 == charge(sold, line, Usage(tokens=46_336), on=DAY)
+    assert 810_880 + 18 == charge(sold, line, Usage(tokens=46_337), on=DAY)
+
+
+def test_a_charge_is_what_the_provider_counted() -> None:
+    """Dollars before tokens before credits; where it counted nothing there is no charge, and the quote stands."""
+    plans = [Plan(name="pro", usd_month="20", credits_month=1000, since=DAY, source="s", checked=DAY)]
+    sold, line = listing(plans=plans), price("", credits="10", per="video")
+
+    def charged(usage: Usage, plan: str = "pro", by: Price = line) -> int | None:
+        return charge(sold, by, usage, on=DAY, plan=plan)
+
+    assert 240_000 == charged(Usage(credits=Decimal(12)))
+    assert 250_000 == charged(Usage(credits=Decimal("12.5")))
+    assert 5 == charged(Usage(usd_micros=5, credits=Decimal(12), tokens=9))
+    assert 0 == charged(Usage(usd_micros=0))
+    assert charged(Usage(credits=Decimal(12)), plan="") is None
+    assert charged(Usage(tokens=9)) is None
+    assert charged(Usage(seconds=8, remaining_credits=7)) is None
+    assert 30_000 == charge(listing(usd_credit="0.005"), line, Usage(credits=Decimal(6)), on=DAY)
+
+
+@given(st.decimals(min_value=0, max_value=100, places=9), st.integers(1, 4), st.sampled_from([4, 8]))
+def test_a_hold_is_never_too_small(usd: Decimal, n: int, seconds: int) -> None:
+    """A sum is rounded up to the next whole micro-dollar, and by less than one."""
+    sold = listing(offers=[offer(n=[1, 2, 3, 4])], prices=[price(format(usd, "f"))])
+    spec = fit(sold.offers[0], request(n=n, seconds=seconds))
+    assert isinstance(spec, Spec)
+    answer = quote(sold, sold.offers[0], spec, on=DAY)
+    assert isinstance(answer, Quote)
+    exact = usd * n * seconds * 1_000_000
+    assert exact <= answer.usd_micros < exact + 1
+
+
+def test_an_end_has_its_day() -> None:
+    """Sold until the day before; then refused in the listing's words."""
+    sold = listing(offers=[offer(ended=DAY, ended_why="the maker shut it down")])
+    spec = fit(sold.offers[0], request())
+    assert isinstance(spec, Spec)
+    assert isinstance(quote(sold, sold.offers[0], spec, on=date(2026, 10, 31)), Quote)
+    assert Refusal("model", "the maker shut it down") == quote(sold, sold.offers[0], spec, on=DAY)
 
 
 @pytest.mark.parametrize(

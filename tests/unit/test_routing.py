@@ -1,14 +1,18 @@
 """Laws of routing: never an offer that cannot, never above the ceiling, never a choice changed."""
 
+from collections import Counter
 from datetime import date
+from math import sqrt
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from gateway.routing import WHY, Seller, Terms, UnknownModelError, choose, table
+from gateway.routing import WHY, Decision, Seller, Terms, UnknownModelError, choose, expected_seconds, table
 from gateway.wish import Preferences
-from providers.base.order import Request
+from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role
 from tests.make import listing, offer, price
 
 DAY = date(2026, 11, 1)
@@ -18,7 +22,8 @@ ALIASES: dict[str, str | list[str]] = {"sora-2": ["maker/one", "maker/two"], "on
 
 def seller(slug: str, usd: str = "0.10", **changes: object) -> Seller:
     sold = [offer(), offer("maker/two", seconds=[10], rank=5)]
-    return Seller(account=f"{slug}-main", listing=listing(slug, offers=sold, prices=[price(usd)], **changes))
+    state = {name: changes.pop(name) for name in ("shut",) if name in changes}
+    return Seller(account=f"{slug}-main", listing=listing(slug, offers=sold, prices=[price(usd)], **changes), **state)
 
 
 SELLERS = [
@@ -134,3 +139,283 @@ def test_every_choice_is_allowed(
     if policy == "cheapest" and model not in {"auto", "sora-2"}:
         prices = [line.choice.usd_micros for line in decision.ranked if line.choice]
         assert prices == sorted(prices)
+
+
+def test_the_fastest_is_as_observed() -> None:
+    """Until an offer has been observed, its listing's word stands."""
+    slow, quick = (
+        Seller(account=slug, listing=listing(slug, offers=[offer(typical_seconds=seconds)], prices=[price(usd)]))
+        for slug, seconds, usd in (("slow", 200, "0.01"), ("quick", 60, "0.90"))
+    )
+
+    def first(**speeds: float) -> str:
+        told = {f"{slug}:maker/one": seconds for slug, seconds in speeds.items()}
+        terms = Terms(policy="fastest", speeds=told)
+        decision = choose(request(), ANY, [slow, quick], {}, on=DAY, terms=terms)
+        line = decision.ranked[0]
+        assert expected_seconds(line, told) == told.get(line.name, line.offer.typical_seconds)
+        return line.provider
+
+    assert ["quick", "slow", "slow", "quick"] == [
+        first(), first(slow=30), first(quick=300), first(slow=30, quick=20),
+    ]  # fmt: skip
+
+
+def test_the_best_is_by_rank_and_then_by_price() -> None:
+    """What an alias or ``auto`` leaves open goes to the model ranked highest, at the cheapest who sells it."""
+    assert winners(request("auto"), terms=Terms(policy="best"))[0] == "cheap:maker/two"
+
+
+def drawn(
+    split: dict[str, float], lot: str, sellers: list[Seller] | None = None, model: str = "maker/one"
+) -> list[str]:
+    terms = Terms(policy="split", split=split)
+    decision = choose(
+        request(model), ANY, SELLERS if sellers is None else sellers, ALIASES, on=DAY, terms=terms, lot=lot
+    )
+    return [line.name for line in decision.ranked]
+
+
+LOTS = [f"user-{at}" for at in range(10_000)]
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"dear": 70, "cheap": 30},
+        {"dear": 1, "middling": 1, "cheap": 2},
+        {"dear:maker/one": 0.9, "cheap": 0.1},
+        {"cheap": 5},
+    ],
+)
+def test_shares_are_kept_over_many_lots(split: dict[str, float]) -> None:
+    """Each seller gets its share of ten thousand lots, to within six standard deviations."""
+    came = Counter(drawn(split, lot)[0].partition(":")[0] for lot in LOTS)
+    whole = sum(split.values())
+    shares = {name.partition(":")[0]: share / whole for name, share in split.items()}
+    assert set(came) == set(shares)
+    for name, share in shares.items():
+        assert abs(came[name] - share * len(LOTS)) <= 6 * sqrt(len(LOTS) * share * (1 - share))
+
+
+def test_a_lot_keeps_its_seller() -> None:
+    """The same user, the same seller; one that closes moves its own lots and nobody else's."""
+    split = {"dear": 2.0, "cheap": 1.0, "middling": 1.0}
+    without = [each for each in SELLERS if each.listing.slug != "cheap"]
+    for lot in LOTS[:500]:
+        before = drawn(split, lot)
+        assert before == drawn(split, lot)
+        assert [name for name in before if not name.startswith("cheap")] == drawn(split, lot, without)
+    assert len({drawn(split, lot)[0] for lot in LOTS[:100]}) == 3
+
+
+def test_an_offers_own_share_stands_before_its_providers() -> None:
+    """A provider's share is for its other offers."""
+    split = {"dear": 1000.0, "dear:maker/one": 0.001, "cheap": 1.0}
+    assert "cheap:maker/one" == Counter(drawn(split, lot)[0] for lot in LOTS[:200]).most_common(1)[0][0]
+    assert (
+        "dear:maker/two" == Counter(drawn(split, lot, model="maker/two")[0] for lot in LOTS[:200]).most_common(1)[0][0]
+    )
+
+
+def test_who_has_no_share_comes_last() -> None:
+    """By price; and without any shares, price decides alone."""
+    for lot in LOTS[:50]:
+        assert drawn({"dear": 1.0}, lot) == ["dear:maker/one", "cheap:maker/one", "middling:maker/one"]
+        assert drawn({}, lot) == ["cheap:maker/one", "middling:maker/one", "dear:maker/one"]
+
+
+def told(decision: Decision) -> dict[str, str]:
+    """Say why each line cannot."""
+    return {line.provider: line.refusals[-1].message for line in decision.others}
+
+
+def test_a_shut_seller_is_left_out_with_its_reason() -> None:
+    """For one model or for all; others go on."""
+    some = [seller("cheap", "0.05", shut={"maker/one": "daily quota"}), seller("dear", "0.30", shut={"*": "no key"})]
+    one = choose(request(), ANY, some, ALIASES, on=DAY)
+    assert ((), {"cheap": "daily quota", "dear": "no key"}) == (one.ranked, told(one))
+    two = choose(request("maker/two"), ANY, some, ALIASES, on=DAY)
+    assert (["cheap"], {"dear": "no key"}) == ([line.provider for line in two.ranked], told(two))
+
+
+@pytest.mark.parametrize(("left", "fits"), [(None, True), (100, True), (10, True), (9, False), (0, False)])
+def test_an_account_without_credits_is_left_out(left: int | None, fits: bool) -> None:
+    """It says how many are left and how many are needed; who says nothing is believed to have enough."""
+    sold = listing("acme", prices=[price("", credits="10", per="video")], usd_credit="0.01")
+    decision = choose(request(), ANY, [Seller(account="a", listing=sold, credits_left=left)], {}, on=DAY)
+    assert fits is bool(decision.ranked)
+    if not fits:
+        assert f"the account a has {left} credits left, 10 are needed" == told(decision)["acme"]
+
+
+CLIP = Input(role=Role.SOURCE, media_type="video/mp4", sha256="0" * 64, size=9, seconds=8)
+
+
+@pytest.mark.parametrize(
+    ("origin", "able"),
+    [
+        (None, []),
+        (Origin(provider="cheap", account="one", handle="h"), ["one"]),
+        (Origin(provider="cheap", account="two", handle="h"), ["two"]),
+        (Origin(provider="dear", account="one", handle="h"), []),
+    ],
+)
+def test_own_clips_go_on_only_where_they_were_made(origin: Origin | None, able: list[str]) -> None:
+    """At the same provider and the same account; a mode that is not the offer's own takes any clip."""
+    offers = [offer(mode=[Mode.EXTEND, Mode.EDIT], own=[Mode.EXTEND])]
+    sold = [Seller(account=name, listing=listing("cheap", offers=offers)) for name in ("one", "two")]
+    longer = request(mode=Mode.EXTEND, inputs=(replace(CLIP, origin=origin),))
+    decision = choose(longer, ANY, sold, {}, on=DAY)
+    assert able == [line.account for line in decision.ranked]
+    assert all("goes on only with a clip the account" in line.refusals[0].message for line in decision.others)
+    changed = choose(replace(longer, mode=Mode.EDIT), ANY, sold, {}, on=DAY)
+    assert ["one", "two"] == [line.account for line in changed.ranked]
+
+
+@pytest.mark.parametrize(
+    ("takes", "links", "fits"), [("links", False, False), ("links", True, True), ("bytes", False, True)]
+)
+def test_who_fetches_inputs_needs_an_address_of_ours(takes: str, links: bool, fits: bool) -> None:
+    """Only where there are inputs; the refusal names the setting."""
+    sold = Seller(account="a", listing=listing("acme", takes=takes), links=links)
+    picture = Input(role=Role.FIRST_FRAME, media_type="image/png", sha256="0" * 64, size=9)
+    pictured = choose(request(mode=Mode.FIRST_FRAME, inputs=(picture,)), ANY, [sold], {}, on=DAY)
+    assert fits is bool(pictured.ranked)
+    assert fits or "server.public_url names none" in told(pictured)["acme"]
+    assert choose(request(), ANY, [sold], {}, on=DAY).ranked
+
+
+def test_the_unconfirmed_are_taken_only_by_name() -> None:
+    """``auto`` never bets a client's money on what nobody has seen work."""
+    sold = seller("acme")
+    rumour = replace(sold.listing, offers=[offer("maker/rumour", unconfirmed="one post says so"), *sold.listing.offers])
+    some = [replace(sold, listing=rumour)]
+    assert {"maker/one", "maker/two"} == {line.offer.model for line in table(request("auto"), some, {}, on=DAY)}
+    for name in ("maker/rumour", "acme:maker/rumour"):
+        assert ["maker/rumour"] == [line.offer.model for line in choose(request(name), ANY, some, {}, on=DAY).ranked]
+
+
+@pytest.mark.parametrize("policy", sorted(WHY))
+def test_an_aliass_order_stands_whatever_the_policy(policy: str) -> None:
+    """The client's first model goes before a cheaper, faster or better second."""
+    terms = Terms(policy=policy, split={"dear": 1, "cheap": 1}, order=["dear"])
+    for lot in ("a", "b", "c"):
+        decision = choose(request("sora-2"), ANY, SELLERS, ALIASES, on=DAY, terms=terms, lot=lot)
+        assert ["maker/one"] * 3 + ["maker/two"] * 3 == [line.offer.model for line in decision.ranked]
+
+
+states = st.fixed_dictionaries(
+    {
+        "usd": st.integers(1, 500).map(lambda cents: f"{cents / 100:.2f}"),
+        "shut": st.sampled_from([{}, {"*": "resting"}, {"maker/one": "daily quota"}]),
+        "credits_left": st.none() | st.integers(0, 20),
+        "by_credits": st.booleans(),
+    }
+)
+markets = st.lists(states, min_size=1, max_size=5)
+requests = st.fixed_dictionaries(
+    {"model": st.sampled_from(["maker/one", "maker/two", "auto", "sora-2", "s1:maker/one", "s0:maker/two"])},
+    optional={
+        "seconds": st.sampled_from([4, 8, 10, 12]),
+        "resolution": st.sampled_from(["720p", "1080p", "4k"]),
+        "aspect_ratio": st.sampled_from(["16:9", "9:16", "1:1"]),
+        "audio": st.booleans(),
+        "seed": st.just(7),
+        "negative_prompt": st.just("rain"),
+    },
+)
+
+
+def open_market(drawn_: list[dict[str, Any]]) -> list[Seller]:
+    """Build sellers as drawn."""
+    built = []
+    for at, state in enumerate(drawn_):
+        line = price("", credits="10", per="video") if state["by_credits"] else price(state["usd"])
+        offers = [offer(), offer("maker/two", seconds=[10], rank=5)]
+        sold = listing(f"s{at}", offers=offers, prices=[line], usd_credit=state["usd"])
+        built.append(Seller(account=f"a{at}", listing=sold, shut=state["shut"], credits_left=state["credits_left"]))
+    return built
+
+
+@given(
+    drawn_=markets,
+    fields=requests,
+    policy=st.sampled_from(sorted(WHY)),
+    ceiling=st.none() | st.integers(0, 50_000_000),
+    lot=st.text(max_size=5),
+    warn=st.booleans(),
+)
+def test_no_decision_is_one_that_cannot_be(
+    drawn_: list[dict[str, Any]],
+    fields: dict[str, Any],
+    policy: str,
+    ceiling: int | None,
+    lot: str,
+    warn: bool,
+) -> None:
+    """
+    Never an offer that cannot, never above the ceiling, never a changed choice, never one that is shut or sold out.
+
+    Who closes is gone from the next decision, and nobody else's place among the others changes.
+    """
+    sellers, wanted = open_market(drawn_), Request(prompt="a cat", **fields)
+    preferences = Preferences(max_usd_micros=ceiling, on_unsupported="warn" if warn else "error")
+    terms = Terms(policy=policy, split={"s0": 3, "s1": 1, "s2:maker/one": 2}, order=["s2", "s0"])
+
+    def decide(these: list[Seller]) -> Decision | None:
+        try:
+            return choose(wanted, preferences, these, ALIASES, on=DAY, terms=terms, lot=lot)
+        except UnknownModelError:
+            return None
+
+    decision = decide(sellers)
+    if decision is None:
+        assert (True, 1) == (wanted.model.startswith("s1:"), len(sellers))
+        return
+    assert decision == decide(sellers)
+    by_account = {each.account: each for each in sellers}
+    for line in decision.ranked:
+        choice, mine = line.choice, by_account[line.account]
+        assert choice is not None
+        assert not {"*", line.offer.model} & set(mine.shut)
+        assert mine.credits_left is None or not choice.credits or int(choice.credits) <= mine.credits_left
+        assert ceiling is None or choice.usd_micros <= ceiling
+        for name in CHOICES:
+            assert getattr(choice.spec, name) in getattr(line.offer, name)
+            assert name not in fields or getattr(choice.spec, name) == fields[name]
+        assert decision.request.features() <= set(line.offer.features)
+    assert warn or "negative_prompt" not in fields or not decision.ranked
+    assert all(line.refusals for line in decision.others)
+    if not decision.ranked:
+        return
+    first = decision.ranked[0]
+    closed = [replace(each, shut={"*": "closed"}) if each.account == first.account else each for each in sellers]
+    after = decide(closed)
+    assert after is not None
+    if after.ranked:
+        assert [(line.account, line.name) for line in decision.ranked if line.account != first.account] == [
+            (line.account, line.name) for line in after.ranked
+        ]
+    assert all(line.account != first.account for line in after.ranked)
+
+
+@given(markets.filter(lambda drawn_: len(drawn_) > 1))
+def test_a_price_that_moves_moves_the_decision(drawn_: list[dict[str, Any]]) -> None:
+    """Whoever becomes the cheapest is first from then on; nothing of yesterday's prices is remembered."""
+    for state in drawn_:
+        state |= {"shut": {}, "credits_left": None, "by_credits": False}
+    for at in range(len(drawn_)):
+        moved = [{**state, "usd": "0.001" if at == number else state["usd"]} for number, state in enumerate(drawn_)]
+        decision = choose(request(), ANY, open_market(moved), {}, on=DAY)
+        assert f"s{at}" == decision.ranked[0].provider
+        prices = [line.choice.usd_micros for line in decision.ranked if line.choice]
+        assert prices == sorted(prices)
+
+
+def test_a_new_price_counts_from_its_day() -> None:
+    """Between two calls the day may turn, and with it who is cheapest."""
+    rising = listing("rising", prices=[price("0.01"), price("9", since=date(2026, 11, 2))])
+    some = [Seller(account="r", listing=rising), seller("steady", "0.10")]
+    firsts = [choose(request(), ANY, some, {}, on=day).ranked[0].provider for day in (DAY, date(2026, 11, 2))]
+    assert ["rising", "steady"] == firsts

@@ -101,6 +101,16 @@ def test_secrets_come_by_the_names_the_listing_gives() -> None:
     assert missing("acme-main", sold, {}) == ["ACME_TOKEN"]
 
 
+def test_a_reseller_never_gets_anothers_key() -> None:
+    """Who speaks Gemini's dialect is not Google: only the account's own variable is its secret."""
+    sold = listing("acme", dialect="gemini", secrets=[Secret(name="GEMINI_API_KEY", what="k")])
+    own = "REELGATE_ACCOUNT_ACME_EU__GEMINI_API_KEY"
+
+    assert secrets("acme-eu", sold, {"GEMINI_API_KEY": "google's"}) == {}
+    assert missing("acme-eu", sold, {"GEMINI_API_KEY": "google's"}) == [own]
+    assert secrets("acme-eu", sold, {"GEMINI_API_KEY": "google's", own: "acme's"}) == {"GEMINI_API_KEY": "acme's"}
+
+
 def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
     """A disabled account is named, not dropped in silence."""
     settings = Settings(accounts={"on": Account(provider="sandbox"), "off": Account(provider="sandbox", enabled=False)})
@@ -113,3 +123,34 @@ def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
 def test_every_listing_has_an_adapter() -> None:
     """A dialect named in a listing is a module here."""
     assert adapter("sandbox").__name__ == "Sandbox"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://reelgate:hunter2@db/reelgate",
+        "postgres://reelgate:hunter/2@db",
+        "postgresql://db/reelgate?password=hunter2",
+        "postgresql+asyncpg://reelgate:hunter2@db/reelgate",
+        "postgresql+asyncpg://db/reelgate?password=hunter2",
+    ],
+)
+def test_a_password_is_not_written_into_the_file(tmp_path: Path, url: str) -> None:
+    """It belongs in the environment, and no message repeats it; there even the whole URL may be."""
+    with pytest.raises(SettingsError, match="REELGATE_STORE_PASSWORD") as caught:
+        load(write(tmp_path, f'[store]\nurl = "{url}"\n'), {})
+    assert "hunter" not in str(caught.value)
+    environ = {"REELGATE__STORE__URL": url}
+    if url.startswith("postgresql+"):
+        with pytest.raises(SettingsError, match="is not served") as caught:
+            load(None, environ)
+        assert "hunter" not in str(caught.value)
+    else:
+        assert load(None, environ).store.url == url
+
+
+@pytest.mark.parametrize("url", ["mysql://db/reelgate", "sqlite:///", "reelgate.db", "postgresql:reelgate"])
+def test_a_store_nobody_speaks_to_is_refused(url: str) -> None:
+    """The message says which URLs there are."""
+    with pytest.raises(SettingsError, match=r"postgresql://USER@HOST/DATABASE"):
+        load(None, {"REELGATE__STORE__URL": url})

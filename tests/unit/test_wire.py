@@ -1,7 +1,7 @@
 """Laws of the only way out: what a broken connection proves, and what it does not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, suppress
 
 import httpx
@@ -174,3 +174,47 @@ async def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
     async with upstream(fine) as url, wire() as out:
         assert (await out.send(buying(url))).json() == {}
+
+
+class Badge(httpx.Auth):
+    """Sign each call with a token, and get a new one where it is turned away, having read why."""
+
+    requires_response_body = True
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = "Bearer old"
+        if (yield request).status_code == 401:
+            request.headers["authorization"] = "Bearer new"
+            yield request
+
+
+async def test_credentials_of_httpx_sign_what_aiohttp_carries() -> None:
+    """Signing may need an answer first; the body goes out whole each time, and one Host and one length with it."""
+    heads: list[bytes] = []
+
+    async def gate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for status in (b"401 Unauthorized", b"201 Created"):
+            heads.append((await reader.readuntil(b"{}")).lower())
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\nX-Task: 7\r\n\r\n{}")
+            await writer.drain()
+
+    async with upstream(gate) as url, AiohttpTransport() as transport:
+        reply = await HttpWire(transport, Badge()).send(buying(url, headers={"Content-Type": "application/json"}))
+
+    assert (201, "7", b"{}") == (reply.status, reply.headers["x-task"], reply.body)
+    assert [b"bearer old" in heads[0], b"bearer new" in heads[1]] == [True, True]
+    for head in heads:
+        for name in (b"host", b"content-length", b"content-type", b"accept-encoding: identity"):
+            assert 1 == head.count(b"\r\n" + name)
+
+
+async def test_an_aiohttp_transport_serves_a_client_of_httpx() -> None:
+    """What carries calls is still a transport like any other."""
+
+    async def fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    async with upstream(fine) as url, httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False) as client:
+        assert {} == (await client.get(url)).json()

@@ -1,0 +1,318 @@
+"""
+What every surface needs: a job from a dialect's fields, a look at it until it ends, links, errors in its words.
+
+A surface hands over :class:`~gateway.api.create.VideoCreate` fields and a table of what its client calls them; the
+call then goes the one way every call goes (:mod:`gateway.api.order`), and what is wrong with it comes back under
+the client's own names.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import msgspec
+from litestar import Request, Response, Router
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
+
+from gateway.api import answers
+from gateway.api.create import parse
+from gateway.api.desk import Desk, Dispatch, Incoming, desk
+from gateway.api.forms import Body
+from gateway.api.order import place
+from gateway.api.problems import ProblemError, invalid, understand
+from gateway.job import Job, State
+from gateway.wish import Choice, Problem, Rendition, Wish
+from providers.base.order import Mode
+
+BEAT = 10.0
+"""Most seconds of silence on a call that is held open."""
+LOOKS = (0.1, 1.0)
+"""Seconds between looks at a held call's job: at first, and after a while."""
+
+READ: dict[str, Any] = {"opt": {"scope": "read"}, "include_in_schema": False}
+WRITE: dict[str, Any] = {"opt": {"scope": "write"}, "include_in_schema": False, "status_code": 200}
+BARE_READ: dict[str, Any] = {**READ, "opt": {**READ["opt"], "bare_key": True}}
+BARE_WRITE: dict[str, Any] = {**WRITE, "opt": {**WRITE["opt"], "bare_key": True}}
+"""
+How a surface's routes are declared; the OpenAPI document describes our own words only. The second pair is for
+CometAPI's clients, whose examples send the key with nothing before it.
+"""
+
+Names = Mapping[str, str]
+"""Our name of a field, and what the client calls it."""
+
+
+async def create(
+    request: Incoming,
+    fields: Mapping[str, Any],
+    names: Names,
+    *,
+    mode: Mode | None = None,
+    operation: str = "create",
+    echo: Mapping[str, str] | None = None,
+) -> Job:
+    """
+    Order a clip as ``POST /v1/videos`` does.
+
+    :raises ProblemError: under the client's own names.
+    """
+    given = {name: value for name, value in fields.items() if value is not None and value != []}
+    try:
+        call = parse(Body(given, strict=True, uploads=[]))
+        job, _ = await place(request, call, mode=mode, operation=operation, echo=echo)
+    except ProblemError as problem:
+        raise renamed(problem, names) from problem
+    return job
+
+
+def model_of(request: Incoming, said: Any, table: Mapping[str, str]) -> Any:
+    """Read a client's name of a model; the operator's aliases come first, and a name nobody listed stays."""
+    known = isinstance(said, str) and said not in desk(request).shop.aliases
+    return table.get(said, said) if known else said
+
+
+def renamed(problem: ProblemError, names: Names) -> ProblemError:
+    """Say what is wrong with a call under the names its client uses; pure."""
+    # Of an earlier clip nobody knows, the problem says no more than "id".
+    param = "video" if problem.code == "video_not_found" else problem.param or ""
+    message = problem.message
+    longest = sorted(names, key=len, reverse=True)
+    ours = next((each for each in longest if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
+    for name in longest:
+        # What may be a plain English word is only a name where the sentence is about it.
+        if name == ours or "_" in name or "." in name:
+            message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], message)
+    theirs = names.get(ours, param)
+    if theirs and theirs not in message:
+        message = f"{theirs}: {message}"
+    errors = [{**each, "pointer": _pointer(each.get("pointer", ""), names)} for each in problem.errors]
+    return ProblemError(
+        problem.status, problem.code, message, param=theirs or None, headers=problem.headers, errors=errors
+    )
+
+
+def _pointer(pointer: str, names: Names) -> str:
+    """Name the field an error points at as the client does."""
+    return f"/{names.get(pointer[1:], pointer[1:])}"
+
+
+def unknown(
+    fields: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any] | frozenset[str], where: str = ""
+) -> None:
+    """
+    Refuse a field a dialect does not have.
+
+    :raises ProblemError: 400 naming it.
+    """
+    for name in fields:
+        if name not in known:
+            shown = f"{where}{name}"[:64]
+            raise ProblemError(400, "unknown_parameter", f"Parameter {shown} is not supported.", param=shown)
+
+
+def frames(urls: Sequence[Any], where: str, names: dict[str, str]) -> dict[str, Any]:
+    """Read pictures whose use depends on their number: a first frame, a first and a last, or references."""
+    if len(urls) > 2:
+        return references(urls, [f"{where}[{at}]" for at in range(len(urls))], names)
+    names["frame_images"] = where
+    names |= {f"frame_images[{at}]": f"{where}[{at}]" for at in range(len(urls))}
+    kinds = ("first_frame", "last_frame")
+    return {"frame_images": [_picture(url, f"{where}[{at}]", frame_type=kinds[at]) for at, url in enumerate(urls)]}
+
+
+def references(sources: Sequence[Any], theirs: Sequence[str], names: dict[str, str]) -> dict[str, Any]:
+    """Read pictures that guide the clip, each called what ``theirs`` says."""
+    names |= {f"input_references[{at}]": name for at, name in enumerate(theirs)}
+    names.setdefault("references", theirs[0] if theirs else "")
+    names.setdefault("input_references", theirs[0] if theirs else "")
+    return {"input_references": [_picture(each, name) for each, name in zip(sources, theirs, strict=True)]}
+
+
+def _picture(source: Any, name: str, **more: str) -> dict[str, Any]:
+    """Write a picture as our fields name it: by address, or by the file it is."""
+    if isinstance(source, dict):
+        return {**source, **more}
+    if not isinstance(source, str):
+        raise invalid(name, f"{name} takes an address: https://... or data:image/png;base64,...")
+    return {"type": "image_url", "image_url": source, **more}
+
+
+# Looking at a job
+
+
+async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
+    """
+    Show a job whenever it moved, and unmoved once a beat, until it ended or the time is over.
+
+    :raises ProblemError: 410 when it was deleted.
+    :raises ClosingError: the gateway stops.
+    """
+    loop = asyncio.get_running_loop()
+    until, wait, shown_at = loop.time() + seconds, LOOKS[0], loop.time()
+    yield job
+    while not job.state.final and loop.time() < until:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(services.closing.wait(), min(wait, max(0.0, until - loop.time())))
+            raise ClosingError(job.id)
+        wait = min(wait * 1.2, LOOKS[1])
+        newest = await services.store.job(job.id, job.tenant)
+        if newest is None:
+            raise ProblemError(410, "video_deleted", f"Video '{job.id}' was deleted.")
+        if newest.seq != job.seq or loop.time() - shown_at >= BEAT:
+            job, shown_at = newest, loop.time()
+            yield job
+
+
+class ClosingError(Exception):
+    """The gateway stops; the job goes on when it starts again."""
+
+
+async def ended(request: Incoming, job: Job) -> Job:
+    """
+    Hold a call until its job has ended.
+
+    :raises ProblemError: 408 when that takes longer than calls are held, 503 when the gateway stops.
+    """
+    services = desk(request)
+    held = services.settings.server.hold_seconds
+    try:
+        async for seen in watch(services, job, held):
+            job = seen
+    except ClosingError as error:
+        message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
+        raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
+    if not job.state.final:
+        message = f"Video '{job.id}' is not ready after {held:g} s and still being made: GET /v1/videos/{job.id}."
+        raise ProblemError(408, "video_not_ready", message, headers=told(job))
+    return job
+
+
+class Stream:
+    """Send server-sent events as they come, as long as somebody listens."""
+
+    def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        self._events = events
+        self._headers = {
+            "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store",
+            "x-accel-buffering": "no", **headers,
+        }  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del scope
+        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        leaving = asyncio.ensure_future(_gone(receive))
+        try:
+            async for event in self._events:
+                if leaving.done():
+                    return
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            leaving.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+# Words about a job
+
+
+def wish_of(job: Job) -> Wish:
+    """Read what was asked for."""
+    return msgspec.json.decode(job.wish, type=Wish)
+
+
+def choice_of(job: Job) -> Choice:
+    """Read what was chosen for it."""
+    return msgspec.json.decode(job.quote, type=Choice)
+
+
+def clips_of(job: Job) -> list[Rendition]:
+    """List the clips kept of a job."""
+    return [each for each in msgspec.json.decode(job.outputs, type=list[Rendition]) if each.kind == "video"]
+
+
+def fault_of(job: Job) -> Problem:
+    """Say why a job brought no clip."""
+    if job.state is State.FAILED and job.error:
+        return msgspec.json.decode(job.error, type=Problem)
+    if job.state is State.CANCELLED:
+        return Problem(code="cancelled", message="The video was cancelled.", type="invalid_request_error")
+    return Problem(code="video_expired", message="The clip is no longer kept.", type="invalid_request_error")
+
+
+def is_policy(fault: Problem) -> bool:
+    """Whether it was the content policy that forbade a clip."""
+    return fault.code == "content_policy_violation"
+
+
+def told(job: Job) -> dict[str, str]:
+    """Say in headers what most dialects have no words for."""
+    cost = answers.video(job)["usage"]["cost"]
+    provider = (job.offer or "").partition(":")[0]
+    return {"x-reelgate-video": job.id, "x-reelgate-provider": provider, "x-reelgate-cost-usd": f"{cost:.6f}"}
+
+
+# Links
+
+
+def base_url(request: Incoming) -> str:
+    """Say where the client reaches us."""
+    return desk(request).settings.server.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+
+
+def content_link(request: Incoming, job: Job, clip: Rendition) -> str:
+    """
+    Say where the client fetches a clip, with the key it asked with.
+
+    The name is for clients that know a clip by how its address ends; nothing here reads it.
+    """
+    suffix = clip.path.rpartition(".")[2]
+    return f"{base_url(request)}/v1/videos/{job.id}/content?index={clip.index}&name={job.id}-{clip.index}.{suffix}"
+
+
+def links(request: Incoming, job: Job) -> list[str]:
+    """Say where each clip of a job is fetched."""
+    return [content_link(request, job, each) for each in clips_of(job)]
+
+
+def clip_at(request: Incoming, url: str) -> str | dict[str, Any]:
+    """Read a clip's address: one of ours is the clip itself, which nobody has to fetch."""
+    ours = re.match(rf"{re.escape(base_url(request))}/v1/videos/(video_[0-9a-f]{{32}})/content(?:\?(.*))?$", url)
+    if ours is None:
+        return url
+    index = re.search(r"(?:^|&)index=(\d{1,2})(?:&|$)", ours[2] or "")
+    return {"id": ours[1], "index": int(index[1]) if index else 0}
+
+
+# Errors
+
+
+Shape = Callable[[ProblemError], tuple[int, Any]]
+"""How a dialect writes a problem: the status, and the body as JSON."""
+
+
+def in_words(shape: Shape) -> ExceptionHandlersMap:
+    """Have whatever is raised on a router's routes written as its client reads errors."""
+
+    def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        problem = understand(error)
+        status, body = shape(problem)
+        headers = {"cache-control": "no-store", **problem.headers}
+        return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type="application/json")
+
+    return cast("ExceptionHandlersMap", {Exception: answer, HTTPException: answer})
+
+
+def surface(path: str, handlers: Sequence[HTTPRouteHandler], shape: Shape) -> Router:
+    """Serve a dialect below its own path, errors in its own words."""
+    return Router(path, route_handlers=handlers, middleware=[Dispatch], exception_handlers=in_words(shape))

@@ -1,0 +1,336 @@
+"""
+What Google's video APIs have in common: which addresses are theirs, how clips are named, how errors are said.
+
+Addresses put a verb behind a colon and a model's name, slashes and all, in the middle; they are read here and
+answered under :data:`INSIDE`, where the router can tell them apart.
+"""
+
+import base64
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+from litestar.exceptions import NotFoundException
+from litestar.types import HTTPScope, Receive, Scope, Send
+from msgspec import Struct
+
+from gateway.api.answers import poll_after_ms
+from gateway.api.create import explain
+from gateway.api.desk import Desk, Incoming, desk
+from gateway.api.problems import WRITTEN, ProblemError, invalid
+from gateway.job import Job
+from gateway.surfaces.common import base_url, told
+from gateway.wish import Rendition
+
+Said = TypeVar("Said")
+
+INSIDE = "/~google"
+ASKED = "reelgate.google"
+"""Where a request's scope holds its :class:`Asked`."""
+
+# Google's id of a model: ours. ai.google.dev/gemini-api/docs/models,
+# docs.cloud.google.com/gemini-enterprise-agent-platform/models; the model enum of google-genai 3.4.0.
+MODELS = {
+    "veo-3.1-generate-preview": "google/veo-3.1",
+    "veo-3.1-fast-generate-preview": "google/veo-3.1-fast",
+    "veo-3.1-lite-generate-preview": "google/veo-3.1-lite",
+    "veo-3.1-generate-001": "google/veo-3.1",
+    "veo-3.1-fast-generate-001": "google/veo-3.1-fast",
+    "veo-3.1-lite-generate-001": "google/veo-3.1-lite",
+    "gemini-omni-1.2-flash": "google/gemini-omni-1.2-flash",
+    "gemini-omni-1.1-flash": "google/gemini-omni-1.1-flash",
+    "gemini-omni-1.1-flash-preview": "google/gemini-omni-1.1-flash",
+    "gemini-omni-flash-preview": "google/gemini-omni-flash",
+}
+
+# Status: its google.rpc name, and the status it goes by where Google knows none like ours.
+# https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+STATUSES = {
+    400: (400, "INVALID_ARGUMENT"),
+    401: (401, "UNAUTHENTICATED"),
+    402: (402, "FAILED_PRECONDITION"),
+    403: (403, "PERMISSION_DENIED"),
+    404: (404, "NOT_FOUND"),
+    405: (405, "UNIMPLEMENTED"),
+    408: (408, "DEADLINE_EXCEEDED"),
+    409: (400, "FAILED_PRECONDITION"),  # the SDK would repeat a 409 by itself
+    410: (404, "NOT_FOUND"),
+    413: (413, "INVALID_ARGUMENT"),
+    422: (400, "INVALID_ARGUMENT"),
+    429: (429, "RESOURCE_EXHAUSTED"),
+    500: (500, "INTERNAL"),
+    503: (503, "UNAVAILABLE"),
+}
+
+# Why a job ended badly: the google.rpc code it is told by; 13 (INTERNAL) for the rest.
+CODES = {
+    "cancelled": 1,
+    "submission_unknown": 2,
+    "task_lost": 2,
+    "provider_invalid": 3,
+    "provider_unsupported": 3,
+    "deadline_exceeded": 4,
+    "task_expired": 4,
+    "video_expired": 5,
+    "provider_exhausted": 8,
+    "provider_throttled": 8,
+    "no_offer": 9,
+    "provider_unavailable": 14,
+    "result_lost": 15,
+}
+PLACE = re.compile(r"/(?P<version>v1|v1alpha|v1beta|v1beta1)/(?P<parent>projects/[^/]+/locations/[^/]+/)?(?P<rest>.+)")
+SHAPES = {
+    "predict": re.compile(r"(?:publishers/google/)?models/(?P<model>.+):predictLongRunning"),
+    "fetch": re.compile(r"(?:publishers/google/)?models/(?P<model>.+):fetchPredictOperation"),
+    "operation": re.compile(r"(?:(?:publishers/google/)?models/(?P<model>.+)/)?operations/(?P<id>[^/:]+)"),
+    "download": re.compile(r"files/(?P<id>[^/]+):download"),
+    "file": re.compile(r"files/(?P<id>[^/:]+)"),
+    "models": re.compile(r"(?:publishers/google/)?models"),
+    "model": re.compile(r"(?:publishers/google/)?models/(?P<model>[^:]+)"),
+    "interactions": re.compile(r"interactions"),
+    "cancel": re.compile(r"interactions/(?P<id>[^/:]+)/cancel"),
+    "interaction": re.compile(r"interactions/(?P<id>[^/:]+)"),
+}
+"""What the rest of an address asks for."""
+OURS_TOO = {"models", "model", "file"}
+"""What ``/v1/`` means in our own API as well, so that only Google's headers tell."""
+
+UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$([^`]*)`)?")
+"""How msgspec says that a field is not known."""
+
+FILE = re.compile(r"(?:^|/)files/([0-9a-f]{32})(?:n([1-9]))?(?:[:/?]|$)")
+"""A clip of ours in an address: ``https://host/v1beta/files/<digits>:download?alt=media``, ``files/<digits>n1``."""
+
+
+class Asked(Struct, frozen=True):
+    """Say what an address of Google's asks for."""
+
+    parent: str = ""
+    """``projects/p/locations/l/`` on Vertex; empty on the Developer API."""
+    publisher: str = ""
+    """``publishers/google/``, where the address has it."""
+    model: str = ""
+    id: str = ""
+
+    @property
+    def vertex(self) -> bool:
+        """Whether results come inline, as on Vertex, which has no files."""
+        return bool(self.parent or self.publisher)
+
+
+def hear(scope: HTTPScope) -> None:
+    """Note a request in Google's words, and lead it to where it is answered."""
+    found = PLACE.fullmatch(scope["path"])
+    if found is None:
+        return
+    rest, parent = found["rest"], found["parent"] or ""
+    name, shape = next(((name, hit) for name, shape in SHAPES.items() if (hit := shape.fullmatch(rest))), ("", None))
+    if found["version"] == "v1" and not parent:
+        known = any(header.startswith(b"x-goog-") for header, _ in scope["headers"])
+        if not name or (name in OURS_TOO and not known):
+            return
+    scope[WRITTEN] = write  # type: ignore[literal-required]
+    if shape is None:
+        return
+    named = shape.groupdict()
+    publisher = "publishers/google/" if rest.startswith("publishers/google/") else ""
+    asked = Asked(parent, publisher, model=named.get("model") or "", id=named.get("id") or "")
+    scope[ASKED] = asked  # type: ignore[literal-required]
+    scope["path"] = f"{INSIDE}/{name}"
+
+
+def asked_of(request: Incoming) -> Asked:
+    """
+    Find what was asked.
+
+    :raises NotFoundException: for an address that only we know.
+    """
+    found = request.scope.get(ASKED)
+    if found is None:
+        raise NotFoundException
+    return cast("Asked", found)
+
+
+def model_of(services: Desk, name: str) -> str:
+    """Say which model is meant; what the operator calls it comes first."""
+    name = name.removeprefix("publishers/google/models/").removeprefix("models/")
+    return name if name in services.shop.aliases else MODELS.get(name, name)
+
+
+def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) -> tuple[int, dict[str, str], bytes]:
+    """Put a problem into a google.rpc.Status: the field and every reason among its details."""
+    del headers
+    status, name = STATUSES.get(problem.status, (problem.status, "UNKNOWN" if problem.status < 500 else "INTERNAL"))
+    violations = [{"field": problem.param, "description": problem.message}] if problem.param else []
+    violations += [
+        {"field": each.get("pointer", "").lstrip("/"), "description": each.get("detail", "")} for each in problem.errors
+    ]
+    details: list[dict[str, Any]] = [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": problem.code.upper(), "domain": "reelgate"},
+        {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": request_id},
+    ]
+    if violations:
+        details.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations})
+    if wait := problem.headers.get("retry-after"):
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"})
+    unnamed = problem.param and problem.param not in problem.message
+    message = f"{problem.param}: {problem.message}" if unnamed else problem.message
+    body = {"error": {"code": status, "message": message, "status": name, "details": details}}
+    out = {"content-type": "application/json; charset=UTF-8", "cache-control": "no-store", **problem.headers}
+    return status, out, msgspec.json.encode(body)
+
+
+# Words in
+
+
+def read(fields: dict[str, Any], shape: type[Said]) -> Said:
+    """
+    Read a body in Google's words.
+
+    :raises ProblemError: 400 naming an unknown field, 422 naming a wrong one.
+    """
+    try:
+        return msgspec.convert(fields, shape)
+    except msgspec.ValidationError as error:
+        problem = explain(error)
+        found = UNKNOWN.match(str(error))
+        if found:
+            problem.param = f"{found[2].lstrip('.')}.{found[1]}" if found[2] else found[1]
+        problem.param = problem.param and problem.param.replace("[...]", "[]")
+        raise problem from error
+
+
+def refuse(said: Any, reasons: Mapping[str, str], where: str = "") -> None:
+    """
+    Refuse what is said in fields we cannot honour.
+
+    :param reasons: what to do about each, by its name in the record.
+    :raises ProblemError: 422 naming the first, by its name on the wire.
+    """
+    for name, reason in reasons.items():
+        if getattr(said, name) is not None:
+            wire = next(each.encode_name for each in msgspec.structs.fields(said) if each.name == name)
+            raise invalid(f"{where}{wire}", reason)
+
+
+def hook(addresses: list[str], param: str) -> str | None:
+    """
+    Read the addresses to be called back at, of which a job has one.
+
+    :raises ProblemError: 422 for more.
+    """
+    if len(addresses) > 1:
+        raise invalid(param, "Name one address.")
+    return next(iter(addresses), None)
+
+
+def notes(said: Mapping[str, Any]) -> dict[str, str]:
+    """Read a client's own data; what is no text is kept as the JSON it is."""
+    return {name: each if isinstance(each, str) else msgspec.json.encode(each).decode() for name, each in said.items()}
+
+
+def data_url(data: str) -> dict[str, str]:
+    """Name bytes that came as base64; the type they are said to have is not believed anyway."""
+    return {"url": f"data:;base64,{data}"}
+
+
+def address(uri: str, param: str) -> dict[str, Any]:
+    """
+    Name media by address: a clip made here, or anything on the internet.
+
+    :raises ProblemError: 422 for a bucket, which nobody gave us the key to.
+    """
+    found = FILE.search(uri)
+    if found:
+        return {"id": f"video_{found[1]}", "index": int(found[2] or 0)}
+    if not uri.startswith(("https://", "http://")):
+        raise invalid(param, "Send bytes, or an https:// address; gs:// buckets cannot be read from here.")
+    return {"url": uri}
+
+
+# Clips out
+
+
+def file_name(job: Job, clip: Rendition) -> str:
+    """Name a clip as Google names a file: lowercase letters and digits, which is all its SDK reads."""
+    return f"files/{job.id.removeprefix('video_')}{f'n{clip.index}' if clip.index else ''}"
+
+
+def file_uri(request: Incoming, job: Job, clip: Rendition) -> str:
+    """Say where a clip is downloaded; over plain http by name alone, since the SDK reads https addresses only."""
+    base, name = base_url(request), file_name(job, clip)
+    return f"{base}/v1beta/{name}:download?alt=media" if base.startswith("https://") else name
+
+
+def headers_of(request: Incoming, job: Job) -> dict[str, str]:
+    """Say in headers what the dialect has no words for; while the clip is made, also when to ask again."""
+    if job.state.final:
+        return told(job)
+    wait = poll_after_ms(desk(request).shop.typical_seconds(job.offer))
+    return {**told(job), "retry-after": str(max(1, wait // 1000))}
+
+
+CHUNK = 3 * 2**16
+"""Bytes read at a time: a multiple of three, so that pieces of base64 join."""
+
+
+class Inline:
+    """Hold a clip's place in a JSON answer until its bytes are read, piece by piece, as base64."""
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+
+    def put(self, path: Path) -> str:
+        """Keep a place for a file."""
+        self._paths.append(path)
+        return f"~inline:{len(self._paths) - 1}~"
+
+    def length(self, body: bytes) -> int:
+        """Say how long a body is with its files in place."""
+        texts = _between(body)
+        return sum(map(len, texts)) + sum(-(-path.stat().st_size // 3) * 4 for path in self._paths)
+
+    async def pieces(self, body: bytes) -> AsyncIterator[bytes]:
+        """Write a body with its files in their places."""
+        texts = _between(body)
+        for at, text in enumerate(texts):
+            yield text
+            if at < len(self._paths):
+                with self._paths[at].open("rb") as file:
+                    while chunk := file.read(CHUNK):
+                        yield base64.b64encode(chunk)
+
+
+PLACEHOLDER = re.compile(rb"~inline:\d+~")
+
+
+def _between(body: bytes) -> Sequence[bytes]:
+    """Cut a body where its files belong."""
+    return PLACEHOLDER.split(body)
+
+
+class InlineReply:
+    """Send JSON with files in it, never more than one piece in memory; an ASGI application."""
+
+    def __init__(self, headers: Mapping[str, str], body: bytes, inline: Inline) -> None:
+        self._headers = headers
+        self._body = body
+        self._inline = inline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        del scope, receive
+        out = {**self._headers, "content-length": str(self._inline.length(self._body))}
+        headers = [(name.encode(), value.encode()) for name, value in out.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for piece in self._inline.pieces(self._body):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def answer(body: Mapping[str, Any], inline: Inline, headers: Mapping[str, str]) -> InlineReply:
+    """Answer in JSON, clips in it where places were kept for them."""
+    out = {"content-type": "application/json; charset=UTF-8", "cache-control": "no-store", **headers}
+    return InlineReply(out, msgspec.json.encode(body), inline)

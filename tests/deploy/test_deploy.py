@@ -1,0 +1,148 @@
+"""Laws of deploy/: what it says would start, and says the same as the code."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gateway.settings import Settings, load
+from tests.server import ROOT
+
+COMPOSE = ROOT / "deploy" / "compose.yaml"
+CHART = ROOT / "deploy" / "helm" / "reelgate"
+TEMPLATES = sorted((CHART / "templates").glob("*.yaml"))
+ACTION = re.compile(r"\{\{(-?) *(toYaml +)?\.(Values|Release)\.([\w.]+)(?: *\| *(\w+)(?: +(\d+))?)? *\}\}")
+"""All that our templates may do: put a value in its place. So they can be read here as Helm reads them."""
+GRACE_SECONDS = 25
+
+
+def value_of(tree: Any, path: str) -> Any:
+    for name in path.split("."):
+        tree = tree[name]
+    return tree
+
+
+def rendered(path: Path, used: set[str]) -> Any:
+    """Put the values into a template as ``helm template shop`` does, and read it."""
+    trees = {"Values": yaml.safe_load((CHART / "values.yaml").read_text()), "Release": {"Name": "shop"}}
+
+    def put(match: re.Match[str]) -> str:
+        trim, dump, tree, name, then, width = match.groups()
+        used.add(f"{tree}.{name}")
+        value = value_of(trees[tree], name)
+        text = yaml.safe_dump(value).rstrip() if dump else str(value)
+        if then == "nindent":
+            return "\n" + "\n".join(" " * int(width) + line if line else "" for line in text.splitlines())
+        assert then in {None, "sha256sum"}, then
+        assert not trim
+        return hashlib.sha256(text.encode()).hexdigest() if then else text
+
+    text = re.sub(r"\s*(\{\{-)", r"\1", path.read_text())
+    whole = ACTION.sub(put, text)
+    assert "{{" not in whole, f"{path.name} does what this test cannot read"
+    return yaml.safe_load(whole)
+
+
+@pytest.fixture(scope="module")
+def chart() -> dict[str, Any]:
+    return {path.stem: rendered(path, set()) for path in TEMPLATES}
+
+
+def started(environ: dict[str, str], text: str | None, folder: Path) -> Settings:
+    """Read the settings a container would start with, those of its image included."""
+    path = None
+    if text is not None:
+        path = folder / "config.toml"
+        path.write_text(text)
+    image = dict(re.findall(r"\b(REELGATE__\w+)=(\S+)", (ROOT / "Dockerfile").read_text()))
+    return load(path, {**image, **environ})
+
+
+def test_compose_starts_what_there_is(tmp_path: Path) -> None:
+    """Gateways leave the work to workers, all on one database and one volume, the password from outside."""
+    said = yaml.safe_load(COMPOSE.read_text())
+    services = said["services"]
+    assert set(services) == {"gateway", "worker", "postgres"}
+    assert services["worker"]["command"] == ["work"]
+    for name in ("gateway", "worker"):
+        service = services[name]
+        settings = started(service["environment"], None, tmp_path)
+        assert settings.store.url == "postgresql://reelgate@postgres/reelgate"
+        assert (settings.worker.enabled, settings.worker.port) == (False, 8080)
+        assert service["environment"]["REELGATE_STORE_PASSWORD"].startswith("${REELGATE_STORE_PASSWORD:?")
+        assert service["volumes"] == ["media:/data"]
+        assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        assert int(service["stop_grace_period"].rstrip("s")) > GRACE_SECONDS
+    used = {mount.partition(":")[0] for service in services.values() for mount in service["volumes"]}
+    assert used == set(said["volumes"])
+
+
+def test_the_chart_is_whole(chart: dict[str, Any]) -> None:
+    """Two deployments, their service and their configuration; every value is used, and every one used is there."""
+    used: set[str] = set()
+    for path in TEMPLATES:
+        rendered(path, used)
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    leaves = {
+        f"Values.{name}.{key}" if isinstance(value, dict) else f"Values.{name}"
+        for name, value in values.items()
+        for key in (value if isinstance(value, dict) else [""])
+    }
+
+    assert {each["kind"] for each in chart.values()} == {"ConfigMap", "Deployment", "Service"}
+    assert used == leaves | {"Release.Name"}
+    meta = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (meta["apiVersion"], meta["name"]) == ("v2", "reelgate")
+    assert f'version = "{meta["appVersion"]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("name", ["gateway", "worker"])
+def test_a_pod_would_start(chart: dict[str, Any], name: str, tmp_path: Path) -> None:
+    """Its settings are read as the code reads them, its probes ask what is answered, its parts refer to each other."""
+    deployment = chart[name]
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    environ = {each["name"]: each["value"] for each in container["env"]}
+    settings = started(environ, chart["config"]["data"]["config.toml"], tmp_path)
+
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert container["args"] == [{"gateway": "serve", "worker": "work"}[name]]
+    assert settings.store.url.startswith("postgresql://")
+    assert settings.server.host == "0.0.0.0"
+    assert settings.worker.enabled == (name == "worker")
+    port = settings.worker.port if name == "worker" else settings.server.port
+    assert container["ports"] == [{"name": "http", "containerPort": port}]
+    for probe, path in {"startup": "live", "liveness": "live", "readiness": "ready"}.items():
+        assert container[f"{probe}Probe"]["httpGet"] == {"path": f"/health/{path}", "port": "http"}
+    assert pod["spec"]["terminationGracePeriodSeconds"] > GRACE_SECONDS
+    mounted = {each["name"] for each in container["volumeMounts"]}
+    assert mounted == {each["name"] for each in pod["spec"]["volumes"]}
+    assert pod["spec"]["volumes"][0]["configMap"]["name"] == chart["config"]["metadata"]["name"]
+    assert container["envFrom"] == [{"secretRef": {"name": "reelgate"}}]
+    assert environ["REELGATE_CONFIG"] == "/etc/reelgate/config.toml"
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_the_service_finds_the_gateways_only(chart: dict[str, Any]) -> None:
+    """Workers are never sent a client's call."""
+    wanted = chart["service"]["spec"]["selector"].items()
+
+    assert wanted <= chart["gateway"]["spec"]["template"]["metadata"]["labels"].items()
+    assert not wanted <= chart["worker"]["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_helm_agrees() -> None:
+    """Where Helm is, it lints the chart and renders what is read here."""
+    if shutil.which("helm") is None:
+        pytest.skip("helm is not here; the chart is read without it")
+    subprocess.run(["helm", "lint", "--strict", CHART], check=True)
+    done = subprocess.run(["helm", "template", "shop", CHART], check=True, capture_output=True, text=True)
+    kinds = sorted(each["kind"] for each in yaml.safe_load_all(done.stdout))
+
+    assert kinds == ["ConfigMap", "Deployment", "Deployment", "Service"]

@@ -1,0 +1,105 @@
+"""Laws of several processes on one PostgreSQL: they hear of each other's jobs, and keep out of each other's way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway import worker
+from gateway.job import State
+from gateway.worker import Worker
+from tests import databases
+from tests.scripted import Engine, running
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[Engine, Engine]]:
+    """Two processes' worth of engines on one database, as far as a test can have them in one."""
+    with databases.using("postgresql"):
+        both = Engine(tmp_path, max_running=2), Engine(tmp_path, max_running=2)
+    yield both
+    for each in both:
+        each.close()
+
+
+def hired(engine: Engine) -> Worker:
+    """Build a worker of a process."""
+    return Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+
+
+async def until_all(engine: Engine, state: State, count: int) -> None:
+    """Wait until so many jobs are in a state."""
+    async with asyncio.timeout(30):
+        while (await engine.store.census()).get(state) != count:  # noqa: ASYNC110 - another process's doing
+            await asyncio.sleep(0.01)
+
+
+async def test_a_job_one_process_took_another_begins_at_once(
+    pair: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for a scan: here there would be none for an hour."""
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 3600.0)
+    front, back = pair
+    works = hired(back)
+    task = asyncio.create_task(works.run())
+    assert (await front.accept()).lease_until is None
+    await until_all(front, State.RUNNING, 1)
+    works.stop()
+    await task
+
+    assert (front.provider.ledger, len(back.provider.ledger)) == ([], 1)
+
+
+async def test_a_start_takes_no_lease_from_the_living(pair: tuple[Engine, Engine]) -> None:
+    """What a peer has leased stays its own when another process starts; it runs out if nobody keeps it."""
+    front, back = pair
+    job = await front.accept()
+    (held,) = await front.store.claim(lease=60_000, most=1)
+    await back.store.start_over()
+    assert await back.store.claim(lease=60_000, most=1) == []
+    back.now += 60_001
+    (taken,) = await back.store.claim(lease=60_000, most=1)
+
+    assert (held.id, taken.id, taken.lease_epoch) == (job.id, job.id, held.lease_epoch + 1)
+
+
+async def test_an_account_has_its_places_once(pair: tuple[Engine, Engine]) -> None:
+    """Two processes with two places each at one account have two between them, and every job is made in the end."""
+    front, back = pair
+    for engine in pair:
+        engine.provider.submits = [running("t", poll_after=5.0)] * 12
+    most, claimed = 0, [0, 0]
+    for seed in range(6):
+        await front.accept(seed=seed)
+    for _ in range(200):
+        jobs = [await engine.store.claim(lease=60_000, most=3) for engine in pair]
+        claimed = [before + len(mine) for before, mine in zip(claimed, jobs, strict=True)]
+        steps = [engine.steps.take(job) for engine, mine in zip(pair, jobs, strict=True) for job in mine]
+        await asyncio.gather(*steps)
+        most = max(most, sum((await front.store.running()).values()))
+        if (await front.store.census()).get(State.SUCCEEDED) == 6:
+            break
+        due = await front.store.next_due()
+        assert due is not None
+        front.now = back.now = max(front.now, due)
+        for engine in pair:
+            await engine.steps.count()
+
+    assert (await front.store.census())[State.SUCCEEDED] == 6
+    assert most == 2
+    assert len(front.provider.ledger) + len(back.provider.ledger) == 6
+    assert min(claimed) >= 3
+
+
+async def test_who_was_overtaken_does_not_buy(pair: tuple[Engine, Engine]) -> None:
+    """A worker that slept through its lease finds that the job has moved on, and buys nothing."""
+    front, back = pair
+    await front.accept()
+    (late,) = await front.store.claim(lease=60_000, most=1)
+    front.now = back.now = front.now + 60_001
+    await back.turn()
+    with pytest.raises(Exception, match="job_save"):
+        await front.steps.take(late)
+
+    assert (len(front.provider.ledger), len(back.provider.ledger)) == (0, 1)

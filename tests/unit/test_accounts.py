@@ -1,0 +1,178 @@
+"""Laws of accounts: what rests, how fast orders may follow, what is left, and what the operator changes."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.accounts import EVERYTHING, FRESH_MS, LONG_MS, Account, adjusted
+from gateway.settings import OfferSettings
+from providers.base.catalog import Quote, Refusal, fit, quote
+from providers.base.listing import Listing, Rate
+from providers.base.order import Request, Spec
+from tests.make import listing, offer, price
+from tests.scripted import Clips, Scripted
+
+NOW = 1_800_000_000_000
+DAY = date(2026, 11, 1)
+ONE, TWO = "maker/one", "maker/two"
+
+
+def account(max_running: int = 4, **changes: object) -> Account:
+    sold = listing(offers=[offer(), offer(TWO)], **changes)
+    return Account("acme", Scripted(sold), Clips(), plan="", max_running=max_running)
+
+
+def test_a_place_is_taken_and_given_back() -> None:
+    """No more tasks than places; giving back more than was taken opens no place that is not there."""
+    full = account(max_running=2)
+    for _ in range(2):
+        assert full.has_room(ONE, NOW)
+        full.take_place(NOW)
+    assert not full.has_room(ONE, NOW)
+    full.give_place()
+    assert full.has_room(ONE, NOW)
+    for _ in range(5):
+        full.give_place()
+    assert 0 == full.running
+
+
+def test_a_model_rests_alone() -> None:
+    """What is wrong with one model keeps no other from being ordered; what is wrong with the account keeps all."""
+    tired = account()
+    tired.rest(ONE, NOW + 1000, "daily quota")
+    assert (False, True) == (tired.has_room(ONE, NOW), tired.has_room(TWO, NOW))
+    tired.rest(EVERYTHING, NOW + 500, "throttled")
+    assert (False, False) == (tired.has_room(ONE, NOW), tired.has_room(TWO, NOW))
+    assert (False, True) == (tired.has_room(ONE, NOW + 500), tired.has_room(TWO, NOW + 500))
+    assert tired.has_room(ONE, NOW + 1000)
+    assert {} == tired.rests
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=8))
+def test_the_longest_rest_stays(rests: list[int]) -> None:
+    """A shorter one never cuts it short, in whatever order they come."""
+    tired = account()
+    for length in rests:
+        tired.rest(ONE, NOW + length, str(length))
+    kept = tired.rest_of(ONE, NOW)
+    assert kept is not None
+    assert (NOW + max(rests), str(max(rests))) == (kept.until, kept.why)
+    assert tired.rest_of(ONE, NOW + max(rests)) is None
+
+
+def test_a_short_rest_is_waited_for_and_a_long_one_sends_elsewhere() -> None:
+    """Routing leaves out what rests for two minutes or more; what is over is forgotten."""
+    tired = account()
+    tired.rest(ONE, NOW + LONG_MS - 1, "a moment")
+    tired.rest(TWO, NOW + LONG_MS, "a while")
+    assert {TWO: "a while"} == dict(tired.seller(NOW).shut)
+    assert {} == dict(tired.seller(NOW + 1).shut)
+    tired.rest(EVERYTHING, NOW + 10 * LONG_MS, "a day")
+    assert {EVERYTHING: "a day"} == dict(tired.seller(NOW + 1).shut)
+    assert {} == dict(tired.seller(NOW + 10 * LONG_MS).shut)
+    assert tired.seller(NOW + 10 * LONG_MS) is tired.seller(NOW + 10 * LONG_MS)
+
+
+@given(st.lists(st.integers(0, 30_000), max_size=60))
+def test_a_rate_is_never_exceeded(waits: list[int]) -> None:
+    """In no stretch of ten seconds more orders than the provider takes, however they come."""
+    limited = account(max_running=1000, rate=Rate(orders=5, seconds=10, source="s"))
+    now, taken = NOW, []
+    for wait in waits:
+        now += wait
+        if limited.has_room(ONE, now):
+            limited.take_place(now)
+            taken.append(now)
+        else:
+            assert 5 <= sum(now - 10_000 < at for at in taken)
+    for start in taken:
+        assert sum(start <= at < start + 10_000 for at in taken) <= 5
+
+
+def test_what_never_went_out_counts_as_sent() -> None:
+    """A place given back is no order taken back: the provider may have counted it."""
+    limited = account(rate=Rate(orders=1, seconds=10, source="s"))
+    limited.take_place(NOW)
+    limited.give_place()
+    assert (False, True) == (limited.has_room(ONE, NOW + 9_999), limited.has_room(ONE, NOW + 10_000))
+
+
+def test_credits_are_believed_for_an_hour() -> None:
+    """An account that was filled up again must be found out."""
+    spent = account()
+    assert spent.credits_left(NOW) is None
+    assert spent.seller(NOW).credits_left is None
+    spent.note_credits(7, NOW)
+    assert (7, 7) == (spent.credits_left(NOW), spent.seller(NOW + FRESH_MS - 1).credits_left)
+    assert (None, None) == (spent.credits_left(NOW + FRESH_MS), spent.seller(NOW + FRESH_MS).credits_left)
+    spent.note_credits(0, NOW + FRESH_MS)
+    assert 0 == spent.credits_left(NOW + FRESH_MS)
+
+
+SOLD = listing(
+    offers=[offer(), offer(TWO), offer("maker/old", ended=date(2026, 6, 1), ended_why="gone")],
+    prices=[price("0.10", models=[ONE, TWO]), price("0.30", models=[ONE], when={"resolution": ["1080p"]})],
+)
+
+
+def asked(sold: Listing, model: str, **choices: object) -> Quote | Refusal | None:
+    """Ask what a clip costs by a listing."""
+    found = sold.offer(model)
+    if found is None:
+        return None
+    spec = fit(found, Request(prompt="a cat", model=model, **choices))  # type: ignore[arg-type]
+    assert isinstance(spec, Spec)
+    return quote(sold, found, spec, on=DAY)
+
+
+def usd(sold: Listing, model: str, **choices: object) -> float:
+    """Ask what a clip costs, in dollars."""
+    answer = asked(sold, model, **choices)
+    assert isinstance(answer, Quote), answer
+    return answer.usd_micros / 1_000_000
+
+
+def test_nothing_said_changes_nothing() -> None:
+    """The listing stays itself, so that answers about it can be kept."""
+    assert SOLD is adjusted(SOLD, {})
+    assert SOLD is adjusted(SOLD, {"other:maker/one": OfferSettings(usd="1")})
+
+
+def test_a_price_stands_for_every_line() -> None:
+    """Of the one offer it is for, whatever the choices; the others keep theirs."""
+    mine = adjusted(SOLD, {"acme:maker/one": OfferSettings(usd="0.55")})
+    assert (0.55, 0.55) == (usd(mine, ONE), usd(mine, ONE, resolution="1080p"))
+    assert usd(SOLD, TWO) == usd(mine, TWO) == 0.8
+    assert (0.8, 2.4) == (usd(SOLD, ONE), usd(SOLD, ONE, resolution="1080p"))
+    by_second = adjusted(SOLD, {"acme:maker/one": OfferSettings(usd="0.55", per="second")})
+    assert 4.4 == usd(by_second, ONE)
+
+
+@pytest.mark.parametrize(("ceiling", "word"), [(True, "the most it may cost"), (False, "the operator's price")])
+def test_a_price_says_whose_it_is(ceiling: bool, word: str) -> None:
+    """And whether it is only the most it can be."""
+    answer = asked(adjusted(SOLD, {"acme:maker/one": OfferSettings(usd="1", ceiling=ceiling)}), ONE)
+    assert isinstance(answer, Quote)
+    assert answer.price.source.startswith("config.toml: ")
+    assert word in answer.price.source
+
+
+def test_a_price_for_all_gives_way_too() -> None:
+    """A listing's line for every model is no more particular than the operator's."""
+    general = replace(SOLD, prices=[price("9", when={"seconds": [8]})])
+    assert 0.5 == usd(adjusted(general, {"acme:maker/one": OfferSettings(usd="0.5")}), ONE)
+
+
+def test_an_offer_is_taken_out_or_brought_back() -> None:
+    """``enabled = false`` takes one out; any other word about an ended one brings it back, if it has a price."""
+    out = adjusted(SOLD, {"acme:maker/one": OfferSettings(enabled=False)})
+    assert (None, 0.8) == (asked(out, ONE), usd(out, TWO))
+    assert isinstance(asked(SOLD, "maker/old"), Refusal)
+    back = adjusted(SOLD, {"acme:maker/old": OfferSettings(usd="2")})
+    assert 2 == usd(back, "maker/old")
+    unpriced = asked(adjusted(SOLD, {"acme:maker/old": OfferSettings()}), "maker/old")
+    assert isinstance(unpriced, Refusal)
+    assert "states no price" in unpriced.message
