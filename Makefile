@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin/
 
-.PHONY: setup demo test serve check bench clean
+.PHONY: setup demo test serve check bench prove clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -51,6 +51,10 @@ check: setup
 
 bench: setup
 	$(RUN)python -m bench
+
+# Thousands of simulated worlds and real kills, written down in docs/: about three hours on two cores.
+prove: setup
+	$(RUN)python -m tests.prove
 
 clean:
 	rm -rf .venv .venv-openai2 .venv-genai2 .uv tests/sdk/node/node_modules data

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.addresses import Addresses
 from gateway.api.problems import ProblemError, invalid
+from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.job import Job, born
 from gateway.ledger import NONE, About, Limits, budgets_of, hold
@@ -169,6 +170,7 @@ class Acceptor:
             expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
         )
         new = False
+        failpoint("before_accept")
         try:
             kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs)
         except BudgetError as error:
@@ -179,6 +181,7 @@ class Acceptor:
         finally:
             if leased and not new:
                 self._hands.release()
+        failpoint("after_accept")
         if new and leased:
             self._hands.take_up(kept)
         elif new:

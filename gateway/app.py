@@ -1,7 +1,6 @@
 """Build the gateway: the one place where objects are made and joined."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -35,6 +34,7 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
+from gateway.clock import Clock
 from gateway.database import connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
@@ -64,11 +64,6 @@ DAY_MS = 86_400_000
 RESOURCES = (videos, progress, content, models, offers, quotes, spend, files, webhooks, chat)
 
 
-def milliseconds() -> int:
-    """Read the wall clock."""
-    return time.time_ns() // 1_000_000
-
-
 class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
@@ -86,7 +81,7 @@ async def create_app(
     settings: Settings,
     environ: Mapping[str, str],
     *,
-    clock: Callable[[], int] = milliseconds,
+    clock: Callable[[], int] | None = None,
     outbound: Callable[[], "Outbound"] | None = None,
     sells: bool = True,
 ) -> Gateway:
@@ -96,6 +91,7 @@ async def create_app(
     :raises SettingsError: when it would be open to the world without a key.
     :raises StoreUnavailableError: when the store cannot be opened.
     """
+    clock = clock or Clock()
     store = Store(connect(settings.store.url, environ), clock)
     store.open()
     try:

@@ -1,5 +1,6 @@
 """Say how a clip, a task or an order turned out, in the words a client reads: pure."""
 
+from gateway.job import CONFIRM, UNDER_WAY, backoff
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
 from providers.base.errors import ProviderError, Refused
 from providers.base.order import Mode
@@ -51,3 +52,15 @@ def problem_of(error: ProviderError, provider: str) -> Problem:
         provider=provider,
         provider_code=error.code or None,
     )
+
+
+def until_absent(waited: float, tries: int) -> float | None:
+    """
+    Decide how long to go on asking for an order its provider does not know; ``None`` once it never arrived.
+
+    ``waited`` counts from the intent to buy: an order that is not there yet may still be on its way, in a queue, a
+    proxy or a retry of somebody's. Buying it again before that is over buys it twice.
+    """
+    if waited < UNDER_WAY:
+        return min(UNDER_WAY - waited, backoff(tries, None, 0.5))
+    return CONFIRM if waited < UNDER_WAY + CONFIRM else None

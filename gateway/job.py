@@ -258,6 +258,10 @@ ENDINGS: dict[TaskState, Outcome] = {
 
 POLL_LEAST = 0.2
 POLL_MOST = 60.0
+UNDER_WAY = 180.0
+"""Seconds an order may be on its way: the longest wait for an answer, and two minutes more."""
+CONFIRM = 10.0
+"""Seconds after which the provider is then asked once more."""
 
 
 def next_look(base: float, waited: float, asked: float | None) -> float:

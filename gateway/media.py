@@ -18,6 +18,7 @@ from secrets import token_hex
 from typing import Any
 
 from gateway import inputs
+from gateway.failpoints import failpoint
 from gateway.inputs import InputError, Sniffed
 from gateway.wish import Rendition
 
@@ -126,6 +127,7 @@ class Media:
                     if size > self._max_clip_bytes:
                         raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
                     file.write(chunk)
+                    failpoint("while_fetching")
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -17,6 +17,8 @@ from gateway.ledger import Book, Entry, Posting
 FIRST = ""
 LAST = "~"
 """Sorts after every id."""
+LONGEST_MS = 1_200_000
+"""No job is left alone for longer than this."""
 
 
 class Key(Struct, frozen=True):
@@ -273,8 +275,12 @@ class Store:
     async def start_over(self) -> None:
         """Make whatever is leased due at once where no other process can hold a lease; elsewhere leases run out."""
         if not self.shared:
-            now = {"now": self._clock()}
-            await self._database.write(Statement("jobs_give_back", now), Statement("deliveries_give_back", now))
+            now = self._clock()
+            await self._database.write(
+                Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS}),
+                Statement("jobs_reckon", {"now": now}),
+                Statement("deliveries_give_back", {"now": now}),
+            )
 
     def place(self, account: str, most: int) -> Sequence[Statement]:
         """

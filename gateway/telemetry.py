@@ -35,6 +35,11 @@ def _dump(event: MutableMapping[str, Any], **_: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
+def names(job: Job) -> dict[str, str | None]:
+    """Name what a log line is about."""
+    return {"job": job.id, "attempt": job.attempt, "offer": job.offer, "account": job.account}
+
+
 class Metrics:
     """Count what happens; one registry an app, so that several can live in one process."""
 

@@ -71,8 +71,14 @@ UPDATE jobs SET lease_until = :until, due_at = :until WHERE id = :id AND lease_e
 UPDATE jobs SET lease_until = NULL, due_at = :now WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
 
 -- jobs_give_back --
--- At start of the only process on this database every lease is a dead one's.
-UPDATE jobs SET lease_until = NULL, due_at = :now WHERE due_at IS NOT NULL AND lease_until IS NOT NULL;
+-- At start of the only process on this database every lease is a dead one's; and what an open job waits for longer
+-- than anything is waited for was written by a clock that has been set back since.
+UPDATE jobs SET lease_until = NULL, due_at = :now
+WHERE due_at IS NOT NULL AND (lease_until IS NOT NULL OR (completed_at IS NULL AND due_at > :longest));
+
+-- jobs_reckon --
+-- An open job from the future: the clock has been set back, and its time to live counts from now.
+UPDATE jobs SET deadline_at = :now + deadline_at - created_at WHERE completed_at IS NULL AND created_at > :now;
 
 -- job_save --
 UPDATE jobs SET

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.accept import Repeat
 from gateway.database import ConflictError
-from gateway.job import Outcome, State
+from gateway.job import CONFIRM, UNDER_WAY, Outcome, State
 from gateway.store import MismatchError
 from gateway.wish import Notice, Problem, Rendition
 from providers.base.errors import (
@@ -123,13 +123,21 @@ async def test_a_lost_answer_found_again_is_adopted(engine: Engine) -> None:
 
 
 async def test_a_proof_of_absence_frees_the_job(engine: Engine) -> None:
-    """Only a provider that says it never took the order lets it be sent again, as another attempt."""
+    """
+    Only a provider that says it never took the order lets it be sent again, as another attempt.
+
+    And only when the first can no longer be on its way: what is late is not absent.
+    """
     engine.provider.submits = [Indeterminate("?")]
     job = await engine.accept()
     await engine.turn()
-    engine.provider.finds = [None]
+    begun = engine.now
+    engine.provider.finds = [None] * 100
     ended = await engine.run(job.id)
 
+    assert ended.completed_at is not None
+    assert ended.completed_at - begun >= 1000 * (UNDER_WAY + CONFIRM)
+    assert 2 <= 100 - len(engine.provider.finds) <= 20
     assert ended.state is State.SUCCEEDED
     assert [each.outcome for each in await engine.store.attempts(job.id)] == [Outcome.ABSENT, Outcome.SUCCEEDED]
     assert len(set(engine.provider.ledger)) == 2

@@ -1,0 +1,227 @@
+"""Real gateways that die, sellers that outlive them, and clients that keep count."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from msgspec import Struct
+
+from tests.scripted import clip
+from tests.server import ROOT, Server, eventually, free_port
+
+KINDS = "abcde"
+
+
+class Wanted(Struct):
+    """Hold what a client ordered, and what it was told."""
+
+    key: str
+    prompt: str
+    kind: str
+    id: str | None = None
+    """What the gateway acknowledged."""
+
+
+class Arena:
+    """One folder, one upstream, one gateway after the other."""
+
+    def __init__(self, folder: Path, *, deadline: float, seed: int = 0, trouble: float = 0.0, **overrides: str) -> None:
+        self.folder = folder
+        port = free_port()
+        self.upstream_url = f"http://127.0.0.1:{port}"
+        (folder / "clip.mp4").write_bytes(clip(4, (64, 36)))
+        words = [str(port), str(folder / "clip.mp4"), str(seed), str(trouble)]
+        self._upstream = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.upstream", *words],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        accounts = {}
+        for kind in KINDS:
+            name = f"REELGATE__ACCOUNTS__SELLER{kind.upper()}"
+            accounts[f"{name}__PROVIDER"] = f"seller{kind}"
+            accounts[f"{name}__BASE_URL"] = f"{self.upstream_url}/{kind}"
+            accounts[f"{name}__MAX_RUNNING"] = "64"
+        self.server = Server(
+            folder,
+            REELGATE__WORKER__LEASE_SECONDS="2",
+            PYTHONPATH=str(ROOT),
+            TEST_DEADLINE=str(deadline),
+            **accounts,
+            **overrides,
+        )
+        self.server.module = "tests.crash.mortal"
+        self.client = httpx.Client(trust_env=False, verify=False, timeout=10)
+        self.key = ""
+        self.wanted: list[Wanted] = []
+        self.kills = 0
+
+    def open(self) -> None:
+        """Wait for the upstream, and make a key: nobody without one may spend money."""
+        eventually(self._answers, seconds=20)
+        self.key = self.server.create_key("--name", "crash")
+        self.client.headers["authorization"] = f"Bearer {self.key}"
+
+    def _answers(self) -> bool:
+        try:
+            return self.client.get(f"{self.upstream_url}/_ledger").is_success
+        except httpx.TransportError:
+            return False
+
+    def close(self) -> None:
+        if self.server.running():
+            self.server.kill()
+        self._upstream.kill()
+        self._upstream.wait()
+        self.client.close()
+
+    def start(self, crash_at: str = "") -> None:
+        """Start a gateway, to die where it is told; where clearing up after the last one kills it, that comes first."""
+        while not self._started(crash_at):
+            self.recover()
+        self.client.post(f"{self.upstream_url}/_gateway", content=str(self.server.pid))
+
+    def _started(self, crash_at: str) -> bool:
+        """Start a gateway; says whether it still lives."""
+        self.server.environ["REELGATE_CRASH_AT"] = crash_at
+        try:
+            self.server.start()
+        except AssertionError:
+            assert crash_at, self.server.log.read_text()
+            assert self.server.died_of(signal.SIGKILL), self.server.log.read_text()
+            self.kills += 1
+            return False
+        return True
+
+    def recover(self) -> None:
+        """Let a gateway clear up until nothing more happens by itself: all has ended, or waits for evidence."""
+        if not self.wanted:
+            return
+        self._started("")
+        for wanted in self.wanted:
+            if wanted.id is None:
+                self.ask(wanted)
+        open_ = {each.key: each for each in self.wanted if each.id is not None}
+
+        def quiet() -> bool:
+            for key, each in [*open_.items()]:
+                seen = self.video(each)
+                if seen["status"] in {"completed", "failed"} or (
+                    seen["status_detail"] == "unknown" and each.kind in "ce"
+                ):
+                    del open_[key]
+            return not open_
+
+        eventually(quiet, seconds=30)
+        self.server.kill()
+
+    def want(self, prompt: str, kind: str) -> Wanted:
+        """Order a clip; whether anybody answers is another matter."""
+        wanted = Wanted(key=f"key-{len(self.wanted)}", prompt=f"{prompt} #{len(self.wanted)}", kind=kind)
+        self.wanted.append(wanted)
+        self.ask(wanted)
+        return wanted
+
+    def ask(self, wanted: Wanted) -> None:
+        """Say it, or say it again."""
+        body = {
+            "model": "maker/one",
+            "prompt": wanted.prompt,
+            "seconds": 4,
+            "provider": {"only": [f"seller{wanted.kind}"]},
+        }
+        try:
+            answer = self.client.post(f"{self.server.api}/videos", json=body, headers={"idempotency-key": wanted.key})
+        except httpx.TransportError:
+            return
+        if answer.status_code == 503:
+            return
+        assert answer.status_code == 200, answer.text
+        said = answer.json()["id"]
+        assert wanted.id in {None, said}, "one key, two jobs"
+        wanted.id = said
+
+    def died(self) -> None:
+        """Wait until the gateway is dead."""
+        eventually(lambda: not self.server.running(), seconds=20)
+        assert self.server.died_of(signal.SIGKILL), self.server.log.read_text()
+        self.kills += 1
+
+    def video(self, wanted: Wanted) -> dict[str, Any]:
+        answer = self.client.get(f"{self.server.api}/videos/{wanted.id}")
+        assert answer.status_code == 200, f"{wanted.id} was acknowledged and is gone: {answer.text}"
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def ended(self, *, seconds: float) -> dict[str, str]:
+        """Wait until everything has ended; answers how, by key."""
+        for wanted in self.wanted:
+            if wanted.id is None:
+                self.ask(wanted)
+        open_ = list(self.wanted)
+
+        def all_ended() -> bool:
+            open_[:] = [each for each in open_ if self.video(each)["status"] not in {"completed", "failed"}]
+            return not open_
+
+        eventually(all_ended, seconds=seconds)
+        ends = {}
+        for wanted in self.wanted:
+            told = self.video(wanted)
+            ends[wanted.key] = told["error"]["code"] if told["error"] else told["status"]
+            if told["status"] == "completed":
+                content = self.client.get(f"{self.server.api}/videos/{wanted.id}/content").content
+                assert content == (self.folder / "clip.mp4").read_bytes()
+        return ends
+
+    def bought(self) -> Counter[str]:
+        """Count purchases by what was asked for, as the upstream did."""
+        ledger = self.client.get(f"{self.upstream_url}/_ledger").json()
+        return Counter(each["prompt"] for each in ledger.values())
+
+    def check(self, ends: dict[str, str]) -> None:
+        """R1 to R4: nothing twice, nothing lost, what is not known is said, and nobody's task is nobody's."""
+        bought = self.bought()
+        twice = {prompt for prompt, count in bought.items() if count > 1}
+        assert not twice, f"bought twice: {twice}"
+        for wanted in self.wanted:
+            end = ends[wanted.key]
+            assert end in {"completed", "submission_unknown"}, f"{wanted.prompt}: {end}"
+            if end == "completed":
+                assert bought[wanted.prompt] == 1, wanted.prompt
+            else:
+                assert wanted.kind in "ce", f"{wanted.prompt} could have been cleared up"
+        assert bought.keys() <= {each.prompt for each in self.wanted}
+        doctor = self.server.cli("doctor", check=False)
+        assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+
+
+@contextmanager
+def arena(folder: Path, **options: Any) -> Iterator[Arena]:
+    """Open an arena, and leave no process behind."""
+    made = Arena(folder, **options)
+    try:
+        made.open()
+        yield made
+    finally:
+        made.close()
+
+
+def wait(seconds: float) -> None:
+    """Let a real moment pass."""
+    until = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() >= until)
+
+
+def told(video: dict[str, Any]) -> str:
+    """Say what a client sees of a video."""
+    return json.dumps({name: video[name] for name in ("id", "status", "status_detail", "error")})

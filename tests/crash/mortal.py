@@ -1,0 +1,28 @@
+"""Run the real gateway with five more sellers, one of each submit class, and less patience."""
+
+import os
+import sys
+from types import ModuleType
+
+import gateway.findings
+from gateway.cli import main as run
+from providers.base.listing import listings
+from tests.machine.upstream import Vendor, sold
+
+SELLERS = {f"seller{kind.lower()}": kind for kind in "ABCDE"}
+
+
+def main() -> None:
+    deadline = float(os.environ["TEST_DEADLINE"])
+    dialect = ModuleType("providers.vendor")
+    dialect.Vendor = type("Vendor", (Vendor,), {"__module__": dialect.__name__})  # type: ignore[attr-defined]
+    sys.modules[dialect.__name__] = dialect
+    for slug, kind in SELLERS.items():
+        seller = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)
+        listings()[slug] = seller  # type: ignore[index]
+    gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""
+A provider in a process of its own, which outlives every gateway and keeps the only true ledger.
+
+``python -m tests.crash.upstream PORT CLIP SEED TROUBLE`` speaks the sandbox's dialect below ``/a`` to ``/e``, one
+submit class each: ``a`` knows an order sent twice, ``b`` finds one by our name for it, ``d`` lists what it has, ``c``
+and ``e`` do neither. Words in brackets in a prompt misbehave on purpose: see :data:`TRICKS`.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+TRICKS = {
+    "kill sending": "the gateway dies before its order is read, which is not taken",
+    "kill sent": "the order is taken and the gateway dies before it hears of it",
+    "reset": "taken, then the connection is reset",
+    "500": "taken, then answered 500",
+    "garbage": "taken, then answered with something that is not JSON",
+    "503": "not taken, and said so",
+    "lost": "not taken, and answered 502",
+}
+RANDOM = ("reset", "500", "garbage", "503", "lost")
+HANGS = {"hang": 3600.0, "drip": 3600.0}
+
+
+class Ledger:
+    """Remember every purchase, and whom to kill."""
+
+    def __init__(self, clip: bytes, seed: int, trouble: float) -> None:
+        self.clip = clip
+        self.chance = random.Random(seed)
+        self.trouble = trouble
+        self.lock = threading.Lock()
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.gateway = 0
+        self.takes = 0.2
+        """Seconds a task takes."""
+        self.tricked: set[str] = set()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answer one connection."""
+
+    protocol_version = "HTTP/1.1"
+    ledger: Ledger
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        if self.path == "/_gateway":
+            self.ledger.gateway = int(self._body())
+            self._send(200, {})
+            return
+        kind = self.path.split("/")[1]
+        order = json.loads(self._body())
+        words = re.findall(r"\[([a-z0-9 ]+)\]", order["prompt"])
+        with self.ledger.lock:
+            trick = words[0] if words and order["prompt"] not in self.ledger.tricked else ""
+            self.ledger.tricked.add(order["prompt"])
+            if not trick and self.ledger.chance.random() < self.ledger.trouble:
+                trick = self.ledger.chance.choice(RANDOM)
+        if trick == "kill sending":
+            self._kill()
+            return
+        if trick in HANGS:
+            time.sleep(HANGS[trick])
+        if trick in {"503", "lost"}:
+            self._send(503 if trick == "503" else 502, {"error": {"code": "no", "message": "not now"}})
+            return
+        task = self._take(kind, order)
+        match trick:
+            case "kill sent":
+                self._kill()
+            case "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                self.connection.close()
+            case "500":
+                self._send(500, {})
+            case "garbage":
+                self._write(200, b"<html>what?")
+            case _:
+                self._send(201, self._told(kind, task))
+
+    def do_GET(self) -> None:
+        _, kind, *rest = self.path.split("/")
+        if kind == "_ledger":
+            self._send(200, self.ledger.tasks)
+            return
+        if rest[0] == "clips":
+            self._write(200, self.ledger.clip, "video/mp4")
+            return
+        with self.ledger.lock:
+            tasks = {name: task for name, task in self.ledger.tasks.items() if task["kind"] == kind}
+        if len(rest) == 1:
+            self._send(200, [{**self._told(kind, each), "marker": each["marker"]} for each in tasks.values()])
+            return
+        found = tasks.get(rest[1])
+        if found is None and kind == "b":
+            found = next((each for each in tasks.values() if each["marker"] == rest[1]), None)
+        if found is None:
+            self._send(404, {"error": {"code": "unknown_task", "message": "no such task"}})
+        else:
+            self._send(200, self._told(kind, found))
+
+    def _take(self, kind: str, order: dict[str, Any]) -> dict[str, Any]:
+        with self.ledger.lock:
+            if kind == "a" and order["id"] in self.ledger.tasks:
+                return self.ledger.tasks[order["id"]]
+            name = order["id"] if kind == "a" else f"{kind}-{len(self.ledger.tasks)}"
+            task = {"id": name, "kind": kind, "marker": order["id"], "prompt": order["prompt"], "at": time.time()}
+            self.ledger.tasks[name] = task
+            return task
+
+    def _told(self, kind: str, task: dict[str, Any]) -> dict[str, Any]:
+        done = time.time() > task["at"] + self.ledger.takes
+        url = f"http://{self.headers['host']}/{kind}/clips/{task['id']}/0.mp4"
+        clips = [{"index": 0, "url": url}] if done else []
+        return {"id": task["id"], "state": "done" if done else "rendering", "poll_after_ms": 100, "clips": clips}
+
+    def _kill(self) -> None:
+        os.kill(self.ledger.gateway, signal.SIGKILL)
+        self.close_connection = True
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers["content-length"]))
+
+    def _send(self, status: int, body: object) -> None:
+        self._write(status, json.dumps(body).encode())
+
+    def _write(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Service(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A gateway that dies in the middle of a call is what this is for."""
+
+
+def main(port: str, clip: str, seed: str, trouble: str) -> None:
+    Handler.ledger = Ledger(Path(clip).read_bytes(), int(seed), float(trouble))
+    Service(("127.0.0.1", int(port)), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,226 @@
+"""The invariants of a job's life, checked after every commit and at the end."""
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.database import bodies
+from gateway.job import FINAL, MOVES, State
+from gateway.wish import Rendition
+from tests.machine.upstream import SECRET, Made
+
+OPEN = {"intent", "unknown", "accepted"}
+OWNERLESS = 30.0
+"""Seconds a lease may have run out before somebody takes the job over."""
+
+
+class BrokenLawError(SystemExit):
+    """An invariant does not hold; nothing catches it on its way out, as little as the end of a program."""
+
+
+class Laws:
+    """Watch a database from outside, as an auditor would, with a connection of its own."""
+
+    def __init__(self, path: Path, media: Path, limit: int | None) -> None:
+        self._path = path
+        self._limit = limit
+        self._media = media
+        self._seen: dict[str, sqlite3.Row] = {}
+        self._tries: dict[str, dict[str, str]] = {}
+        self.bought: Counter[str] = Counter()
+        """Purchases by job, as counted at the providers."""
+        self.acknowledged: dict[str, str | None] = {}
+        """Key by job: whatever a client was told is its."""
+        self.moves: Counter[str] = Counter()
+        self.unknown: set[str] = set()
+        """Jobs that were shown as unknown at some time."""
+
+    def connect(self) -> None:
+        self._db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=0)
+        self._db.row_factory = sqlite3.Row
+        self._version = 0
+
+    def close(self) -> None:
+        self._db.close()
+
+    def check_order(self, slug: str, attempt: str) -> None:
+        """I0: an order leaves only after the intent to buy it is on disk."""
+        row = self._db.execute("SELECT job, outcome FROM attempts WHERE id = ?", (attempt,)).fetchone()
+        demand(row is not None, "I0", f"{slug} was sent {attempt}, which is on no disk")
+        demand(row["outcome"] in {"intent", "unknown"}, "I0", f"{slug} was sent {attempt}, which is {row['outcome']}")
+
+    def check_bought(self, made: Made) -> None:
+        """I1: one job, one purchase."""
+        row = self._db.execute("SELECT job FROM attempts WHERE id = ?", (made.marker,)).fetchone()
+        demand(row is not None, "I2", f"{made.id} was bought for nobody")
+        self.bought[row["job"]] += 1
+        demand(self.bought[row["job"]] <= 1, "I1", f"{row['job']} was bought twice")
+
+    def check_commit(self) -> list[str]:
+        """I1, I5 to I7 and I11, of what has just been committed; answers what changed, for the trace."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return []
+        self._version = version
+        changed = []
+        tries: dict[str, dict[str, str]] = {}
+        for row in self._db.execute("SELECT job, id, outcome FROM attempts ORDER BY job, number"):
+            tries.setdefault(row["job"], {})[row["id"]] = row["outcome"]
+        for row in self._db.execute("SELECT * FROM jobs ORDER BY rowid"):
+            before = self._seen.get(row["id"])
+            if (
+                before is not None
+                and tuple(before) == tuple(row)
+                and self._tries.get(row["id"]) == tries.get(row["id"])
+            ):
+                continue
+            self._seen[row["id"]] = row
+            self._check_move(before, row)
+            self._check_attempts(row, tries.get(row["id"], {}))
+            self.moves[f"{before['state'] if before else ''}>{row['state']}"] += 1
+            if row["state"] == "unknown":
+                self.unknown.add(row["id"])
+            if row["state"] == "succeeded" and row["deleted_at"] is None:
+                self._check_files(row)
+            changed.append(f"{row['id']} {row['state']} {row['seq']} {row['lease_epoch']} {row['due_at']}")
+        lost = self._seen.keys() - {row["id"] for row in self._db.execute("SELECT id FROM jobs")}
+        demand(not lost, "I3", f"{lost} is gone")
+        self._tries = tries
+        self._check_keys()
+        self._check_money()
+        return changed
+
+    @staticmethod
+    def _check_move(before: Any, after: Any) -> None:
+        """I7 and I11: legal moves only, each with a number of its own, and none out of an end."""
+        if before is None:
+            demand(after["state"] == "queued", "I11", f"{after['id']} was born {after['state']}")
+            return
+        was, is_ = State(before["state"]), State(after["state"])
+        step = after["seq"] - before["seq"]
+        if was in FINAL:
+            for name in ("state", "completed_at", "task", "error", "usage", "attempt"):
+                demand(before[name] == after[name], "I7", f"{after['id']} ended, and its {name} changed")
+        # One commit may hold several moves of a job; each has a number.
+        legal = is_ in MOVES[was] if step == 1 else step > 1 or is_ is was
+        demand(legal and step >= 0, "I11", f"{after['id']}: {was} -> {is_} with {step} steps")
+        demand(after["lease_epoch"] >= before["lease_epoch"], "I11", f"{after['id']}: its epoch ran backwards")
+
+    def _check_attempts(self, job: Any, tries: Mapping[str, str]) -> None:
+        """I1: at most one attempt is open, and an ended job has none."""
+        open_ = [id_ for id_, outcome in tries.items() if outcome in OPEN]
+        demand(len(open_) <= 1, "I1", f"{job['id']} has {len(open_)} open attempts")
+        if job["state"] in FINAL:
+            demand(not open_, "I2", f"{job['id']} has ended and {open_} is open")
+        for id_, was in self._tries.get(job["id"], {}).items():
+            if was not in OPEN:
+                demand(tries.get(id_) == was, "I7", f"{id_} ended as {was} and is now {tries.get(id_)}")
+
+    def _check_files(self, job: Any) -> None:
+        """I6: a clip that succeeded is here, whole."""
+        kept = msgspec.json.decode(job["outputs"], type=list[Rendition])
+        if job["expires_at"] is not None and job["due_at"] is None:
+            return  # It was kept for as long as it should.
+        demand(bool(kept), "I6", f"{job['id']} succeeded without a clip")
+        for each in kept:
+            path = self._media / each.path
+            demand(path.is_file(), "I6", f"{job['id']}: {each.path} is not there")
+            data = path.read_bytes()
+            whole = (len(data), hashlib.sha256(data).hexdigest()) == (each.bytes, each.sha256)
+            demand(whole and data[4:8] == b"ftyp", "I6", f"{job['id']}: {each.path} is not what was kept")
+
+    def _check_keys(self) -> None:
+        """I5: one Idempotency-Key, one job."""
+        keys = Counter(msgspec.json.decode(row["wish"]).get("external_id") for row in self._seen.values())
+        keys.pop(None, None)
+        twice = [key for key, count in keys.items() if count > 1]
+        demand(not twice, "I5", f"{twice} made several jobs")
+
+    def _check_money(self) -> None:
+        """I4: no budget is overdrawn, its sums are its entries', and no hold is closed twice."""
+        books: dict[str, Counter[str]] = {}
+        for row in self._db.execute("SELECT job, debit, credit, usd_micros FROM entries"):
+            book = books.setdefault(row["job"], Counter())
+            book[row["debit"]] -= row["usd_micros"]
+            book[row["credit"]] += row["usd_micros"]
+        sums: Counter[str] = Counter()
+        for job, book in books.items():
+            low = min(book[name] for name in ("held", "spent", "suspense"))
+            demand(low >= 0, "I4", f"{job}: a book is below nothing: {dict(book)}")
+            sums.update(book)
+            row = self._seen[job]
+            ended = row["state"] in FINAL
+            demand(
+                (book["held"] == 0) if ended else not (book["spent"] or book["suspense"]),
+                "I4",
+                f"{job} is {row['state']}: {dict(book)}",
+            )
+            if book["spent"] or book["suspense"]:
+                possible = self.bought[job] == 1 or job in self.unknown
+                demand(possible, "I4", f"{job} was charged and never bought: {dict(book)}")
+            if ended and self.bought[job] and row["state"] == "succeeded":
+                demand(book["spent"] > 0, "I4", f"{job} was bought and not charged")
+        for row in self._db.execute("SELECT * FROM budgets"):
+            for name in ("held", "spent", "suspense"):
+                demand(
+                    row[name] == sums[name], "I4", f"{row['id']}: {name} is {row[name]}, its entries say {sums[name]}"
+                )
+            demand(
+                self._limit is None or row["held"] + row["spent"] + row["suspense"] <= self._limit,
+                "I4",
+                f"{row['id']} is overdrawn",
+            )
+
+    def check_rest(self, now: int, up_for: float) -> None:
+        """I12: while a process is up, no open job waits for nobody."""
+        if up_for < OWNERLESS + 5:
+            return
+        for row in self._seen.values():
+            if row["state"] in FINAL:
+                continue
+            demand(row["due_at"] is not None, "I12", f"{row['id']} is {row['state']} and never due")
+            late = (now - row["due_at"]) / 1000
+            demand(late <= OWNERLESS + 60, "I12", f"{row['id']} is {row['state']}, due {late:g} s ago and nobody's")
+
+    def check_end(self, ledgers: Iterable[Mapping[str, Made]], *, now: int, told: str) -> None:
+        """I2, I3, I5, I6 and I9, when all is over."""
+        rows = {row["id"]: row for row in self._db.execute("SELECT * FROM jobs")}
+        for id_, key in self.acknowledged.items():
+            demand(id_ in rows, "I3", f"{id_} was acknowledged and is gone")
+            demand(rows[id_]["state"] in FINAL, "I3", f"{id_} is {rows[id_]['state']} after its deadline")
+            named = msgspec.json.decode(rows[id_]["wish"]).get("external_id")
+            demand(named == key, "I5", f"{key} was answered with {id_}, which is of {named}")
+        for id_, row in rows.items():
+            demand(row["state"] in FINAL, "I3", f"{id_} is {row['state']} after its deadline")
+            if row["state"] == "succeeded":
+                demand(self.bought[id_] == 1, "I1", f"{id_} succeeded and was bought {self.bought[id_]} times")
+                if row["deleted_at"] is None:
+                    self._check_files(row)
+        for name, query in bodies("doctor").items():
+            ailing = self._db.execute(query, {"now": now} if ":now" in query else {}).fetchall()
+            demand(not ailing, "I12", f"doctor: {name}: {[tuple(row) for row in ailing]}")
+        attempts = {row["id"]: row for row in self._db.execute("SELECT * FROM attempts")}
+        for ledger in ledgers:
+            for made in ledger.values():
+                attempt = attempts[made.marker]
+                task = msgspec.json.decode(attempt["task"])["id"] if attempt["task"] else None
+                shown = attempt["job"] in self.unknown and attempt["outcome"] in {"failed", "cancelled", "unknown"}
+                demand(
+                    task == made.id or shown, "I2", f"{made.id} was bought and {made.marker} is {attempt['outcome']}"
+                )
+        demand(SECRET not in told, "I9", "a secret was logged")
+        for path in self._path.parent.glob(f"{self._path.name}*"):
+            demand(SECRET.encode() not in path.read_bytes(), "I9", f"a secret is in {path.name}")
+        left = [*(self._media / "incoming").iterdir()]
+        demand(not left, "I6", f"{left} was left behind")
+
+
+def demand(holds: bool, law: str, message: str) -> None:
+    """State an invariant."""
+    if not holds:
+        raise BrokenLawError(f"{law}: {message}")
