@@ -14,9 +14,10 @@ from tests.server import ROOT
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A copy of the repository's code, to be changed."""
-    for name in ("gateway", "providers", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("gateway", "providers", "tests/providers"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py")):
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
     return tmp_path
 
 

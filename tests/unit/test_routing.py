@@ -419,3 +419,12 @@ def test_a_new_price_counts_from_its_day() -> None:
     some = [Seller(account="r", listing=rising), seller("steady", "0.10")]
     firsts = [choose(request(), ANY, some, {}, on=day).ranked[0].provider for day in (DAY, date(2026, 11, 2))]
     assert ["rising", "steady"] == firsts
+
+
+def test_a_ceiling_is_kept_to_the_micro_dollar() -> None:
+    """What costs just so much may be bought; a millionth less forbids it, and says what it would have cost."""
+    at = choose(request(), Preferences(only=("cheap",), max_usd_micros=400_000), SELLERS, ALIASES, on=DAY)
+    below = choose(request(), Preferences(only=("cheap",), max_usd_micros=399_999), SELLERS, ALIASES, on=DAY)
+    assert [400_000] == [line.choice.usd_micros for line in at.ranked if line.choice]
+    assert () == below.ranked
+    assert "cheap charges $0.4, above max_cost_usd" == told(below)["cheap"]
