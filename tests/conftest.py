@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import databases
 from tests.server import Server
 
 LOOPBACK = ("127.", "::1", "localhost")
@@ -30,6 +31,7 @@ def _alone() -> Iterator[None]:
             patch.delenv(name)
     yield
     patch.undo()
+    databases.clear()
 
 
 @pytest.fixture(scope="session")
