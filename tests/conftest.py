@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import databases
 from tests.market import Market, trading
 from tests.server import Server
 
@@ -43,6 +44,7 @@ def _alone() -> Iterator[None]:
             patch.delenv(name)
     yield
     patch.undo()
+    databases.clear()
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,8 @@ class PostgreSQL:
 
     def __init__(self, *, fsync: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="reelgate-pg-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)
         self.port = free_port()
         self._names: dict[str, str] = {}
         self._programs = self._installed()
@@ -79,8 +81,6 @@ class PostgreSQL:
         )
         self._data = data
         self._fsync = "on" if fsync else "off"
-        self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.remove)
 
     def start(self) -> "PostgreSQL":
         """Start and wait until it answers."""
@@ -119,6 +119,7 @@ class PostgreSQL:
 
     def remove(self) -> None:
         """End it and delete what it kept."""
+        atexit.unregister(self.remove)
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -171,6 +172,13 @@ class PostgreSQL:
 def server() -> PostgreSQL:
     """One server for every test that is not about power cuts: it does not wait for the disk."""
     return PostgreSQL(fsync=False).start()
+
+
+def clear() -> None:
+    """End the one server and delete what it kept, where there is one."""
+    if server.cache_info().currsize:
+        server().remove()
+        server.cache_clear()
 
 
 def _die_with_parent() -> None:
