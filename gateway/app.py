@@ -145,7 +145,8 @@ def _build(
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
-    telling = open_telling(settings, environ, store, accounts, outbound or _abroad(settings.network), clock, root)
+    abroad = outbound or _abroad(settings.network)
+    telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root)
     steps = Steps(
         store,
         shop,

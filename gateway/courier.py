@@ -25,6 +25,7 @@ from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try, paylo
 from gateway.guard import NotAllowedError
 from gateway.outbox import Outbox
 from gateway.settings import Webhooks
+from gateway.telemetry import Metrics
 from gateway.vault import Vault
 from providers.base.advice import retry_after
 
@@ -71,7 +72,9 @@ class Courier:
         outbound: Callable[[], "Outbound"],
         clock: Callable[[], int],
         settings: Webhooks,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._outbox = outbox
         self._vault = vault
         self._outbound = outbound
@@ -167,6 +170,9 @@ class Courier:
             endpoint = await self._outbox.receiver(delivery) if delivery.endpoint else None
             if delivery.endpoint and endpoint is None:
                 return  # Deleted since it was claimed, and its deliveries with it.
+            if endpoint and endpoint.disabled_at is not None:
+                await self._outbox.hold(endpoint)
+                return
             await self._try(delivery, endpoint)
         except ConflictError:
             log.info("delivery.overtaken", delivery=delivery.id)
@@ -201,6 +207,7 @@ class Courier:
             after = replace(delivery, tries=number, step=delivery.step + 1, due_at=now + int(wait * 1000))
         why = None if answer.good or endpoint is None else _hopeless(endpoint, answer, now)
         await self._outbox.record(after, made, disable=why)
+        self._metrics.deliveries.labels(after.state if answer.good or after.due_at is None else "retried").inc()
         log.info(
             "delivery.tried", delivery=delivery.id, host=delivery.host, status=answer.status, error=answer.error,
             state=after.state, tries=number,

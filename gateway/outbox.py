@@ -143,6 +143,10 @@ class Outbox:
             also.append(Statement("deliveries_hold", {"endpoint": delivery.endpoint}))
         await self._database.write(Statement("delivery_save", delivery, 1), Statement("try_insert", made, 1), *also)
 
+    async def hold(self, endpoint: Endpoint) -> None:
+        """Keep what waits for a disabled endpoint until it is enabled."""
+        await self._database.write(Statement("deliveries_hold", {"endpoint": endpoint.id}))
+
     async def replay(self, id_: str, tenant: str) -> Delivery | None:
         """Make a delivery due again, at the start of its schedule; ``None`` where it is unknown or under way."""
         asked = {"id": id_, "tenant": tenant, "now": self._clock()}

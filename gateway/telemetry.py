@@ -70,6 +70,9 @@ class Metrics:
             ["provider", "feature"],
             registry=self.registry,
         )
+        self.deliveries = Counter(
+            "reelgate_deliveries", "Webhooks sent, by what came of it.", ["outcome"], registry=self.registry
+        )
         self.waiting = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
 
     def ended(self, job: Job) -> None:

@@ -15,6 +15,7 @@ from gateway.job import Job
 from gateway.outbox import Outbox
 from gateway.settings import Settings
 from gateway.store import Store
+from gateway.telemetry import Metrics
 from gateway.vault import Vault, open_vault
 from gateway.watch import Watch
 
@@ -60,6 +61,7 @@ def open_telling(
     store: Store,
     accounts: Mapping[str, Account],
     outbound: Callable[[], "Outbound"],
+    metrics: Metrics,
     clock: Callable[[], int],
     folder: Path,
 ) -> Telling:
@@ -74,7 +76,7 @@ def open_telling(
     telling = Telling(
         outbox=outbox,
         vault=vault,
-        courier=Courier(outbox, vault, outbound, clock, settings.webhooks),
+        courier=Courier(outbox, vault, outbound, clock, settings.webhooks, metrics),
         hooks=Hooks(outbox, vault, accounts, clock, public_url),
         watch=Watch(store),
         addresses=Addresses(rules, settings.webhooks.http, host_of(public_url)),

@@ -23,7 +23,7 @@ WRITE: dict[str, Any] = {"scope": "write"}
 DELIVERY = re.compile(r"evt_[0-9a-f]{32}_(whep_[0-9a-f]{32}|callback)", re.ASCII)
 
 T = TypeVar("T")
-Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Types = Annotated[list[str], Meta(min_length=1, max_length=64)]
 

@@ -206,6 +206,7 @@ WHERE id IN (
     ) AS ranked
     WHERE place <= :each ORDER BY due_at LIMIT :most
 )
+AND due_at <= :now
 RETURNING *;
 
 -- deliveries_next_due --

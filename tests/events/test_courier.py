@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from standardwebhooks import Webhook
 
 from gateway.courier import Courier
+from gateway.database import Statement
 from gateway.events import COMPLETED, FAILED, GAPS, TYPES, Delivery, Endpoint, announce, host_of, next_try
 from gateway.guard import make_rules
 from gateway.job import State
@@ -40,7 +41,7 @@ class Told:
 
     def new_courier(self, **settings: object) -> Courier:
         chosen = Webhooks(**{"http": True, "seconds": 2, **settings})  # type: ignore[arg-type]
-        return Courier(self.outbox, self.vault, lambda: self.outbound, self.engine.clock, chosen)
+        return Courier(self.outbox, self.vault, lambda: self.outbound, self.engine.clock, chosen, self.engine.metrics)
 
     async def endpoint(self, path: str = "/a", types: str = " ".join(TYPES), tenant: str = "tenant") -> Endpoint:
         url, now = f"{self.receiver.url}{path}", self.engine.now
@@ -344,6 +345,38 @@ async def test_old_deliveries_are_forgotten_and_open_ones_never(told: Told, hear
     await told.outbox.sweep(before=told.engine.now + 1)
     assert [] == await told.outbox.deliveries_of(settled, "tenant")
     assert "pending" == (await told.only(open_)).state
+
+
+async def test_a_disabled_endpoint_hears_nothing_that_was_on_its_way(told: Told, heard: Receiver) -> None:
+    """What was being retried when it was disabled is held like the rest."""
+    heard.script["/a"] = [500, 410, 204]
+    endpoint = await told.endpoint()
+    first = await told.cancelled()
+    await told.deliver()
+    second = await told.cancelled()
+    await told.deliver()
+    assert ["held", "failed"] == [(await told.only(id_)).state for id_ in (first, second)]
+    await told.engine.store.database.write(  # As if its try had been under way.
+        Statement("delivery_replay", {"id": (await told.only(first)).id, "tenant": "tenant", "now": told.engine.now})
+    )
+    await told.deliver(seconds=DAY)
+    assert (2, "held") == (len(heard.heard), (await told.only(first)).state)
+    found = await told.outbox.endpoint(endpoint.id, "tenant")
+    assert found is not None
+    await told.outbox.delete_endpoint(found)
+    await told.deliver(seconds=DAY)
+    assert (2, "dropped") == (len(heard.heard), (await told.only(first)).state)
+
+
+async def test_what_waits_follows_its_endpoint(told: Told, heard: Receiver) -> None:
+    """An address that was wrong is mended, and what failed there goes to the right one."""
+    heard.script["/a"] = [404]
+    endpoint = await told.endpoint()
+    await told.cancelled()
+    await told.deliver()
+    await told.outbox.save_endpoint(replace(endpoint, url=f"{heard.url}/b"))
+    await told.deliver(seconds=6)
+    assert ["/a", "/b"] == [each.path for each in heard.heard]
 
 
 def test_an_end_has_one_event_whoever_writes_it() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.api import answers
 from gateway.job import State
 from gateway.watch import Watch
 from tests.scripted import Engine, running
@@ -189,6 +190,20 @@ async def test_a_deleted_video_is_waited_for_no_longer(engine: Engine) -> None:
     await engine.store.delete(job.id, "tenant")
     assert await watch.end(job, 10) is None
     watch.close()
+
+
+async def test_an_end_is_foretold_only_from_what_was_seen(engine: Engine) -> None:
+    """Seconds from ``updated_at``, by what the offer was observed to take; nothing unobserved, late or over."""
+    engine.provider.submits = [running("t", poll_after=10.0)]
+    engine.provider.polls = [running("t", poll_after=10.0), running("t", poll_after=50.0)]
+    job = await engine.accept()
+    assert answers.video(job, 40)["eta_seconds"] is None
+    await engine.turn()
+    assert [None, 40] == [answers.video(await engine.job(job.id), seen)["eta_seconds"] for seen in (None, 40)]
+    await engine.turn(seconds=10)
+    assert 30 == answers.video(await engine.job(job.id), 40)["eta_seconds"]
+    await engine.turn(seconds=50)
+    assert answers.video(await engine.job(job.id), 40)["eta_seconds"] is None
 
 
 def test_a_stream_nobody_reads_is_let_go(server: Server) -> None:

@@ -1,11 +1,13 @@
 """Laws of webhooks as an app sees them: the OpenAI SDK manages and verifies them, against the real gateway."""
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pytest
 
@@ -188,6 +190,8 @@ def test_an_address_inside_is_refused_at_once(told: Server, url: str) -> None:
         ({"event_types": ["batch.completed"]}, "event_types"),
         ({"event_types": []}, "event_types"),
         ({"name": ""}, "name"),
+        ({"name": "a\r\nb"}, "name"),
+        ({"name": "\x1b[31m"}, "name"),
         ({"url": 5}, "url"),
         ({"secret": "mine"}, "secret"),
     ],
@@ -236,7 +240,8 @@ def test_a_tenant_sees_its_own(tmp_path: Path, heard: Receiver) -> None:
         assert (404, none.content) == (found.status_code, found.content), path
     for path in (f"/webhook_deliveries/{sent['id']}/replay", f"/webhook_deliveries/{sent['id'][:-1]}x/replay"):
         assert 404 == ask(theirs, "POST", path, {}).status_code
-    assert 404 == ask(theirs, "GET", f"/videos/{video}/deliveries").status_code
+    for path in ("deliveries", "events"):
+        assert 404 == ask(theirs, "GET", f"/videos/{video}/{path}").status_code
     assert [] == ask(theirs, "GET", "/webhook_endpoints").json()["data"]
     assert 401 == ask("none", "GET", "/webhook_endpoints").status_code
     secret = ask(mine, "POST", f"/webhook_endpoints/{id_}/rotate_secret").json()["signing_secret"]
@@ -267,3 +272,34 @@ def test_killed_between_an_answer_and_its_record(tmp_path: Path, heard: Receiver
     eventually(lambda: server.get(path).json()["data"][0]["state"] == "delivered")
     assert 0 == server.stop()
     assert 2 == len(heard.at("/dies"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_end_is_lost_whatever_dies(tmp_path: Path, heard: Receiver, seed: int) -> None:
+    """Killed at random moments and started again, the gateway tells every end, each by one id."""
+    chance = random.Random(seed)
+    server = telling(tmp_path, heard)
+    path, accepted = f"/kills{seed}", []
+    heard.script[path] = [500, 204]
+    for _ in range(3):
+        server.start()
+        until = time.monotonic() + chance.uniform(0.05, 1.0)
+        for _ in range(chance.randint(2, 5)):
+            prompt = chance.choice(["[fail]", "[reject]", "a kite"])
+            order = {**ORDER, "prompt": f"{prompt} {len(accepted)}", "callback_url": heard.url + path}
+            accepted.append(server.post("/v1/videos", order).json()["id"])
+        eventually(lambda until=until: time.monotonic() > until)
+        server.kill()
+    server.start()
+
+    def settled() -> bool:
+        logs = [server.get(f"/v1/videos/{id_}/deliveries").json()["data"] for id_ in accepted]
+        return all(log and log[0]["state"] == "delivered" for log in logs)
+
+    eventually(settled, seconds=60)
+    told: dict[str, set[str]] = {}
+    for each in heard.at(path):
+        told.setdefault(msgspec.json.decode(each.body)["data"]["id"], set()).add(each.id)
+    assert sorted(accepted) == sorted(told)
+    assert {1} == {len(ids) for ids in told.values()}
+    assert 0 == server.stop()
