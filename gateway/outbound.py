@@ -134,12 +134,12 @@ class Outbound:
         headers: LooseHeaders,
         body: bytes | None = None,
         *,
-        silent: float = SILENT_SECONDS,
+        silent: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """
         Make one call, on a connection of its own; redirects are not followed.
 
-        ``silent`` is how many seconds the other side may say nothing.
+        ``silent`` is how many seconds the other side may say nothing, where not as usual.
 
         :raises NotAllowedError: when what the name stands for is not open.
         :raises FetchError: when no answer comes.
@@ -158,7 +158,7 @@ class Outbound:
             trust_env=False,
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silent),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silent or SILENT_SECONDS),
             max_headers=64,
         ) as session:
             with _as_ours(hop):

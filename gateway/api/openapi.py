@@ -18,6 +18,8 @@ from litestar.types import ASGIApp
 from gateway.api.content import VARIANTS
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Incoming, Reply, reply
+from gateway.api.webhooks import EndpointCreate, EndpointUpdate, Rotation, Sample
+from gateway.events import TYPES
 
 VERSION = "1"
 
@@ -29,6 +31,15 @@ CREATE_BODIES = {
     "quote": ["prompt"],
 }
 """Operations whose body is a ``VideoCreate``, and the fields each cannot do without."""
+
+BODIES = {
+    "createWebhookEndpoint": EndpointCreate,
+    "updateWebhookEndpoint": EndpointUpdate,
+    "rotateWebhookSecret": Rotation,
+    "testWebhookEndpoint": Sample,
+    "rotateCallbackSecret": Rotation,
+}
+"""Operations whose body is JSON alone."""
 
 ANSWERS = {
     "createVideo": "Video", "editVideo": "Video", "extendVideo": "Video", "remixVideo": "Video",
@@ -160,6 +171,17 @@ SCHEMAS: dict[str, Any] = {
             "request_id": {"type": "string"},
         },
     },
+    "Event": {
+        "type": "object",
+        "required": ["id", "object", "created_at", "type", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "The same as webhook-id, and at every try."},
+            "object": {"const": "event"},
+            "created_at": {"type": "integer"},
+            "type": {"type": "string", "enum": list(TYPES)},
+            "data": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
+        },
+    },
     "VideoList": _list_of("Video"),
     "FileList": _list_of("File"),
     "ModelList": _list_of("Model"),
@@ -191,16 +213,29 @@ def config(version: str) -> OpenAPIConfig:
 def document(app: Litestar) -> dict[str, Any]:
     """Write the whole document."""
     whole: dict[str, Any] = app.openapi_schema.to_schema()
-    (created,), parts = msgspec.json.schema_components([VideoCreate], ref_template="#/components/schemas/{name}")
+    shapes = [VideoCreate, *dict.fromkeys(BODIES.values())]
+    (created, *_), parts = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     components = whole.setdefault("components", {})
     components.setdefault("schemas", {}).update({**SCHEMAS, **parts})
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     whole["security"] = [{"key": []}]
+    whole["webhooks"] = {kind: {"post": _told(kind)} for kind in TYPES}
     for path, operations in whole["paths"].items():
         for operation in operations.values():
             operation["tags"] = [path.removeprefix("/v1").split("/")[1].title()]
             _complete(operation, created["$ref"])
     return whole
+
+
+def _told(kind: str) -> dict[str, Any]:
+    """Describe what is sent when a video has ended."""
+    schema = {"allOf": [{"$ref": "#/components/schemas/Event"}, {"properties": {"type": {"const": kind}}}]}
+    return {
+        "operationId": kind,
+        "summary": f"A video has ended: {kind}",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"2XX": {"description": "Heard; any other answer is a reason to send it again."}},
+    }
 
 
 def _complete(operation: dict[str, Any], created: str) -> None:
@@ -210,6 +245,10 @@ def _complete(operation: dict[str, Any], created: str) -> None:
         schema: dict[str, Any] = {"allOf": [{"$ref": created}, {"required": CREATE_BODIES[name]}]}
         content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": schema}}
         operation["requestBody"] = {"required": True, "content": content}
+    elif name in BODIES:
+        body = {"$ref": f"#/components/schemas/{BODIES[name].__name__}"}
+        needed = name in {"createWebhookEndpoint", "testWebhookEndpoint"}
+        operation["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
     elif name == "createFile":
         form = {
             "type": "object",

@@ -303,6 +303,11 @@ def test_the_document_describes_what_is_there(server: Server) -> None:
         for operation in operations.values():
             assert operation.get("summary") or operation.get("description"), path
             assert "4XX" in operation["responses"]
+    assert {"video.completed", "video.failed", "video.canceled"} == set(document["webhooks"])
+    endpoint = document["paths"]["/v1/webhook_endpoints"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
+    assert {"$ref": "#/components/schemas/EndpointCreate"} == endpoint
     references = {part for part in json.dumps(document).split('"') if part.startswith("#/components/schemas/")}
     assert {part.rpartition("/")[2] for part in references} <= set(document["components"]["schemas"])
 
