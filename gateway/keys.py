@@ -81,15 +81,15 @@ class Gatekeeper:
             self._guarded = (now, await self._store.has_keys())
         return self._guarded[1]
 
-    async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], scope: str) -> Caller:
+    async def admit(self, connection: ASGIConnection[Any, Any, Any, Any], scope: str, *, bare: bool = False) -> Caller:
         """
-        Recognise who asks.
+        Recognise who asks; ``bare`` takes a key that stands in ``Authorization`` alone, as some dialects send it.
 
         :raises ProblemError: 401 without a key in force, 403 when it may not do this.
         """
         if not await self.guarded():
             return LOCAL
-        secret = _credential(connection.headers, connection.scope["query_string"])
+        secret = _credential(connection.headers, connection.scope["query_string"], bare=bare)
         if not well_formed(secret):
             raise _unknown()
         hash_ = hash_secret(secret)
@@ -125,14 +125,13 @@ class Gatekeeper:
         self._allowance[key] = (now, left - 1)
 
 
-def _credential(headers: Headers, query: bytes) -> str:
+def _credential(headers: Headers, query: bytes, *, bare: bool) -> str:
     """Read the one key a request carries, from any header its clients use."""
     given = [
         *(
-            value if bare else value.partition(" ")[2].strip()
+            value[7:].strip() if value[:7].lower() == "bearer " else value
             for value in headers.getall("authorization", [])
-            # Clients of CometAPI send the key with nothing before it.
-            if (bare := value.startswith(PREFIX)) or value[:7].lower() == "bearer "
+            if value[:7].lower() == "bearer " or (bare and value.startswith(PREFIX))
         ),
         *headers.getall("x-api-key", []),
         *headers.getall("api-key", []),

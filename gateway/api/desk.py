@@ -84,8 +84,9 @@ async def admit(request: Incoming) -> None:
     :raises ProblemError: 401 or 403.
     """
     # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes.
-    scope = "read" if request.method == "OPTIONS" else request.scope["route_handler"].opt["scope"]
-    request.scope["state"]["caller"] = await desk(request).gatekeeper.admit(request, scope)
+    opt: Mapping[str, Any] = {"scope": "read"} if request.method == "OPTIONS" else request.scope["route_handler"].opt
+    admitted = desk(request).gatekeeper.admit(request, opt["scope"], bare=opt.get("bare_key", False))
+    request.scope["state"]["caller"] = await admitted
 
 
 async def body_of(request: Incoming) -> Body:

@@ -23,7 +23,7 @@ from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid, understand
 from gateway.job import Job, State
 from gateway.surfaces.common import (
-    WRITE,
+    BARE_WRITE,
     ClosingError,
     Stream,
     clip_at,
@@ -95,7 +95,7 @@ FRAMES = (("image", "first_frame"), ("lastFrame", "last_frame"))
 PURPOSES: dict[str, dict[str, str]] = {"asset": {}, "style": {"role": "style"}}
 
 
-@post("/chat/completions", operation_id="createChatCompletion", **WRITE)
+@post("/chat/completions", operation_id="createChatCompletion", **BARE_WRITE)
 async def create_chat_completion(request: Incoming) -> ASGIApp:
     """Make a clip in a chat's words: an answer when it is made, or a stream that tells how it comes along."""
     body = await body_of(request)

@@ -35,7 +35,12 @@ LOOKS = (0.1, 1.0)
 
 READ: dict[str, Any] = {"opt": {"scope": "read"}, "include_in_schema": False}
 WRITE: dict[str, Any] = {"opt": {"scope": "write"}, "include_in_schema": False, "status_code": 200}
-"""How a surface's routes are declared; the OpenAPI document describes our own words only."""
+BARE_READ: dict[str, Any] = {**READ, "opt": {**READ["opt"], "bare_key": True}}
+BARE_WRITE: dict[str, Any] = {**WRITE, "opt": {**WRITE["opt"], "bare_key": True}}
+"""
+How a surface's routes are declared; the OpenAPI document describes our own words only. The second pair is for
+CometAPI's clients, whose examples send the key with nothing before it.
+"""
 
 Names = Mapping[str, str]
 """Our name of a field, and what the client calls it."""

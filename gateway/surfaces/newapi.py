@@ -15,7 +15,18 @@ from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.surfaces.chat import MODELS
-from gateway.surfaces.common import READ, WRITE, create, fault_of, frames, links, model_of, surface, told, unknown
+from gateway.surfaces.common import (
+    BARE_READ,
+    BARE_WRITE,
+    create,
+    fault_of,
+    frames,
+    links,
+    model_of,
+    surface,
+    told,
+    unknown,
+)
 
 FIELDS = frozenset({"model", "prompt", "enhance_prompt", "images", "aspect_ratio"})
 
@@ -36,7 +47,7 @@ INNER = {
 }  # fmt: skip
 
 
-@post("/video/create", operation_id="createNewApiTask", **WRITE)
+@post("/video/create", operation_id="createNewApiTask", **BARE_WRITE)
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
     body = await body_of(request)
@@ -49,7 +60,7 @@ async def create_video(request: Incoming) -> ASGIApp:
     return reply({"id": job.id, "status": "pending"}, told(job))
 
 
-@get("/video/query/{video_id:str}", operation_id="readNewApiTask", **READ)
+@get("/video/query/{video_id:str}", operation_id="readNewApiTask", **BARE_READ)
 async def query_video(request: Incoming, video_id: str) -> ASGIApp:
     """Say how a clip stands."""
     job = await job_of(request, video_id)

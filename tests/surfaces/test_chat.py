@@ -1,23 +1,30 @@
 """Laws of the chat: OpenAI's SDK finds a clip at the end of it, and an error where there is none."""
 
+import asyncio
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from msgspec.structs import replace
 
+from gateway.job import Job, State
+from gateway.surfaces import chat, common
+from tests import make
 from tests.sdk.test_openai_node import NODE
 from tests.server import Server, eventually
 from tests.surfaces.conftest import as_url, picture
 
 ORDER: dict[str, Any] = {"model": "sandbox/demo", "extra_body": {"seconds": 1, "resolution": "360p"}}
 SPOILT = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+WISH, QUOTE = '{"request": {"prompt": "x", "model": "m"}}', "{}"
 LINK = re.compile(r"\[▶️ Watch Online\]\((http[^)\s]+\.mp4)\)")
 
 
@@ -42,12 +49,12 @@ def roles(api: httpx.Client, video: str) -> list[str]:
 def test_a_chat_answers_with_a_link_that_opens(client: openai.OpenAI, api: httpx.Client) -> None:
     """The whole answer is a completion whose content links a clip; the key that asked fetches it."""
     answer = client.chat.completions.with_raw_response.create(messages=user("a paper boat"), **ORDER)
-    chat = answer.parse()
+    whole = answer.parse()
 
-    assert ("chat.completion", "sandbox/demo", "stop") == (chat.object, chat.model, chat.choices[0].finish_reason)
-    assert chat.usage is not None
+    assert ("chat.completion", "sandbox/demo", "stop") == (whole.object, whole.model, whole.choices[0].finish_reason)
+    assert whole.usage is not None
     assert ("sandbox", "0.000000") == (answer.headers["x-reelgate-provider"], answer.headers["x-reelgate-cost-usd"])
-    (link,) = LINK.findall(chat.choices[0].message.content or "")
+    (link,) = LINK.findall(whole.choices[0].message.content or "")
     assert answer.headers["x-reelgate-video"] in link
     assert b"ftyp" == api.get(link).content[4:8]
     assert 401 == httpx.get(link, trust_env=False).status_code
@@ -268,6 +275,27 @@ def test_a_gateway_stops_while_it_is_listened_to(tmp_path: Path) -> None:
     asking.join(10)
     assert [None] * len(told) == [each["choices"][0]["finish_reason"] for each in told]
     assert (503, "gateway_stopping") == (waiting[0].status_code, waiting[0].json()["error"]["code"])
+
+
+async def test_a_long_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing moves a comment goes out now and then, which no client reads; then the end, whatever it is."""
+    standing = make.job(State.RUNNING, quote=QUOTE, wish=WISH)
+    why = '{"code": "generation_failed", "message": "no"}'
+    seen = [replace(standing), replace(standing), replace(standing, state=State.FAILED, seq=4, error=why)]
+
+    async def look(id_: str, tenant: str) -> Job:
+        return seen.pop(0)
+
+    services = SimpleNamespace(closing=asyncio.Event(), store=SimpleNamespace(job=look))
+    monkeypatch.setattr(chat, "desk", lambda _: services)
+    monkeypatch.setattr(common, "BEAT", 0)
+    monkeypatch.setattr(common, "LOOKS", (0.001, 0.001))
+    request: Any = SimpleNamespace(scope={})
+    told = [each async for each in chat._events(request, chat.Chat(standing, "m"), counted=False)][2:]
+
+    assert [b": still being made\n\n"] * 2 == told[:2]
+    assert "generation_failed" == json.loads(told[2][6:])["error"]["code"]
+    assert [b"data: [DONE]\n\n"] == told[3:]
 
 
 def test_the_sdk_for_node(guarded: tuple[Server, str], tmp_path: Path) -> None:
