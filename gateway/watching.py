@@ -138,7 +138,7 @@ class Watching:
                 account.note_credits(update.usage.remaining_credits, now)
         if state is State.RUNNING:
             if now >= job.deadline_at:
-                await self._give_up(job, account)
+                await self._give_up(job, account, task)
                 return
             wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, update.poll_after)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
@@ -215,11 +215,11 @@ class Watching:
         due = min(due, job.deadline_at) if now < job.deadline_at else due
         await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due))
 
-    async def _give_up(self, job: Job, account: Account) -> None:
+    async def _give_up(self, job: Job, account: Account, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""
         message = "The provider gave no verdict in time; the clip may have been billed."
         problem = Problem(code="deadline_exceeded", message=message, provider=account.provider.listing.slug)
-        late = standing(job, Outcome.FAILED, self._clock(), "deadline")
+        late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
         await self._fail(job, problem, late, bill=Bill.DOUBT)
 
     async def _fail(

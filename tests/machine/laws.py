@@ -106,6 +106,8 @@ class Laws:
         if was in FINAL:
             for name in ("state", "completed_at", "task", "error", "usage", "attempt"):
                 demand(before[name] == after[name], "I7", f"{after['id']} ended, and its {name} changed")
+            kept = before["outputs"] == after["outputs"] or after["updated_at"] >= (before["expires_at"] or 0)
+            demand(kept, "I7", f"{after['id']} ended, and its clip is gone before its time")
         # One commit may hold several moves of a job; each has a number.
         legal = is_ in MOVES[was] if step == 1 else step > 1 or is_ is was
         demand(legal and step >= 0, "I11", f"{after['id']}: {was} -> {is_} with {step} steps")

@@ -52,6 +52,22 @@ def test_the_invariants_hold_under_every_seed(disk: Path) -> None:
     assert MET - met.keys() == set()
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(41, id="an order that came late was bought again"),
+        pytest.param(52, id="a clock set back moved a deadline away"),
+        pytest.param(10434, id="a task given at the deadline was forgotten"),
+    ],
+)
+def test_what_once_broke_a_law_no_longer_does(disk: Path, seed: int) -> None:
+    """Seeds that found a defect are lived through again."""
+    folder = disk / "again"
+    folder.mkdir()
+
+    assert simulate(seed, folder, disk / "blank.db").jobs > 0
+
+
 def test_the_same_seed_is_the_same_run(disk: Path) -> None:
     """A run can be repeated to the last commit, in this process and in another with other hashes."""
     program = (
