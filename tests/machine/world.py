@@ -215,6 +215,7 @@ class World:
         lot = random.Random(self.seed + 1)
         random.seed(self.seed)
         with (
+            mock.patch("gateway.ids._drawn", []),
             mock.patch("gateway.ids.os", SimpleNamespace(urandom=lot.randbytes)),
             mock.patch("gateway.media.token_hex", lambda size: lot.randbytes(size).hex()),
             mock.patch("gateway.media._study", study),
