@@ -219,7 +219,7 @@ async def replay_delivery(request: Incoming, delivery_id: str) -> ASGIApp:
 
 
 @get("/webhook_event_types", opt=READ, operation_id="listWebhookEventTypes")
-async def list_event_types() -> ASGIApp:
+async def list_event_types(_: Incoming) -> ASGIApp:
     """List what an endpoint can be told."""
     return reply({"object": "list", "data": TYPES})
 

@@ -99,7 +99,8 @@ async def client(outside: Outside, tmp_path_factory: pytest.TempPathFactory) -> 
     async with gateway(folder, outside.outbound(Rules())) as client:
         yield client
         assert [] == (await client.get("/v1/videos")).json()["data"]
-    assert [] == [path for path in (folder / "media").rglob("*") if path.is_file()]
+    kept = [path for name in ("inputs", "incoming", "clips") for path in (folder / "media" / name).rglob("*")]
+    assert [] == [path for path in kept if path.is_file()]
 
 
 def flat(name: str, value: Any) -> Iterator[tuple[str, str]]:

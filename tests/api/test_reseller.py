@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.database import Kind
 from tests.server import ROOT, Server, eventually
 from tests.upstream import Said, Seen, Upstream, selling
 
@@ -29,8 +30,8 @@ def sell(upstream: Upstream, seen: Seen) -> Said:
 
 
 @pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
-    with selling(tmp_path_factory.mktemp("omnishop"), sell) as running:
+def upstream(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    with selling(tmp_path_factory.mktemp(f"omnishop-{kind}"), sell) as running:
         yield running
 
 

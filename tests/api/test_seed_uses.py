@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import httpx
 import pytest
 
+from gateway.database import Kind
 from tests.outside import picture
 from tests.server import Server, eventually
 from tests.upstream import Said, Seen, Upstream, selling
@@ -170,9 +171,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A gateway with an account at each seller of the documents."""
-    folder = tmp_path_factory.mktemp("seeds")
+    folder = tmp_path_factory.mktemp(f"seeds-{kind}")
     with selling(folder, sell) as upstream:
         built = Shop(folder, upstream, CONFIG, USEAPI_TOKEN=TOKEN, AIGENERATE_API_KEY=AIG, COMETAPI_KEY=COMET)
         yield built
@@ -289,9 +290,9 @@ base_url = "{url}/v1/google-flow"
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, list[str]]]:
+def batch(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shop, list[str]]]:
     """A gateway whose Flow account names its e-mail, with every prompt ordered."""
-    folder = tmp_path_factory.mktemp("batch")
+    folder = tmp_path_factory.mktemp(f"batch-{kind}")
     with selling(folder, sell) as upstream:
         shop = Shop(folder, upstream, BATCH_CONFIG, USEAPI_TOKEN=TOKEN, USEAPI_EMAIL=EMAIL)
         names = []

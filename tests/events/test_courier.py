@@ -330,7 +330,7 @@ async def test_a_claim_whose_courier_died_comes_back(told: Told, heard: Receiver
     (claimed,) = await told.outbox.claim(lease=60_000, each=8, most=8, busy="  ")
     await told.deliver()
     assert [] == heard.heard
-    await told.engine.store.give_back()
+    await told.engine.store.start_over()
     await told.deliver()
     assert [claimed.event] == [each.id for each in heard.heard]
     assert "delivered" == (await told.only(id_)).state

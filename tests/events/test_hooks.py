@@ -13,7 +13,9 @@ import pytest
 
 from gateway.hooks import LEAST_MS, Hooks
 from gateway.job import Job, Outcome, State
+from gateway.orders import Orders
 from gateway.outbox import Outbox
+from gateway.receipts import Receipts
 from gateway.steps import Steps
 from gateway.vault import Vault
 from providers.base.errors import Indeterminate, Missing, Unavailable
@@ -57,8 +59,12 @@ class World:
         """Forget what is only in memory."""
         vault = Vault(b"k" * 32)
         self.hooks = Hooks(self.outbox, vault, self.engine.accounts, self.engine.clock, BASE + "/")
-        self.engine.steps = Steps(
-            self.engine.store, self.engine.shop, self.engine.media, self.engine.metrics, self.engine.clock,
+        engine = self.engine
+        receipts = Receipts(engine.folder / "receipts")
+        receipts.open()
+        orders = Orders(engine.shop, engine.media, hooks=self.hooks)
+        engine.steps = Steps(
+            engine.store, engine.shop, engine.media, engine.metrics, engine.clock, receipts, orders,
             lease_seconds=60, retention_ms=3_600_000, hooks=self.hooks,
         )  # fmt: skip
 
