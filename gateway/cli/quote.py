@@ -4,8 +4,10 @@ import json
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
 from rich.table import Column, Table
+from rich.text import Text
 
 from gateway.cli.common import DEFAULT_URL, Url, call, client
 from gateway.cli.wanted import Wanted, call_of, inline
@@ -43,23 +45,30 @@ def quote(
         console.print(line, highlight=False)
 
 
-def quotes_table(quotes: list[dict[str, Any]]) -> Table:
-    """Draw quotes as a table, the ones that can first; ``place`` is the order they would be tried in."""
+def quotes_table(quotes: list[dict[str, Any]]) -> Group:
+    """Draw quotes as a table, on whose word the prices are, and why the others cannot; ``#`` is the order of trying."""
     table = Table(
-        Column("place", justify="right"), Column("offer", no_wrap=True), "price", "clip", "wait", "price from",
+        Column("#", justify="right"),
+        Column("offer", overflow="fold"),
+        Column("price", no_wrap=True),
+        Column("clip", no_wrap=True),
+        Column("wait", no_wrap=True),
         title="Quotes",
-    )  # fmt: skip
+        box=SIMPLE_HEAD,
+    )
+    sources: dict[str, list[str]] = {}
+    reasons: list[Text] = []
     for each in quotes:
         offer = each["offer"] if each["account"] == each["provider"] else f"{each['offer']} ({each['account']})"
         if each["can"]:
-            clip = clip_of(each["spec"])
-            table.add_row(
-                str(each["place"]), offer, price_of(each), clip, wait_of(each["expected_seconds"]), each["price_source"]
-            )
+            clip, wait = clip_of(each["spec"]), wait_of(each["expected_seconds"])
+            table.add_row(str(each["place"]), offer, price_of(each), clip, wait)
+            sources.setdefault(each["price_source"], []).append(str(each["place"]))
         else:
             why = "; ".join(reason["message"] for reason in each["reasons"])
-            table.add_row("", offer, "-", why, "", "", style="dim")
-    return table
+            reasons.append(Text(f"cannot: {offer}: {why}", style="dim"))
+    told = [Text(f"price of {', '.join(places)}: {source}", style="dim") for source, places in sources.items()]
+    return Group(table, *told, *reasons)
 
 
 def price_of(quoted: dict[str, Any]) -> str:
