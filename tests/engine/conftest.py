@@ -8,8 +8,8 @@ from gateway.database import Kind
 from tests import databases
 
 
-@pytest.fixture(autouse=True, scope="session", params=databases.KINDS)
+@pytest.fixture(autouse=True, scope="module", params=databases.KINDS)
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
-    """Put every store a test makes on one kind of database, then on the other."""
+    """Put every store a module makes on one kind of database, then on the other; other folders are none of it."""
     with databases.using(request.param):
         yield request.param
