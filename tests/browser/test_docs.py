@@ -40,7 +40,8 @@ class Browser:
             if said.get("method") == "Network.requestWillBeSent":
                 self.asked.append(said["params"]["request"]["url"])
             if said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
-                self.errors.append(said["params"]["entry"]["text"])
+                entry = said["params"]["entry"]
+                self.errors.append(f"{entry['text']} {entry.get('url')}")
             if said.get("id") == number:
                 return said["result"]
         raise AssertionError("the browser hung up")
