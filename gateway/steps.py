@@ -161,6 +161,9 @@ class Steps(Watching):
         ]
         if job.attempts and not wish.preferences.allow_fallbacks:
             able = [choice for choice in able if choice.offer == first.offer]
+        if not job.attempts:
+            # Nobody refused it yet: what was quoted is not exceeded while anybody still asks no more.
+            able = [choice for choice in able if choice.usd_micros <= first.usd_micros] or able
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
         if not able:
             return None, next(iter(refusals), "every account that could has refused it")

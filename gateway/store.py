@@ -351,10 +351,6 @@ class Store:
         """Find a job, whoever's it is: for operators."""
         return _first_job(await self._database.read("job_read", {"id": id_}))
 
-    async def job_of_attempt(self, attempt: str) -> Job | None:
-        """Find the job an attempt was made for."""
-        return _first_job(await self._database.read("job_of_attempt", {"attempt": attempt}))
-
     # Money
 
     async def entries(self, job: str) -> list[Entry]:

@@ -11,7 +11,7 @@ from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.ids import is_id, new_id
-from gateway.inputs import InputError
+from gateway.inputs import InputError, Sniffed
 from gateway.store import File
 
 
@@ -29,23 +29,32 @@ async def create_file(request: Incoming) -> ASGIApp:
         except InputError as error:
             raise invalid("file", error.message, code=error.code) from error
         purpose = body.fields.get("purpose", "user_data")
-        file = File(
-            id=new_id("file", services.clock()),
-            tenant=caller(request).tenant,
-            filename=upload.filename,
-            purpose=purpose[:64] if isinstance(purpose, str) else "user_data",
-            media_type=sniffed.media_type,
-            sha256=upload.sha256,
-            bytes=upload.size,
-            width=sniffed.width,
-            height=sniffed.height,
-            created_at=services.clock(),
-        )
-        await services.media.keep_input(upload.path, upload.sha256)
-        await services.store.add_file(file)
+        named = purpose[:64] if isinstance(purpose, str) else "user_data"
+        file = await keep_upload(request, upload, sniffed, filename=upload.filename, purpose=named)
     finally:
         body.drop()
     return reply(_shown(file))
+
+
+async def keep_upload(request: Incoming, upload: Upload, sniffed: Sniffed, *, filename: str, purpose: str) -> File:
+    """Keep an upload for later calls of its caller's: its bytes first, then what is known of it."""
+    services = desk(request)
+    now = services.clock()
+    file = File(
+        id=new_id("file", now),
+        tenant=caller(request).tenant,
+        filename=filename,
+        purpose=purpose,
+        media_type=sniffed.media_type,
+        sha256=upload.sha256,
+        bytes=upload.size,
+        width=sniffed.width,
+        height=sniffed.height,
+        created_at=now,
+    )
+    await services.media.keep_input(upload.path, upload.sha256)
+    await services.store.add_file(file)
+    return file
 
 
 @get("/files", opt={"scope": "read"}, operation_id="listFiles")

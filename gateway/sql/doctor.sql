@@ -10,8 +10,9 @@ SELECT job, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'accep
 SELECT account, task, count(*) FROM attempts WHERE task IS NOT NULL GROUP BY account, task HAVING count(*) > 1;
 
 -- overdue --
--- A job is a minute past its deadline, and nobody ended it.
-SELECT id, state, deadline_at FROM jobs WHERE completed_at IS NULL AND deadline_at < :now - 60000 AND due_at IS NULL;
+-- A job is ten minutes past its deadline, and nobody ended it; a clip that is being kept may take its time.
+SELECT id, state, deadline_at FROM jobs
+WHERE completed_at IS NULL AND state <> 'storing' AND deadline_at < :now - 600000;
 
 -- forgotten --
 -- A job has not ended, and nothing will ever look at it.
@@ -53,4 +54,4 @@ SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until <
 -- clip_missing --
 -- A job succeeded, is not expired, and keeps no clip.
 SELECT id FROM jobs WHERE state = 'succeeded' AND outputs = '[]' AND deleted_at IS NULL
-    AND (expires_at IS NULL OR expires_at > :now) AND due_at IS NOT NULL;
+    AND (expires_at IS NULL OR expires_at > :now);

@@ -125,9 +125,6 @@ SELECT account, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'a
 -- For operators: orders nobody knows the fate of, oldest first.
 SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 
--- job_of_attempt --
-SELECT jobs.* FROM jobs JOIN attempts ON attempts.job = jobs.id WHERE attempts.id = :attempt;
-
 -- buyer_has_room --
 -- Asked after the job was put in; no row where its buyer has more under way than it may.
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;

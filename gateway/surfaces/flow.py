@@ -18,15 +18,14 @@ from litestar.types import ASGIApp
 
 from gateway.api.content import Answer, FileAnswer
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
+from gateway.api.files import keep_upload
 from gateway.api.forms import pieces
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
-from gateway.ids import new_id
 from gateway.inputs import InputError
 from gateway.job import Job
 from gateway.media import ClipError
-from gateway.store import File
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,
@@ -258,20 +257,7 @@ async def _take(request: Incoming, email: str) -> ASGIApp:
             raise invalid("body", f"Send {', '.join(sorted(UPLOADS))}; this is {sniffed.media_type}")
         if sniffed.kind == "image" and upload.size > IMAGE_MOST:
             raise invalid("body", f"File size ({upload.size}) is over {IMAGE_MOST} bytes", code="too_large")
-        file = File(
-            id=new_id("file", services.clock()),
-            tenant=caller(request).tenant,
-            filename="asset",
-            purpose="user_data",
-            media_type=sniffed.media_type,
-            sha256=upload.sha256,
-            bytes=upload.size,
-            width=sniffed.width,
-            height=sniffed.height,
-            created_at=services.clock(),
-        )
-        await services.media.keep_input(upload.path, upload.sha256)
-        await services.store.add_file(file)
+        file = await keep_upload(request, upload, sniffed, filename="asset", purpose="user_data")
     finally:
         upload.drop()
     length = {"durationSeconds": round(seconds, 3)} if sniffed.kind == "video" else {}
