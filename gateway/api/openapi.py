@@ -289,8 +289,7 @@ async def openapi_json(request: Incoming) -> ASGIApp:
 PAGE = b"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Reelgate API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect
- width='16' height='16' rx='3' fill='%23e4572e'/%3E%3Cpath d='M6 4l6 4-6 4z' fill='%23fff'/%3E%3C/svg%3E">
+<link rel="icon" href="data:,">
 <script src="/docs/rapidoc-min.js"></script></head>
 <body><rapi-doc spec-url="/openapi.json" load-fonts="false" render-style="read" show-header="false"
  theme="dark" primary-color="#e4572e" allow-spec-file-load="false" allow-spec-url-load="false"
