@@ -34,7 +34,7 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
-from gateway.clock import Clock
+from gateway.clock import DAY_MS, Clock
 from gateway.database import connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DAY_MS = 86_400_000
 RESOURCES = (videos, progress, content, models, offers, quotes, spend, files, webhooks, chat)
 
 

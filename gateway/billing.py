@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.job import Job
 from gateway.ledger import About, Hold, Posting, add, close
-from gateway.wish import Choice
+from gateway.wish import Choice, read_choice
 from providers.base.task import Fault, Usage
 
 
@@ -35,7 +35,7 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     held = _hold(job)
     if held is None:
         return job, []
-    choice, usage = msgspec.json.decode(job.quote, type=Choice), msgspec.json.decode(job.usage, type=Usage)
+    choice, usage = read_choice(job.quote), msgspec.json.decode(job.usage, type=Usage)
     told = usage.usd_micros is not None
     price = choice.usd_micros if usage.usd_micros is None else usage.usd_micros
     charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
@@ -68,5 +68,5 @@ def _hold(job: Job) -> Hold | None:
 
 def _about(job: Job, held: Hold) -> About:
     """Say what a job's money is spent on."""
-    account = job.account or msgspec.json.decode(job.quote, type=Choice).account
+    account = job.account or read_choice(job.quote).account
     return About(job.id, held.owner, job.offer or "", account)

@@ -7,6 +7,7 @@ import structlog
 
 log = structlog.get_logger()
 
+DAY_MS = 86_400_000
 JUMP_MS = 2_000
 """A wall clock that is off by more, from one reading to the next, was set; by less, it was trimmed."""
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from standardwebhooks import Webhook
 
+from gateway.clock import DAY_MS
 from gateway.database import ConflictError, StoreUnavailableError
 from gateway.errand import FetchError
 from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try, payload
@@ -46,7 +47,6 @@ REST_SECONDS = (1.0, 60.0)
 """Least and most seconds a host that asked for less is left alone."""
 GONE = 410
 SWEEP_MS = 600_000
-DAY_MS = 86_400_000
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -16,9 +16,12 @@ Amounts are whole micro-dollars.
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+from gateway.clock import DAY_MS
 
 INSTANCE = "instance"
 """Whose budget everything counts against."""
@@ -124,14 +127,20 @@ class About(Struct, frozen=True):
 
 def budgets_of(owner: str, own: Limits, instance: Limits, now: int) -> tuple[Budget, ...]:
     """List the budgets a purchase of an owner counts against: its own and the instance's, where they have limits."""
-    day = datetime.fromtimestamp(now / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    windows = (("day", day, f"{day:%Y-%m-%d}"), ("month", day.replace(day=1), f"{day:%Y-%m}"), ("total", None, ""))
     return tuple(
-        Budget(f"{who}:{period}:{name}".rstrip(":"), who, period, int(since.timestamp() * 1000) if since else 0, limit)
+        Budget(f"{who}:{period}:{name}".rstrip(":"), who, period, since, limit)
         for who, limits in ((INSTANCE, instance), (owner, own))
-        for period, since, name in windows
+        for period, since, name in _windows(now // DAY_MS)
         if (limit := getattr(limits, period)) is not None
     )
+
+
+@lru_cache(maxsize=4)
+def _windows(day: int) -> tuple[tuple[str, int, str], ...]:
+    """Say since when, in milliseconds, each period of a day counts, and by what name; days since 1970 (UTC)."""
+    date = datetime.fromtimestamp(day * DAY_MS / 1000, UTC)
+    month = int(date.replace(day=1).timestamp() * 1000)
+    return ("day", day * DAY_MS, f"{date:%Y-%m-%d}"), ("month", month, f"{date:%Y-%m}"), ("total", 0, "")
 
 
 def hold(about: About, usd_micros: int, budgets: tuple[Budget, ...], now: int) -> tuple[Hold, list[Posting]]:

@@ -6,14 +6,13 @@ from datetime import UTC, date, datetime
 from secrets import token_hex
 from statistics import median
 
-import msgspec
 from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.job import Job
 from gateway.routing import Decision, Line, Seller, Terms, choose, table
 from gateway.settings import Alias, Routing
-from gateway.wish import Choice, Wish
+from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
 from providers.base.order import CHOICES, Input, Request, Spec
@@ -89,7 +88,7 @@ class Shop:
 
     def settle(self, job: Job, usage: Usage) -> Usage:
         """Put what a provider counted into dollars, by the price it was quoted at."""
-        choice = msgspec.json.decode(job.quote, type=Choice)
+        choice = read_choice(job.quote)
         account, day = self.accounts[choice.account], datetime.fromtimestamp(job.created_at / 1000, UTC).date()
         price = price_of(account.listing, self.offer(choice), choice.spec, on=day, plan=account.plan)
         micros = price and charge(account.listing, price, usage, on=day, plan=account.plan)

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
 
+from gateway.clock import DAY_MS
 from gateway.store import Spent
 
 BY = ("provider", "model", "key", "account", "day")
 """What spending can be asked for by; a key is named by its id."""
-DAY_MS = 86_400_000
 EPOCH = date(1970, 1, 1)
 
 

@@ -12,6 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.billing import Bill, raised
+from gateway.clock import DAY_MS
 from gateway.database import ConflictError, StoreUnavailableError
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, until_absent
@@ -22,12 +23,11 @@ from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
 from gateway.watching import Watching, as_json
-from gateway.wish import Choice, Problem, Wish
+from gateway.wish import Choice, Problem, Wish, read_choice, read_wish
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Unsupported
 
 log = structlog.get_logger()
 
-DAY_MS = 86_400_000
 FULL_MS = 500
 """Shortest wait for a place at a full account."""
 FULL_MOST_MS = 15_000
@@ -64,8 +64,8 @@ class Steps(Watching):
         if job.cancel_requested:
             await self._end(move(job, State.CANCELLED, now))
             return
-        wish = msgspec.json.decode(job.wish, type=Wish)
-        first = msgspec.json.decode(job.quote, type=Choice)
+        wish = read_wish(job.wish)
+        first = read_choice(job.quote)
         if now >= job.deadline_at:
             await self._fail(job, Problem(code="deadline_exceeded", message="No offer took the job in time."))
             return
@@ -96,7 +96,7 @@ class Steps(Watching):
             lease_until=job.lease_until,
             offer=choice.offer,
             account=choice.account,
-            quote=as_json(choice),
+            quote=job.quote if choice is first else as_json(choice),
             attempt=attempt.id,
             attempts=attempt.number,
             started_at=job.started_at or now,
@@ -253,7 +253,7 @@ class Steps(Watching):
         now = self._clock()
         if await self._recall(job):
             return
-        choice = msgspec.json.decode(job.quote, type=Choice)
+        choice = read_choice(job.quote)
         account = self._shop.accounts.get(choice.account)
         if now >= job.deadline_at:
             message = "The provider never answered; the clip may have been bought. It was not ordered twice."
@@ -264,7 +264,7 @@ class Steps(Watching):
         if account is None:
             await self._later(job, 60.0)
             return
-        wish = msgspec.json.decode(job.wish, type=Wish)
+        wish = read_wish(job.wish)
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None
             if told is None and account.provider.listing.submit_class == "A":

@@ -28,7 +28,7 @@ from gateway.receipts import Receipts
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.telemetry import Metrics, names
-from gateway.wish import Choice, Notice, Problem, Rendition, Wish
+from gateway.wish import Notice, Problem, Rendition, read_choice, read_wish
 from providers.base.errors import Missing, ProviderError, Unsupported
 from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState
@@ -183,8 +183,8 @@ class Watching:
             return
         failpoint("after_file")
         now = self._clock()
-        choice = msgspec.json.decode(job.quote, type=Choice)
-        wish = msgspec.json.decode(job.wish, type=Wish)
+        choice = read_choice(job.quote)
+        wish = read_wish(job.wish)
         differences = compare(choice, wish, kept)
         for each in differences:
             self._metrics.mismatches.labels(choice.provider, each.feature).inc()

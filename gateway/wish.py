@@ -1,7 +1,9 @@
 """What a client asked for, as kept in the job's row: the request and everything around it."""
 
+from functools import lru_cache
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from providers.base.order import Request, Spec
@@ -54,6 +56,18 @@ class Choice(Struct, frozen=True, kw_only=True):
     def offer(self) -> str:
         """The offer's name: ``provider:model``."""
         return f"{self.provider}:{self.model}"
+
+
+@lru_cache(maxsize=256)
+def read_wish(text: str) -> Wish:
+    """Read a wish as it is kept; whoever answers a new job and whoever buys for it read the same one."""
+    return msgspec.json.decode(text, type=Wish)
+
+
+@lru_cache(maxsize=256)
+def read_choice(text: str) -> Choice:
+    """Read a choice as it is kept, likewise."""
+    return msgspec.json.decode(text, type=Choice)
 
 
 class Rendition(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.job import Attempt, Job, State
 from gateway.ledger import Hold
-from gateway.wish import Choice, Problem, Rendition, Wish
+from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
 from providers.base.order import Mode
 
 STATUS = {
@@ -36,8 +36,6 @@ DETAIL = {
     State.CANCELLED: "cancelled",
 }
 
-_wish = msgspec.json.Decoder(Wish)
-_choice = msgspec.json.Decoder(Choice)
 _renditions = msgspec.json.Decoder(list[Rendition])
 _problem = msgspec.json.Decoder(Problem)
 _hold = msgspec.json.Decoder(Hold)
@@ -45,8 +43,8 @@ _hold = msgspec.json.Decoder(Hold)
 
 def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
     """Write one job as a Video; ``observed_seconds`` is how long its offer was seen to take."""
-    wish = _wish.decode(job.wish)
-    choice = _choice.decode(job.quote)
+    wish = read_wish(job.wish)
+    choice = read_choice(job.quote)
     request = wish.request
     kept = _renditions.decode(job.outputs) if job.outputs != "[]" else []
     clip = next((each for each in kept if each.kind == "video"), None)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from gateway.api.create import VideoCreate
@@ -14,7 +13,7 @@ from gateway.api.wishes import media, wish
 from gateway.ids import is_id
 from gateway.job import Job
 from gateway.routing import Decision
-from gateway.wish import Wish
+from gateway.wish import Wish, read_wish
 from providers.base.order import Mode, Role, read_size
 
 
@@ -36,7 +35,7 @@ async def place(
     repeat = repeat_of(request)
     parent = await _parent(request, call)
     if parent is not None and call.model is None:
-        call = replace(call, model=msgspec.json.decode(parent.wish, type=Wish).request.model)
+        call = replace(call, model=read_wish(parent.wish).request.model)
     gathered = await services.intake.gather(media(call), who.tenant)
     try:
         model = services.settings.routing.default_model

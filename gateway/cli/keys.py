@@ -7,6 +7,7 @@ from cyclopts import App, Parameter, validators
 
 from gateway.cli.common import Config, UsageError
 from gateway.cli.store import now, on_store
+from gateway.clock import DAY_MS
 from gateway.ids import new_id
 from gateway.keys import SCOPES, hash_secret, new_secret
 from gateway.ledger import Limits
@@ -66,7 +67,7 @@ def create(
     if strangers:
         raise UsageError(f"{strangers[0]!r} is no scope; there are {', '.join(SCOPES)}")
     secret, at = new_secret(), now()
-    ends = at + days * 86_400_000 if days else None
+    ends = at + days * DAY_MS if days else None
     limits = Limits(
         day=micros(day_usd), month=micros(month_usd), total=micros(budget_usd), per_minute=_per_minute(rate), jobs=jobs
     )

@@ -25,7 +25,7 @@ from gateway.api.forms import Body
 from gateway.api.order import place
 from gateway.api.problems import ProblemError, invalid, understand
 from gateway.job import Job, State
-from gateway.wish import Choice, Problem, Rendition, Wish
+from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
 from providers.base.order import Mode
 
 BEAT = 10.0
@@ -228,12 +228,12 @@ async def _gone(receive: Receive) -> None:
 
 def wish_of(job: Job) -> Wish:
     """Read what was asked for."""
-    return msgspec.json.decode(job.wish, type=Wish)
+    return read_wish(job.wish)
 
 
 def choice_of(job: Job) -> Choice:
     """Read what was chosen for it."""
-    return msgspec.json.decode(job.quote, type=Choice)
+    return read_choice(job.quote)
 
 
 def clips_of(job: Job) -> list[Rendition]:
