@@ -94,6 +94,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "external_id": wish.external_id,
         "callback_url": wish.callback_url,
         "user": wish.user,
+        "key": job.buyer,
         "cancel_requested": bool(job.cancel_requested),
     }
 

@@ -108,7 +108,7 @@ async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
     while True:
         looks = (job.state, job.progress, job.offer, job.cancel_requested)
         if job.seq > seen and looks != told:
-            yield event(job, answers.video(job))
+            yield event(job, answers.video(job, services.shop.speeds.get(job.offer or "")))
             told, quiet = looks, asyncio.get_running_loop().time()
         if job.state.final or watch.closed:
             return

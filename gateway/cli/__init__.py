@@ -1,6 +1,6 @@
 """
-The command line: ``reelgate serve``, ``work``, ``generate``, ``quote``, ``keys``, ``jobs``, ``spend``,
-``halt``, ``go-on``, ``doctor``, ``webhooks``, ``check``, ``table``, ``new-provider``, ``demo``.
+The command line: ``reelgate serve``, ``work``, ``generate``, ``batch``, ``watch``, ``quote``, ``keys``, ``jobs``,
+``spend``, ``halt``, ``go-on``, ``doctor``, ``webhooks``, ``check``, ``table``, ``new-provider``, ``demo``.
 
 Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL`` and sign with
 ``REELGATE_API_KEY``; the others read the same ``config.toml`` the gateway does.
@@ -14,6 +14,8 @@ app = App(name="reelgate", help="One API for AI video: quoted first, bought once
 app.command("gateway.cli.serve:serve")
 app.command("gateway.cli.work:work")
 app.command("gateway.cli.generate:generate")
+app.command("gateway.cli.batch.command:batch")
+app.command("gateway.cli.watch:watch")
 app.command("gateway.cli.quote:quote")
 app.command("gateway.cli.check:check")
 app.command("gateway.cli.table:table")

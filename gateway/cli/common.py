@@ -31,11 +31,15 @@ def settings_of(config: Path | None) -> Settings:
     return load(config or (here if here.exists() else None), os.environ)
 
 
+def signed() -> dict[str, str]:
+    """Sign calls with the API key, where there is one."""
+    key = os.environ.get("REELGATE_API_KEY", "")
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 def client(url: str) -> httpx.Client:
     """Reach a running gateway."""
-    key = os.environ.get("REELGATE_API_KEY", "")
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=60, trust_env=False)
+    return httpx.Client(base_url=url.rstrip("/"), headers=signed(), timeout=60, trust_env=False)
 
 
 def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:

@@ -1,4 +1,7 @@
-"""``reelgate jobs``: for operators; what is under way in doubt, and deciding it."""
+"""
+``reelgate jobs``: what was ordered and what came of it, from a running gateway; and for operators, from the store,
+what is in doubt, and deciding it.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -8,6 +11,7 @@ from cyclopts import App
 
 from gateway.cli.common import Config, UsageError
 from gateway.cli.store import now, on_store
+from gateway.cli.videos import list_, show
 from gateway.database import ConflictError
 from gateway.job import OPEN, Attempt, Job
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
@@ -15,7 +19,9 @@ from gateway.settings import micros
 from gateway.store import Store
 from gateway.wish import Choice
 
-app = App(name="jobs", help="Decide what nobody but an operator can.")
+app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
+app.default(list_)
+app.command(show)
 
 
 @app.command
