@@ -86,7 +86,7 @@ class Dispatch:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        del app  # The handler is called itself.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
@@ -96,13 +96,20 @@ class Dispatch:
         """
         request: Incoming = Request(scope, receive, send)
         handler = scope["route_handler"]
-        # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes.
+        # Litestar answers OPTIONS with a handler of its own, which says nothing of scopes and knows one method alone.
         options = request.method == "OPTIONS"
         opt: Mapping[str, Any] = {"scope": "read"} if options else handler.opt
         admitted = desk(request).gatekeeper.admit(request, opt["scope"], bare=opt.get("bare_key", False))
         scope["state"]["caller"] = await admitted
-        answer = self._app if options else await handler.fn(request, **scope["path_params"])
+        answer = _methods(request) if options else await handler.fn(request, **scope["path_params"])
         await answer(scope, receive, send)
+
+
+def _methods(request: Incoming) -> ASGIApp:
+    """Say which methods an address takes."""
+    path = request.scope["path_template"]
+    taken = {str(each) for route in request.app.routes if route.path_format == path for each in route.methods}
+    return Reply(204, {"allow": ", ".join(sorted(taken))}, b"")
 
 
 async def body_of(request: Incoming) -> Body:

@@ -5,7 +5,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from litestar import HttpMethod, get, route
+from litestar import HttpMethod, route
 from litestar.types import ASGIApp
 
 from gateway.api.content import FileAnswer, choose_bytes
@@ -70,19 +70,10 @@ def _serve(request: Incoming, path: Path | None, name: str) -> ASGIApp:
     return FileAnswer(path, answer, head=request.method == "HEAD")
 
 
-CLIPS: dict[str, Any] = {
-    "path": "/links/clips/{video_id:str}/{name:str}",
-    "operation_id": "openLinkedClip",
-    "include_in_schema": False,
-}
-INPUTS: dict[str, Any] = {
-    "path": "/links/inputs/{name:str}",
-    "operation_id": "openLinkedInput",
-    "include_in_schema": False,
-}
+CLIPS = "/links/clips/{video_id:str}/{name:str}"
+INPUTS = "/links/inputs/{name:str}"
+LINKED: dict[str, Any] = {"http_method": [HttpMethod.GET, HttpMethod.HEAD], "include_in_schema": False}
 HANDLERS = (
-    get(**CLIPS)(_open_clip),
-    get(**INPUTS)(_open_input),
-    route(**CLIPS, http_method=HttpMethod.HEAD)(_open_clip),
-    route(**INPUTS, http_method=HttpMethod.HEAD)(_open_input),
+    route(CLIPS, operation_id="openLinkedClip", **LINKED)(_open_clip),
+    route(INPUTS, operation_id="openLinkedInput", **LINKED)(_open_input),
 )

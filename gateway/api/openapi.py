@@ -18,8 +18,9 @@ from litestar.types import ASGIApp
 from gateway.api.content import VARIANTS
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Incoming, Reply, reply
-from gateway.api.webhooks import EndpointCreate, EndpointUpdate, Rotation, Sample
+from gateway.api.webhooks import DELIVERY, EndpointCreate, EndpointUpdate, Rotation, Sample
 from gateway.events import TYPES
+from gateway.spending import BY
 
 VERSION = "1"
 
@@ -48,22 +49,52 @@ ANSWERS = {
     "retrieveModel": "Model",
 }  # fmt: skip
 
+OPEN = {"live", "ready"}
+"""Operations nobody needs a key for."""
+
+
+def _query(name: str, **schema: Any) -> dict[str, Any]:
+    """Describe a query parameter."""
+    return {"name": name, "in": "query", "schema": schema}
+
+
+def _paging(cursor: str) -> list[dict[str, Any]]:
+    """Describe how a list is paged through; ``cursor`` is what its ids look like."""
+    return [
+        _query("after", type="string", pattern=f"^{cursor}$"),
+        _query("limit", type="integer", minimum=1, maximum=100, default=20),
+        _query("order", type="string", enum=["asc", "desc"], default="desc"),
+    ]
+
+
+def _id(prefix: str) -> str:
+    """Write what an id looks like."""
+    return f"{prefix}_[0-9a-f]{{32}}"
+
+
 QUERIES: dict[str, list[dict[str, Any]]] = {
-    "listVideos": [
-        {"name": "after", "in": "query", "schema": {"type": "string"}},
-        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}},
-        {"name": "order", "in": "query", "schema": {"type": "string", "enum": ["asc", "desc"], "default": "desc"}},
-    ],
+    "listVideos": _paging(_id("video")),
+    "listFiles": _paging(_id("file")),
+    "listWebhookEndpoints": _paging(_id("whep")),
+    "listWebhookDeliveries": _paging(DELIVERY.pattern)[:2],
     "downloadVideo": [
-        {
-            "name": "variant",
-            "in": "query",
-            "schema": {"type": "string", "enum": [*VARIANTS], "default": "video"},
-        },
-        {"name": "index", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}},
+        _query("variant", type="string", enum=[*VARIANTS], default="video"),
+        _query("index", type="integer", minimum=0, maximum=99, default=0),
+    ],
+    "getSpend": [
+        {**_query("by", type="array", items={"enum": [*BY]}, uniqueItems=True), "style": "form", "explode": False},
+        _query("since", type="string", format="date"),
+        _query("until", type="string", format="date"),
     ],
 }
-QUERIES["listFiles"] = QUERIES["listVideos"]
+
+FILES = {
+    "downloadVideo": ["video/mp4", "image/webp", "image/jpeg"],
+    "downloadFile": ["image/*", "video/*", "audio/*"],
+    "metrics": ["text/plain"],
+    "streamVideo": ["text/event-stream"],
+}
+"""Operations that answer no JSON, and what they answer."""
 
 
 def _nullable(kind: str, text: str = "") -> dict[str, Any]:
@@ -262,18 +293,20 @@ def _complete(operation: dict[str, Any], created: str) -> None:
         "4XX": {"description": "What to change.", "content": {"application/problem+json": problem}},
         "5XX": {"description": "Not your fault.", "content": {"application/problem+json": problem}},
     }
-    if name in ANSWERS:
-        shown = {"$ref": f"#/components/schemas/{ANSWERS[name]}"}
-        answers["200"] = {"description": "Done.", "content": {"application/json": {"schema": shown}}}
-    elif name.startswith("download"):
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        answers |= {
-            "200": {"description": "The whole file.", "content": {"video/mp4": binary}},
-            "206": {"description": "One range of it.", "content": {"video/mp4": binary}},
-            "304": {"description": "You have it already."},
-        }
+    if name in OPEN:
+        operation["security"] = []
+    if name in FILES:
+        # What events hold OpenAPI 3.1 has no words for.
+        shape = {} if name == "streamVideo" else {"schema": {"type": "string", "format": "binary"}}
+        answers["200"] = {"description": "The whole of it.", "content": dict.fromkeys(FILES[name], shape)}
     else:
-        answers["200"] = operation["responses"].get("200", {"description": "Done."})
+        schema = {"$ref": f"#/components/schemas/{ANSWERS[name]}"} if name in ANSWERS else {"type": "object"}
+        answers["200"] = {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+    if name == "downloadVideo":
+        answers["206"] = {**answers["200"], "description": "One range of it."}
+        answers["304"] = {"description": "You have it already."}
+    if name == "streamVideo":
+        answers["204"] = {"description": "It has ended, and you have seen it."}
     operation["responses"] = answers
 
 

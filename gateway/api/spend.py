@@ -25,10 +25,12 @@ async def get_spend(request: Incoming) -> ASGIApp:
     by = [each for each in query.get("by", "provider,model").split(",") if each]
     if {*by} - {*BY} or len(set(by)) < len(by):
         raise ProblemError(422, "invalid_value", f"by names some of {', '.join(BY)}, each once.", param="by")
+    if "" in {query.get("since"), query.get("until")}:
+        raise _no_days()
     try:
         since, until = window(query.get("since", ""), query.get("until", ""), services.clock())
     except (ValueError, OverflowError) as error:
-        raise ProblemError(422, "invalid_value", "since and until are days: 2026-11-01.", param="since") from error
+        raise _no_days() from error
     owner, everything = who.key or "local", "metrics" in who.scopes
     spent = [each for each in await services.store.spent(since, until) if everything or each.owner == owner]
     kept = [each for each in await services.store.budgets() if everything or each.owner in {owner, INSTANCE}]
@@ -55,6 +57,11 @@ async def get_spend(request: Incoming) -> ASGIApp:
             "halted": await services.store.halted(),
         }
     )
+
+
+def _no_days() -> ProblemError:
+    """Describe a stretch of time that is none."""
+    return ProblemError(422, "invalid_value", "since and until are days: 2026-11-01.", param="since")
 
 
 def _usd(micros: int) -> float:

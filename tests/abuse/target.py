@@ -73,6 +73,13 @@ class Target:
         assert answer.status == 200, answer.body
         return str(answer.json["id"])
 
+    def endpoint(self, *, key: str = "own") -> str:
+        """Have a tenant's videos told to an address nobody answers at."""
+        body = {"name": "x", "url": "https://hooks.invalid/x", "event_types": ["video.completed"]}
+        answer = self.call("POST", "/v1/webhook_endpoints", json.dumps(body).encode(), key=key)
+        assert answer.status == 200, answer.body
+        return str(answer.json["id"])
+
     def wait(self, id_: str, *, key: str = "own") -> dict[str, Any]:
         """Wait until a video has ended."""
         video: dict[str, Any] = {}
