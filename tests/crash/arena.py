@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Arena:
                 REELGATE__WORKER__LEASE_SECONDS="2",
                 REELGATE__NETWORK__ALLOW=json.dumps([f"127.0.0.1:{port}"]),
                 REELGATE__WEBHOOKS__HTTP="true",
+                REELGATE__WEBHOOKS__SECONDS="5",
                 PYTHONPATH=str(ROOT),
                 TEST_DEADLINE=str(deadline),
                 **accounts,
@@ -84,6 +85,7 @@ class Arena:
         self.key = ""
         self.wanted: list[Wanted] = []
         self.kills = 0
+        self.database_crashes = 0
         self.oracle: dict[str, int] = {}
 
     def _hired(self) -> Server:
@@ -199,6 +201,14 @@ class Arena:
         assert wanted.id in {None, said}, "one key, two jobs"
         wanted.id = said
 
+    def crash_database(self, meanwhile: Callable[[], object]) -> None:
+        """Let the database die, do something without it, and start it again."""
+        assert self.mortal is not None
+        self.mortal.stop(signal.SIGQUIT)
+        meanwhile()
+        self.mortal.start()
+        self.database_crashes += 1
+
     def died(self) -> None:
         """Wait until a gateway is dead."""
         both = [each for each in (self.server, self.worker) if each is not None]
@@ -264,8 +274,8 @@ class Arena:
         self.oracle = self.client.get(f"{self.upstream_url}/_oracle").json()
         assert self.oracle["unintended"] == 0, self.oracle
         assert self.oracle["orders"] >= sum(bought.values())
-        # A courier that was killed leaves its lease behind, which is a minute on PostgreSQL.
-        eventually(lambda: self.told().keys() >= ends.keys(), seconds=90)
+        # On PostgreSQL the lease of a courier that was killed has to run out.
+        eventually(lambda: self.told().keys() >= ends.keys(), seconds=40)
         assert {key: len(set(ids)) for key, ids in self.told().items()} == dict.fromkeys(ends, 1)
         doctor = self.server.cli("doctor", check=False)
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr

@@ -72,17 +72,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: C901 - a table
         if self.path == "/_gateway":
             self.ledger.gateway = int(self._body())
             self._send(200, {})
             return
         kind = self.path.split("/")[1]
         if kind == "_told":
-            self._body()
-            with self.ledger.lock:
-                self.ledger.told.setdefault(self.path.split("/")[2], []).append(self.headers["webhook-id"])
-            self._send(200, {})
+            self._hear(self.path.split("/")[2])
             return
         order = json.loads(self._body())
         self._look_behind(order["id"])
@@ -137,6 +134,13 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": {"code": "unknown_task", "message": "no such task"}})
         else:
             self._send(200, self._told(kind, found))
+
+    def _hear(self, key: str) -> None:
+        """Take what a client is told."""
+        self._body()
+        with self.ledger.lock:
+            self.ledger.told.setdefault(key, []).append(self.headers["webhook-id"])
+        self._send(200, {})
 
     def _look_behind(self, attempt: str) -> None:
         """Ask the gateway's own database whether the order that has just come was meant to be made."""
