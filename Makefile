@@ -52,9 +52,10 @@ check: setup
 bench: setup
 	$(RUN)python -m bench
 
-# Thousands of simulated worlds and real kills, written down in docs/: about three hours on two cores.
+# Thousands of simulated worlds and real kills, written down in docs/ a stretch at a time: hours on two cores.
+# PARTS=worlds (or matrix, kills, postgres, ...) is one part of it; what was interrupted goes on where it was.
 prove: setup
-	$(RUN)python -m tests.prove
+	$(RUN)python -m tests.prove $(PARTS)
 
 clean:
 	rm -rf .venv .venv-openai2 .venv-genai2 .uv tests/sdk/node/node_modules data

@@ -46,6 +46,8 @@ SLOW_DOWN = {429, 502, 503, 504}
 REST_SECONDS = (1.0, 60.0)
 """Least and most seconds a host that asked for less is left alone."""
 GONE = 410
+SPARE_SECONDS = 45.0
+"""How much longer than a try may take its lease is: who is slow to write it down is not told twice."""
 SWEEP_MS = 600_000
 
 
@@ -116,7 +118,7 @@ class Courier:
         self._wake.clear()
         await self._sweep()
         free = self._free()
-        lease = int((self._settings.seconds + 45) * 1000)
+        lease = int((self._settings.seconds + SPARE_SECONDS) * 1000)
         taken: list[Delivery] = []
         if free:
             each = self._settings.per_host

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,15 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
+from gateway.database import Kind
+from tests import databases
+from tests.databases import PostgreSQL
 from tests.scripted import clip
 from tests.server import ROOT, Server, eventually, free_port
 
 KINDS = "abcde"
+FRONT = {"before_accept", "after_accept"}
+"""Failpoints of who takes jobs; where another process works them off, it passes all the others."""
 
 
 class Wanted(Struct):
@@ -32,38 +37,72 @@ class Wanted(Struct):
 
 
 class Arena:
-    """One folder, one upstream, one gateway after the other."""
+    """
+    One folder, one upstream, one gateway after the other.
 
-    def __init__(self, folder: Path, *, deadline: float, seed: int = 0, trouble: float = 0.0, **overrides: str) -> None:
+    ``kind`` is the database; ``split`` lets one process take the jobs and another work them off (PostgreSQL only).
+    ``mortal`` is a PostgreSQL of the test's own, for one that dies as well.
+    """
+
+    def __init__(
+        self, folder: Path, *, deadline: float, seed: int = 0, trouble: float = 0.0, kind: Kind = "sqlite",
+        split: bool = False, mortal: PostgreSQL | None = None, **overrides: str,
+    ) -> None:  # fmt: skip
         self.folder = folder
+        self.mortal = mortal
         port = free_port()
         self.upstream_url = f"http://127.0.0.1:{port}"
+        accounts = {}
+        for each in KINDS:
+            name = f"REELGATE__ACCOUNTS__SELLER{each.upper()}"
+            accounts[f"{name}__PROVIDER"] = f"seller{each}"
+            accounts[f"{name}__BASE_URL"] = f"{self.upstream_url}/{each}"
+            accounts[f"{name}__MAX_RUNNING"] = "64"
+        if mortal is not None:
+            accounts["REELGATE__STORE__URL"] = mortal.url_of(str(folder))
+        with databases.using(kind):
+            self.server = Server(
+                folder,
+                REELGATE__WORKER__LEASE_SECONDS="2",
+                REELGATE__NETWORK__ALLOW=json.dumps([f"127.0.0.1:{port}"]),
+                REELGATE__WEBHOOKS__HTTP="true",
+                REELGATE__WEBHOOKS__SECONDS="5",
+                PYTHONPATH=str(ROOT),
+                TEST_DEADLINE=str(deadline),
+                **accounts,
+                **overrides,
+            )
+        self.server.module = "tests.crash.mortal"
+        self.worker = self._hired() if split else None
         (folder / "clip.mp4").write_bytes(clip(4, (64, 36)))
         words = [str(port), str(folder / "clip.mp4"), str(seed), str(trouble)]
         self._upstream = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.upstream", *words],
+            [sys.executable, "-m", "tests.crash.upstream", *words, self.server.environ["REELGATE__STORE__URL"]],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        accounts = {}
-        for kind in KINDS:
-            name = f"REELGATE__ACCOUNTS__SELLER{kind.upper()}"
-            accounts[f"{name}__PROVIDER"] = f"seller{kind}"
-            accounts[f"{name}__BASE_URL"] = f"{self.upstream_url}/{kind}"
-            accounts[f"{name}__MAX_RUNNING"] = "64"
-        self.server = Server(
-            folder,
-            REELGATE__WORKER__LEASE_SECONDS="2",
-            PYTHONPATH=str(ROOT),
-            TEST_DEADLINE=str(deadline),
-            **accounts,
-            **overrides,
-        )
-        self.server.module = "tests.crash.mortal"
         self.client = httpx.Client(trust_env=False, verify=False, timeout=10)
         self.key = ""
         self.wanted: list[Wanted] = []
         self.kills = 0
+        self.database_crashes = 0
+        self.oracle: dict[str, int] = {}
+
+    def _hired(self) -> Server:
+        """Make who works off what the gateway only takes."""
+        self.server.environ["REELGATE__WORKER__ENABLED"] = "false"
+        folder = self.folder / "worker"
+        folder.mkdir()
+        worker = Server(folder)
+        port = {"REELGATE__WORKER__PORT": str(worker.port), "REELGATE__SERVER__PORT": str(worker.port)}
+        worker.environ = {**self.server.environ, "REELGATE__WORKER__ENABLED": "true", **port}
+        worker.module = self.server.module
+        return worker
+
+    @property
+    def hands(self) -> Server:
+        """Who buys."""
+        return self.worker or self.server
 
     def open(self) -> None:
         """Wait for the upstream, and make a key: nobody without one may spend money."""
@@ -78,28 +117,39 @@ class Arena:
             return False
 
     def close(self) -> None:
-        if self.server.running():
-            self.server.kill()
+        self.end()
         self._upstream.kill()
         self._upstream.wait()
         self.client.close()
+
+    def end(self) -> None:
+        """End every gateway there is, as a power cut would."""
+        for each in (self.server, self.worker):
+            if each is not None and each.running():
+                each.kill()
 
     def start(self, crash_at: str = "") -> None:
         """Start a gateway, to die where it is told; where clearing up after the last one kills it, that comes first."""
         while not self._started(crash_at):
             self.recover()
-        self.client.post(f"{self.upstream_url}/_gateway", content=str(self.server.pid))
+        self.client.post(f"{self.upstream_url}/_gateway", content=str(self.hands.pid))
 
     def _started(self, crash_at: str) -> bool:
-        """Start a gateway; says whether it still lives."""
-        self.server.environ["REELGATE_CRASH_AT"] = crash_at
-        try:
-            self.server.start()
-        except AssertionError:
-            assert crash_at, self.server.log.read_text()
-            assert self.server.died_of(signal.SIGKILL), self.server.log.read_text()
-            self.kills += 1
-            return False
+        """Start whoever does not run, and who is to die anew; says whether all still live."""
+        doomed = self.server if crash_at in FRONT else self.hands
+        if crash_at and doomed.running():
+            doomed.kill()
+        for each in (self.server, self.worker):
+            if each is None or each.running():
+                continue
+            each.environ["REELGATE_CRASH_AT"] = crash_at if each is doomed else ""
+            try:
+                each.start("work" if each is self.worker else "serve")
+            except AssertionError:
+                assert crash_at, each.log.read_text()
+                assert each.died_of(signal.SIGKILL), each.log.read_text()
+                self.kills += 1
+                return False
         return True
 
     def recover(self) -> None:
@@ -121,8 +171,8 @@ class Arena:
                     del open_[key]
             return not open_
 
-        eventually(quiet, seconds=30)
-        self.server.kill()
+        eventually(quiet, seconds=40)
+        self.end()
 
     def want(self, prompt: str, kind: str) -> Wanted:
         """Order a clip; whether anybody answers is another matter."""
@@ -138,6 +188,7 @@ class Arena:
             "prompt": wanted.prompt,
             "seconds": 4,
             "provider": {"only": [f"seller{wanted.kind}"]},
+            "callback_url": f"{self.upstream_url}/_told/{wanted.key}",
         }
         try:
             answer = self.client.post(f"{self.server.api}/videos", json=body, headers={"idempotency-key": wanted.key})
@@ -150,10 +201,20 @@ class Arena:
         assert wanted.id in {None, said}, "one key, two jobs"
         wanted.id = said
 
+    def crash_database(self, meanwhile: Callable[[], object]) -> None:
+        """Let the database die, do something without it, and start it again."""
+        assert self.mortal is not None
+        self.mortal.stop(signal.SIGQUIT)
+        meanwhile()
+        self.mortal.start()
+        self.database_crashes += 1
+
     def died(self) -> None:
-        """Wait until the gateway is dead."""
-        eventually(lambda: not self.server.running(), seconds=20)
-        assert self.server.died_of(signal.SIGKILL), self.server.log.read_text()
+        """Wait until a gateway is dead."""
+        both = [each for each in (self.server, self.worker) if each is not None]
+        eventually(lambda: not all(each.running() for each in both), seconds=20)
+        (dead,) = (each for each in both if not each.running())
+        assert dead.died_of(signal.SIGKILL), dead.log.read_text()
         self.kills += 1
 
     def video(self, wanted: Wanted) -> dict[str, Any]:
@@ -188,8 +249,17 @@ class Arena:
         ledger = self.client.get(f"{self.upstream_url}/_ledger").json()
         return Counter(each["prompt"] for each in ledger.values())
 
+    def told(self) -> dict[str, list[str]]:
+        """List the ids of what clients were told, by key."""
+        heard: dict[str, list[str]] = self.client.get(f"{self.upstream_url}/_told").json()
+        return heard
+
     def check(self, ends: dict[str, str]) -> None:
-        """R1 to R4: nothing twice, nothing lost, what is not known is said, and nobody's task is nobody's."""
+        """
+        R1 to R4 and R7: nothing twice, nothing lost, what is not known is said, nobody's task is nobody's.
+
+        Nothing was ordered before the intent was on disk; and of every end its client hears, under one id (I8).
+        """
         bought = self.bought()
         twice = {prompt for prompt, count in bought.items() if count > 1}
         assert not twice, f"bought twice: {twice}"
@@ -201,6 +271,12 @@ class Arena:
             else:
                 assert wanted.kind in "ce", f"{wanted.prompt} could have been cleared up"
         assert bought.keys() <= {each.prompt for each in self.wanted}
+        self.oracle = self.client.get(f"{self.upstream_url}/_oracle").json()
+        assert self.oracle["unintended"] == 0, self.oracle
+        assert self.oracle["orders"] >= sum(bought.values())
+        # On PostgreSQL the lease of a courier that was killed has to run out.
+        eventually(lambda: self.told().keys() >= ends.keys(), seconds=40)
+        assert {key: len(set(ids)) for key, ids in self.told().items()} == dict.fromkeys(ends, 1)
         doctor = self.server.cli("doctor", check=False)
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr
 
@@ -220,8 +296,3 @@ def wait(seconds: float) -> None:
     """Let a real moment pass."""
     until = time.monotonic() + seconds
     eventually(lambda: time.monotonic() >= until)
-
-
-def told(video: dict[str, Any]) -> str:
-    """Say what a client sees of a video."""
-    return json.dumps({name: video[name] for name in ("id", "status", "status_detail", "error")})

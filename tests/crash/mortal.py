@@ -4,6 +4,7 @@ import os
 import sys
 from types import ModuleType
 
+import gateway.courier
 import gateway.findings
 from gateway.cli import main as run
 from providers.base.listing import listings
@@ -21,6 +22,7 @@ def main() -> None:
         seller = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)
         listings()[slug] = seller  # type: ignore[index]
     gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
+    gateway.courier.SPARE_SECONDS = 3.0
     run()
 
 

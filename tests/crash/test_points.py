@@ -26,9 +26,9 @@ def die(arena: Arena, point: str, kind: str) -> None:
     arena.died()
 
 
-def survive(arena: Arena, cases: list[tuple[str, str]], *, one_by_one: bool) -> None:
+def survive(arena: Arena, cases: list[tuple[str, str]], *, one_by_one: bool) -> dict[str, str]:
     """
-    Die at each point in turn; then look what became of it all.
+    Die at each point in turn; then look what became of it all, and answer how it ended.
 
     One by one, each job is cleared up before the next is ordered, so that its end is known exactly; else each start
     clears up after the last, and may die once more over that.
@@ -44,6 +44,7 @@ def survive(arena: Arena, cases: list[tuple[str, str]], *, one_by_one: bool) -> 
     if one_by_one:
         found = {case: ends[wanted.key] for wanted, case in zip(arena.wanted, cases, strict=True)}
         assert found == {case: expected(*case) for case in cases}
+    return ends
 
 
 def test_every_point_once(tmp_path: Path) -> None:
@@ -77,11 +78,13 @@ def test_random_kills(tmp_path: Path) -> None:
 
 
 def random_kills(here: Arena, chance: random.Random, cycles: int) -> None:
-    """Start, order, kill; and again."""
+    """Start, order, kill whom chance will, and again; a database that is mortal dies now and then, too."""
     for _ in range(cycles):
         here.start()
         for _ in range(chance.randint(1, 3)):
             here.want("random", chance.choice(KINDS))
         wait(chance.uniform(0.0, 0.6))
-        here.server.kill()
+        if here.mortal and chance.random() < 0.25:
+            here.crash_database(lambda: here.want("outage", chance.choice(KINDS)))
+        chance.choice([each for each in (here.server, here.worker) if each is not None]).kill()
         here.kills += 1

@@ -1,24 +1,34 @@
 """
 A provider in a process of its own, which outlives every gateway and keeps the only true ledger.
 
-``python -m tests.crash.upstream PORT CLIP SEED TROUBLE`` speaks the sandbox's dialect below ``/a`` to ``/e``, one
+``python -m tests.crash.upstream PORT CLIP SEED TROUBLE STORE`` speaks the sandbox's dialect below ``/a`` to ``/e``, one
 submit class each: ``a`` knows an order sent twice, ``b`` finds one by our name for it, ``d`` lists what it has, ``c``
-and ``e`` do neither. Words in brackets in a prompt misbehave on purpose: see :data:`TRICKS`.
+and ``e`` do neither. Words in brackets in a prompt misbehave on purpose: see :data:`TRICKS`. Before it takes an order
+it opens the gateway's STORE by itself, and remembers where the intent to buy was not there. Below ``/_told`` it hears
+what clients are told.
 """
 
+import asyncio
 import json
 import os
 import random
 import re
 import signal
 import socket
+import sqlite3
 import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import asyncpg
+
+from tests.databases import PASSWORD
 
 TRICKS = {
     "kill sending": "the gateway dies before its order is read, which is not taken",
@@ -36,8 +46,13 @@ HANGS = {"hang": 3600.0, "drip": 3600.0}
 class Ledger:
     """Remember every purchase, and whom to kill."""
 
-    def __init__(self, clip: bytes, seed: int, trouble: float) -> None:
+    def __init__(self, clip: bytes, seed: int, trouble: float, intended: Callable[[str], bool]) -> None:
         self.clip = clip
+        self.intended = intended
+        self.oracle = {"orders": 0, "unintended": 0, "unasked": 0}
+        """How many orders came, before how many of them no intent was on disk, and how often nobody could be asked."""
+        self.told: dict[str, list[str]] = {}
+        """The ids of what a client was told, by its key."""
         self.chance = random.Random(seed)
         self.trouble = trouble
         self.lock = threading.Lock()
@@ -57,13 +72,17 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         pass
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: C901 - a table
         if self.path == "/_gateway":
             self.ledger.gateway = int(self._body())
             self._send(200, {})
             return
         kind = self.path.split("/")[1]
+        if kind == "_told":
+            self._hear(self.path.split("/")[2])
+            return
         order = json.loads(self._body())
+        self._look_behind(order["id"])
         words = re.findall(r"\[([a-z0-9 ]+)\]", order["prompt"])
         with self.ledger.lock:
             trick = words[0] if words and order["prompt"] not in self.ledger.tricked else ""
@@ -95,8 +114,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         _, kind, *rest = self.path.split("/")
-        if kind == "_ledger":
-            self._send(200, self.ledger.tasks)
+        if kind.startswith("_"):
+            with self.ledger.lock:
+                shown = {"_ledger": self.ledger.tasks, "_oracle": self.ledger.oracle, "_told": self.ledger.told}
+                self._send(200, shown[kind])
             return
         if rest[0] == "clips":
             self._write(200, self.ledger.clip, "video/mp4")
@@ -113,6 +134,24 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": {"code": "unknown_task", "message": "no such task"}})
         else:
             self._send(200, self._told(kind, found))
+
+    def _hear(self, key: str) -> None:
+        """Take what a client is told."""
+        self._body()
+        with self.ledger.lock:
+            self.ledger.told.setdefault(key, []).append(self.headers["webhook-id"])
+        self._send(200, {})
+
+    def _look_behind(self, attempt: str) -> None:
+        """Ask the gateway's own database whether the order that has just come was meant to be made."""
+        try:
+            found = "orders" if self.ledger.intended(attempt) else "unintended"
+        except (OSError, sqlite3.Error, asyncpg.PostgresError, TimeoutError):
+            found = "unasked"
+        with self.ledger.lock:
+            self.ledger.oracle["orders"] += 1
+            if found != "orders":
+                self.ledger.oracle[found] += 1
 
     def _take(self, kind: str, order: dict[str, Any]) -> dict[str, Any]:
         with self.ledger.lock:
@@ -155,8 +194,32 @@ class Service(ThreadingHTTPServer):
         """A gateway that dies in the middle of a call is what this is for."""
 
 
-def main(port: str, clip: str, seed: str, trouble: str) -> None:
-    Handler.ledger = Ledger(Path(clip).read_bytes(), int(seed), float(trouble))
+INTENT = "SELECT count(*) FROM attempts WHERE id = {} AND outcome IN ('intent', 'unknown')"
+
+
+def asking(store: str) -> Callable[[str], bool]:
+    """Find out how a store is asked whether an attempt is on disk."""
+    if store.startswith("sqlite"):
+        path = store.removeprefix("sqlite:///")
+
+        def on_file(attempt: str) -> bool:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+                return file.execute(INTENT.format("?"), (attempt,)).fetchone() == (1,)
+
+        return on_file
+
+    async def ask(attempt: str) -> bool:
+        server = await asyncpg.connect(store, password=PASSWORD, timeout=5)
+        try:
+            return await server.fetchval(INTENT.format("$1"), attempt) == 1
+        finally:
+            server.terminate()
+
+    return lambda attempt: asyncio.run(ask(attempt))
+
+
+def main(port: str, clip: str, seed: str, trouble: str, store: str) -> None:
+    Handler.ledger = Ledger(Path(clip).read_bytes(), int(seed), float(trouble), asking(store))
     Service(("127.0.0.1", int(port)), Handler).serve_forever()
 
 

@@ -1,0 +1,1 @@
+"""The long proof: `make prove`."""
