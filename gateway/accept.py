@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.addresses import Addresses
 from gateway.api.problems import ProblemError, invalid
+from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.job import Job, born
@@ -172,7 +173,8 @@ class Acceptor:
         new = False
         failpoint("before_accept")
         try:
-            kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs)
+            begun = foretell(job) if wish.callback_url else ()
+            kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs, also=begun)
         except BudgetError as error:
             raise _over_budget(choice.usd_micros) from error
         except CrowdError as error:

@@ -171,7 +171,7 @@ def _build(
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
     receipts = Receipts(root / "receipts")
     abroad = outbound or _abroad(settings.network)
-    telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root)
+    telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)
     steps = Steps(
         store,
         shop,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,8 +21,9 @@ from standardwebhooks import Webhook
 from gateway.clock import DAY_MS
 from gateway.database import ConflictError, StoreUnavailableError
 from gateway.errand import FetchError
-from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try, payload
+from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try
 from gateway.guard import NotAllowedError
+from gateway.letters import Letter, Letters
 from gateway.outbox import Outbox
 from gateway.settings import Webhooks
 from gateway.telemetry import Metrics
@@ -75,8 +75,10 @@ class Courier:
         clock: Callable[[], int],
         settings: Webhooks,
         metrics: Metrics,
+        letters: Letters,
     ) -> None:
         self._metrics = metrics
+        self._letters = letters
         self._outbox = outbox
         self._vault = vault
         self._outbound = outbound
@@ -190,9 +192,9 @@ class Courier:
         secrets = [self._vault.signing_secret(owner, version)]
         if old_until is not None and self._clock() < old_until:
             secrets.append(self._vault.signing_secret(owner, version - 1))
-        body = payload(delivery.event, delivery.type, delivery.created_at, delivery.job)
+        letter = await self._letters.write(delivery)
         began, at = time.monotonic(), self._clock()
-        answer = await self.send(url, delivery.event, msgspec.json.encode(body), secrets)
+        answer = await self.send(url, delivery.event, letter, secrets)
         number = delivery.tries + 1
         took = int((time.monotonic() - began) * 1000)
         made = Try(delivery=delivery.id, number=number, at=at, took_ms=took, status=answer.status, error=answer.error)
@@ -224,11 +226,14 @@ class Courier:
         version, old_until = await self._outbox.callback_secret(delivery.tenant)
         return callback_owner(delivery.tenant), version, old_until
 
-    async def send(self, url: str, event: str, body: bytes, secrets: list[str]) -> Answer:
-        """Post a body once, signed as Standard Webhooks says; of the answer nothing but its head is read."""
+    async def send(self, url: str, event: str, letter: Letter, secrets: list[str]) -> Answer:
+        """Post a letter once, signed as Standard Webhooks says; of the answer nothing but its head is read."""
         now = datetime.fromtimestamp(self._clock() // 1000, UTC)
+        body = letter.body
         signatures = " ".join(Webhook(secret).sign(event, now, body.decode()) for secret in secrets)
         headers = {
+            **letter.headers,
+            **letter.sign(secrets[0], int(now.timestamp())),
             "Content-Type": "application/json",
             "User-Agent": "reelgate",
             "webhook-id": event,

@@ -18,6 +18,8 @@ from gateway.job import Job, State
 COMPLETED, FAILED, CANCELED = "video.completed", "video.failed", "video.canceled"
 TYPES = (COMPLETED, FAILED, CANCELED)
 """What can be subscribed to. OpenAI has the first two; its word for the third, of other things, is ``canceled``."""
+CREATED, STARTED = "video.created", "video.started"
+"""Of these only a ``callback_url`` is told, and only where its dialect has words for them."""
 ENDS = {State.SUCCEEDED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELED}
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -95,6 +97,7 @@ class _Told(Struct, frozen=True):
     """Read of a wish where its call wants to be told."""
 
     callback_url: str | None = None
+    echo: dict[str, str] = {}
 
 
 _told = msgspec.json.Decoder(_Told)
@@ -109,14 +112,29 @@ def announce(job: Job) -> list[Statement]:
     if kind == CANCELED:
         # Who knows OpenAI's types alone hears of it as what its status says: failed.
         out.append(Statement("deliveries_insert", {**rows, "type": FAILED, "unless": CANCELED}))
-    url = _told.decode(job.wish).callback_url
-    if url:
-        told = Delivery(
-            id=f"{event}_callback", event=event, tenant=job.tenant, job=job.id, endpoint=None, url=url,
-            host=host_of(url), type=kind, created_at=now, due_at=now,
-        )  # fmt: skip
-        out.append(Statement("delivery_insert", told))
-    return out
+    return out + _call_back(job, event, kind, now)
+
+
+def foretell(job: Job) -> list[Statement]:
+    """Write what goes out when a job is made or first taken up, once each, to whoever's dialect tells of that."""
+    kind = CREATED if job.state is State.QUEUED else STARTED
+    if kind not in _told.decode(job.wish).echo.get("told_of", ""):
+        return []
+    # Known by the job's first moment, so that a second taking up is the same event; no end begins with these digits.
+    event = f"evt_{1 if kind == CREATED else 2}{job.created_at:011x}{job.id[-20:]}"
+    return _call_back(job, event, kind, job.updated_at)
+
+
+def _call_back(job: Job, event: str, kind: str, now: int) -> list[Statement]:
+    """Write what goes to the address a call named, unless its dialect is silent about this."""
+    wish = _told.decode(job.wish)
+    if not wish.callback_url or kind not in wish.echo.get("told_of", kind):
+        return []
+    told = Delivery(
+        id=f"{event}_callback", event=event, tenant=job.tenant, job=job.id, endpoint=None, url=wish.callback_url,
+        host=host_of(wish.callback_url), type=kind, created_at=now, due_at=now,
+    )  # fmt: skip
+    return [Statement("delivery_insert", told)]
 
 
 def payload(event: str, kind: str, created_at: int, job: str) -> dict[str, Any]:

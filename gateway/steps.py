@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gateway.billing import Bill, raised
 from gateway.clock import DAY_MS
 from gateway.database import ConflictError, StoreUnavailableError
+from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, until_absent
 from gateway.ids import new_id
@@ -245,7 +246,7 @@ class Steps(Watching):
             return False
         log.warning("receipt.found", **names(job))
         running = move(job, State.RUNNING, now, task=task, due_at=now)
-        await self._store.save(running, standing(job, Outcome.ACCEPTED, now, None, task))
+        await self._store.save(running, standing(job, Outcome.ACCEPTED, now, None, task), also=foretell(running))
         return True
 
     async def _reconcile(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from gateway.events import host_of
 from gateway.guard import make_rules
 from gateway.hooks import Hooks
 from gateway.job import Job
+from gateway.letters import Dialect, Letters
 from gateway.outbox import Outbox
 from gateway.settings import Settings
 from gateway.store import Store
@@ -64,9 +65,13 @@ def open_telling(
     metrics: Metrics,
     clock: Callable[[], int],
     folder: Path,
+    *,
+    dialects: Mapping[str, Dialect],
 ) -> Telling:
     """
     Build them; ``folder`` keeps the key that secrets are derived from, where the environment has none.
+
+    :param dialects: how jobs that came by a borrowed dialect are told of, by its name.
 
     :raises SettingsError: when there is no such key and none can be made.
     """
@@ -76,7 +81,7 @@ def open_telling(
     telling = Telling(
         outbox=outbox,
         vault=vault,
-        courier=Courier(outbox, vault, outbound, clock, settings.webhooks, metrics),
+        courier=Courier(outbox, vault, outbound, clock, settings.webhooks, metrics, Letters(store.any_job, dialects)),
         hooks=Hooks(outbox, vault, accounts, clock, public_url),
         watch=Watch(store),
         addresses=Addresses(rules, settings.webhooks.http, host_of(public_url)),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from gateway.accounts import Account
 from gateway.billing import Bill, bill_of, closed
 from gateway.database import Statement
-from gateway.events import announce
+from gateway.events import announce, foretell
 from gateway.failpoints import failpoint
 from gateway.fetch import open_asset
 from gateway.findings import compare, verdict
@@ -122,7 +122,7 @@ class Watching:
 
         :raises ConflictError: an ``adopted`` task is another attempt's.
         """
-        own = () if job.task else (take_task(job, update.task, adopted=adopted),)
+        own = () if job.task else (take_task(job, update.task, adopted=adopted), *foretell(job))
         now = self._clock()
         listing = account.provider.listing
         task = as_json(update.task)

@@ -15,6 +15,7 @@ from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.courier import callback_owner
 from gateway.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
 from gateway.ids import is_id, new_id
+from gateway.letters import Letter
 from gateway.outbox import MOST_ENDPOINTS
 
 READ: dict[str, Any] = {"scope": "read"}
@@ -149,9 +150,9 @@ async def test_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     (kind,) = _types([(await _read(request, Sample)).event_type], "event_type").split()
     now = services.clock()
     event = new_id("evt", now)
-    body = msgspec.json.encode(payload(event, kind, now, new_id("video", now)))
+    letter = Letter(msgspec.json.encode(payload(event, kind, now, new_id("video", now))))
     secret = services.telling.vault.signing_secret(endpoint.id, endpoint.version)
-    answer = await services.telling.courier.send(endpoint.url, event, body, [secret])
+    answer = await services.telling.courier.send(endpoint.url, event, letter, [secret])
     if answer.status is None:
         raise ProblemError(
             422, "endpoint_unreachable", f"The endpoint gave no answer: {answer.error}.", param="webhook_endpoint_id"

@@ -299,7 +299,8 @@ AND ' ' || event_types || ' ' NOT LIKE '% ' || CAST(:unless AS TEXT) || ' %';
 
 -- delivery_insert --
 INSERT INTO deliveries (id, event, tenant, job, endpoint, url, host, type, created_at, due_at, lease_until, state, tries, step, ended_at)
-VALUES (:id, :event, :tenant, :job, :endpoint, :url, :host, :type, :created_at, :due_at, :lease_until, :state, :tries, :step, :ended_at);
+VALUES (:id, :event, :tenant, :job, :endpoint, :url, :host, :type, :created_at, :due_at, :lease_until, :state, :tries, :step, :ended_at)
+ON CONFLICT (id) DO NOTHING;
 
 -- deliveries_claim --
 -- A few for each host that is not busy, so that no host keeps the others waiting. ``busy`` is hosts between spaces.

@@ -11,7 +11,8 @@ from litestar import Router
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gateway.api.desk import Dispatch
-from gateway.surfaces import gemini, google, interactions, openrouter
+from gateway.letters import Dialect
+from gateway.surfaces import flow, gemini, google, interactions, jobs, openrouter
 
 ROUTERS = (
     Router(
@@ -22,6 +23,9 @@ ROUTERS = (
     ),
     Router("/api/v1", route_handlers=openrouter.HANDLERS, middleware=[Dispatch], include_in_schema=False),
 )
+
+DIALECTS: dict[str, Dialect] = {**flow.DIALECTS, **jobs.DIALECTS}
+"""How a job that came by a dialect is told to the address its call named; the others are told in our own words."""
 
 
 class Surfaces:

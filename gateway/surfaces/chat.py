@@ -26,6 +26,7 @@ from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
     Stream,
+    base_url,
     clip_at,
     clips_of,
     create,
@@ -114,7 +115,7 @@ async def create_chat_completion(request: Incoming) -> ASGIApp:
     job = await ended(request, job)
     if job.state is not State.SUCCEEDED or not clips_of(job):
         raise failed(fault_of(job), told(job))
-    return reply(chat.whole(job, links(request, job)), told(job))
+    return reply(chat.whole(job, links(base_url(request), job)), told(job))
 
 
 def flatten(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +299,7 @@ async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncItera
             elif job.seq == shown.seq and job is not chat.job:
                 yield b": still being made\n\n"
             shown = job
-        urls = links(request, job)
+        urls = links(base_url(request), job)
         if not urls:
             fault = fault_of(job)
             if is_policy(fault):

@@ -24,6 +24,7 @@ from gateway.api.desk import Desk, Dispatch, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.order import place
 from gateway.api.problems import ProblemError, invalid, understand
+from gateway.events import TYPES
 from gateway.job import Job, State
 from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
 from providers.base.order import Mode
@@ -54,13 +55,20 @@ async def create(
     mode: Mode | None = None,
     operation: str = "create",
     echo: Mapping[str, str] | None = None,
+    told_in: str = "",
+    told_of: Sequence[str] = TYPES,
 ) -> Job:
     """
     Order a clip as ``POST /v1/videos`` does.
 
+    :param told_in: the dialect a call's ``callback_url`` is told in; our own where it is empty.
+    :param told_of: what it is told of.
     :raises ProblemError: under the client's own names.
     """
     given = {name: value for name, value in fields.items() if value is not None and value != []}
+    if told_in and "callback_url" in given:
+        told_as = {"told_in": told_in, "told_of": " ".join(told_of), "base_url": base_url(request)}
+        echo = {**(echo or {}), **told_as}
     try:
         call = parse(Body(given, strict=True, uploads=[]))
         job, _ = await place(request, call, mode=mode, operation=operation, echo=echo)
@@ -270,19 +278,19 @@ def base_url(request: Incoming) -> str:
     return desk(request).settings.server.public_url.rstrip("/") or str(request.base_url).rstrip("/")
 
 
-def content_link(request: Incoming, job: Job, clip: Rendition) -> str:
+def content_link(base: str, job: Job, clip: Rendition) -> str:
     """
     Say where the client fetches a clip, with the key it asked with.
 
     The name is for clients that know a clip by how its address ends; nothing here reads it.
     """
     suffix = clip.path.rpartition(".")[2]
-    return f"{base_url(request)}/v1/videos/{job.id}/content?index={clip.index}&name={job.id}-{clip.index}.{suffix}"
+    return f"{base}/v1/videos/{job.id}/content?index={clip.index}&name={job.id}-{clip.index}.{suffix}"
 
 
-def links(request: Incoming, job: Job) -> list[str]:
+def links(base: str, job: Job) -> list[str]:
     """Say where each clip of a job is fetched."""
-    return [content_link(request, job, each) for each in clips_of(job)]
+    return [content_link(base, job, each) for each in clips_of(job)]
 
 
 def clip_at(request: Incoming, url: str) -> str | dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from litestar import Router, get, post
 from litestar.types import ASGIApp
 
@@ -23,8 +24,10 @@ from gateway.api.forms import pieces
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
+from gateway.events import CREATED, STARTED, TYPES
 from gateway.inputs import InputError
 from gateway.job import Job
+from gateway.letters import Letter
 from gateway.media import ClipError
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
@@ -115,7 +118,7 @@ async def read_job(request: Incoming, name: str) -> ASGIApp:
         job = await job_of(request, name)
     except ProblemError as problem:
         raise ProblemError(404, "job_not_found", "Job not found", param="jobid") from problem
-    return reply(words.record(job, _media(request, job)), told(job))
+    return reply(words.record(job, _media(base_url(request), job)), told(job))
 
 
 @post("/assets", operation_id="createFlowAsset", **WRITE)
@@ -145,7 +148,7 @@ async def read_asset(request: Incoming, name: str) -> ASGIApp:
         if job is None or clip is None:
             raise ProblemError(404, "asset_not_found", "Asset not found", param="mediaGenerationId")
         path, kind, size = services.media.path(clip), clip.content_type, clip.bytes
-        url = content_link(request, job, clip)
+        url = content_link(base_url(request), job, clip)
     if b"raw" not in request.scope["query_string"].replace(b"=", b"&").split(b"&"):
         return reply({"url": url, "mediaGenerationId": name})
     headers = {"content-type": kind, "content-length": str(size), "x-content-type-options": "nosniff"}
@@ -186,23 +189,31 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
             fields.setdefault("resolution", "1080p")
         if "model" in fields:
             fields["model"] = model_of(request, fields["model"], words.MODELS)
-        job = await create(request, fields, names, mode=mode, operation="extend" if mode is Mode.EXTEND else "create")
+        operation = "extend" if mode is Mode.EXTEND else "create"
+        job = await create(
+            request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *TYPES)
+        )
     finally:
         body.drop()
     if at_once:
-        return reply(words.record(job, _media(request, job)), told(job), status=201)
+        return reply(words.record(job, _media(base_url(request), job)), told(job), status=201)
     job = await ended(request, job)
-    media = _media(request, job)
+    media = _media(base_url(request), job)
     if not media:
         fault = fault_of(job)
         raise ProblemError(400, fault.code, fault.message, headers=told(job))
     return reply({"jobId": job.id, "media": media}, told(job))
 
 
-def _media(request: Incoming, job: Job) -> list[dict[str, Any]]:
+def _media(base: str, job: Job) -> list[dict[str, Any]]:
     """Write the clips of a job."""
-    drawn = f"{base_url(request)}/v1/videos/{job.id}/content?variant=thumbnail&index="
-    return [words.entry(job, clip, content_link(request, job, clip), f"{drawn}{clip.index}") for clip in clips_of(job)]
+    drawn = f"{base}/v1/videos/{job.id}/content?variant=thumbnail&index="
+    return [words.entry(job, clip, content_link(base, job, clip), f"{drawn}{clip.index}") for clip in clips_of(job)]
+
+
+def call_back(job: Job, _: str, base: str) -> Letter:
+    """Write what a call's ``replyUrl`` is told: the job's record as it stood; useapi signs nothing."""
+    return Letter(msgspec.json.encode(words.record(job, _media(base, job))), told(job))
 
 
 async def _part(request: Incoming, part: dict[str, Any], where: str) -> Job:
@@ -287,6 +298,10 @@ HANDLERS = (
     create_video, extend_video, upscale_video, join_videos, animate_video, read_job, create_asset, create_asset_for,
     read_asset, list_accounts, read_account,
 )  # fmt: skip
+
+
+DIALECTS = {"flow": call_back}
+"""How jobs ordered here are told of."""
 
 
 def router() -> Router:

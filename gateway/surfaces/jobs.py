@@ -8,6 +8,8 @@ docs.kie.ai/market/common/get-task-detail, docs.kie.ai/veo3-api/quickstart,
 aimarcusimage.eu/sk/blog/google-veo-3-1-api-generate-video
 """
 
+import base64
+import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,9 +22,11 @@ from gateway.api.desk import Incoming, body_of, reply
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
+from gateway.letters import Letter
 from gateway.surfaces.common import (
     READ,
     WRITE,
+    base_url,
     choice_of,
     clip_at,
     create,
@@ -106,7 +110,7 @@ async def create_task(request: Incoming) -> ASGIApp:
         fields["model"] = model_of(request, fields.get("model"), MODELS)
         if isinstance(fields.get("video"), str):
             fields["video"] = clip_at(request, fields["video"])
-        job = await create(request, fields, names)
+        job = await create(request, fields, names, told_in="kie")
     finally:
         body.drop()
     return _created(job)
@@ -119,7 +123,7 @@ async def create_veo_task(request: Incoming) -> ASGIApp:
     try:
         fields, names = read_veo(body.fields)
         fields["model"] = model_of(request, fields.get("model") or "veo3_fast", MODELS)
-        job = await create(request, fields, names)
+        job = await create(request, fields, names, told_in="kie-veo")
     finally:
         body.drop()
     return _created(job)
@@ -138,7 +142,8 @@ async def extend_veo_task(request: Incoming) -> ASGIApp:
         fields["video"] = {"id": source}
         if "model" in fields:
             fields["model"] = model_of(request, fields["model"], MODELS)
-        job = await create(request, fields, {**names, "video": "taskId"}, mode=Mode.EXTEND, operation="extend")
+        names["video"] = "taskId"
+        job = await create(request, fields, names, mode=Mode.EXTEND, operation="extend", told_in="kie-veo")
     finally:
         body.drop()
     return _created(job)
@@ -148,14 +153,14 @@ async def extend_veo_task(request: Incoming) -> ASGIApp:
 async def read_record(request: Incoming) -> ASGIApp:
     """Say how a task stands."""
     job = await _task(request)
-    return reply(record(job, links(request, job)), told(job))
+    return reply(record(job, links(base_url(request), job)), told(job))
 
 
 @get("/veo/record-info", operation_id="readVeoTask", **READ)
 async def read_veo_record(request: Incoming) -> ASGIApp:
     """Say how a task stands, in the veo surface's record."""
     job = await _task(request)
-    return reply(veo_record(job, links(request, job)), told(job))
+    return reply(veo_record(job, links(base_url(request), job)), told(job))
 
 
 def read_task(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -270,6 +275,37 @@ def veo_record(job: Job, urls: Sequence[str]) -> dict[str, Any]:
     return {"code": 200, "msg": "success", "data": data, "taskId": job.id}
 
 
+def call_back(job: Job, _: str, base: str) -> Letter:
+    """Write what a task's ``callBackUrl`` is told: its record, whose code says how it ended."""
+    said = record(job, links(base, job))
+    del said["data"]["progress"]
+    if "error" in said:
+        del said["data"]["resultJson"]
+        return _letter(job, said | {"code": 501, "msg": "Playground task failed."})
+    return _letter(job, said | {"msg": "Playground task completed successfully."})
+
+
+def call_back_veo(job: Job, _: str, base: str) -> Letter:
+    """Write what a veo task's ``callBackUrl`` is told: what was made stands under ``info``, not under ``response``."""
+    data = veo_record(job, links(base, job))["data"]
+    told_ = {name: data[name] for name in ("taskId", "fallbackFlag")}
+    if data["errorCode"]:
+        return _letter(job, {"code": data["errorCode"], "msg": data["errorMessage"], "data": told_})
+    made = {name: value for name, value in data["response"].items() if name != "taskId"}
+    said = {**told_, "info": made, "promptJson": data["paramJson"]}
+    return _letter(job, {"code": 200, "msg": "success", "data": said})
+
+
+def _letter(job: Job, said: Mapping[str, Any]) -> Letter:
+    """Seal a callback as kie does: over the task's name and the time, by the tenant's secret for callbacks."""
+
+    def sign(secret: str, seconds: int) -> dict[str, str]:
+        mac = hmac.digest(secret.encode(), f"{job.id}.{seconds}".encode(), "sha256")
+        return {"X-Webhook-Timestamp": str(seconds), "X-Webhook-Signature": base64.b64encode(mac).decode()}
+
+    return Letter(msgspec.json.encode(said), told(job), sign)
+
+
 def write_problem(problem: ProblemError) -> tuple[int, dict[str, Any]]:
     """Write a problem as kie does: a code and a text."""
     code = CODES.get(problem.status, problem.status)
@@ -328,6 +364,10 @@ def _time(milliseconds: int | None) -> str | None:
 
 
 HANDLERS = (create_task, create_veo_task, extend_veo_task, read_record, read_veo_record)
+
+
+DIALECTS = {"kie": call_back, "kie-veo": call_back_veo}
+"""How tasks ordered here are told of."""
 
 
 def router() -> Router:

@@ -17,6 +17,7 @@ from gateway.database import Statement
 from gateway.events import COMPLETED, FAILED, GAPS, TYPES, Delivery, Endpoint, announce, host_of, next_try
 from gateway.guard import make_rules
 from gateway.job import State
+from gateway.letters import Letters
 from gateway.outbound import Outbound
 from gateway.outbox import Outbox
 from gateway.settings import Webhooks
@@ -41,7 +42,9 @@ class Told:
 
     def new_courier(self, **settings: object) -> Courier:
         chosen = Webhooks(**{"http": True, "seconds": 2, **settings})  # type: ignore[arg-type]
-        return Courier(self.outbox, self.vault, lambda: self.outbound, self.engine.clock, chosen, self.engine.metrics)
+        letters = Letters(self.engine.store.any_job, {})
+        outbound, metrics = lambda: self.outbound, self.engine.metrics
+        return Courier(self.outbox, self.vault, outbound, self.engine.clock, chosen, metrics, letters)
 
     async def endpoint(self, path: str = "/a", types: str = " ".join(TYPES), tenant: str = "tenant") -> Endpoint:
         url, now = f"{self.receiver.url}{path}", self.engine.now
