@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import json
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -62,6 +64,7 @@ class Gate:
             headers=signed(),
             timeout=60,
             trust_env=False,
+            verify=_trust(),
             limits=httpx.Limits(max_connections=2 * most + 4),
         )
 
@@ -146,34 +149,29 @@ class Gate:
         :raises RefusedError: 404 for a video nobody knows.
         :raises GoneError: when nobody answers any more.
         """
-        seen, barren = "", 0
+        seen, barren, told = "", 0, None
         while barren < BARREN:
             barren += 1
             try:
                 async with aclosing(self._events(id_, seen)) as events:
                     async for number, video in _timely(events, None if seen else FIRST_SECONDS):
                         seen, barren = number, 0
-                        yield video
+                        if _looks(video) != told:
+                            yield video
                         if video["status"] not in UNDER_WAY:
                             return
+                        told = _looks(video)
             except httpx.ConnectError:
                 await self.video(id_)  # Waits out a restart.
             except (httpx.TransportError, TimeoutError):
                 await asyncio.sleep(0.25)
-        async for video in self._asked(id_):
-            yield video
-
-    async def _asked(self, id_: str) -> AsyncIterator[Video]:
-        """Tell how a video stands, by asking again and again."""
-        told: Any = None
         while True:
             video = await self.video(id_)
-            looks = (video["status_detail"], video["progress"], video["provider"])
-            if looks != told:
+            if _looks(video) != told:
                 yield video
             if video["status"] not in UNDER_WAY:
                 return
-            told = looks
+            told = _looks(video)
             await asyncio.sleep(0.5)
 
     async def _events(self, id_: str, seen: str) -> AsyncGenerator[tuple[str, Video], None]:
@@ -237,12 +235,23 @@ class Gate:
                 await answer.aread()
                 raise refusal(answer)
             with part.open("ab" if answer.status_code == 206 else "wb") as file:
-                async for chunk in answer.aiter_bytes(1 << 20):
+                async for chunk in answer.aiter_bytes():
                     file.write(chunk)
 
     def _gone(self) -> GoneError:
         """Say that nobody answers."""
         return GoneError(f"no gateway answers at {self.url}: start one with `reelgate serve`")
+
+
+def _looks(video: Video) -> tuple[object, ...]:
+    """Say what of a video changes while it is made."""
+    return video["status_detail"], video["progress"], video["provider"]
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Read whom to trust, once: it takes longer than most calls."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def files_of(file: str, count: int) -> list[str]:

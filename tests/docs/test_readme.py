@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from gateway.cli import app
 from providers._studio import MAGIC
@@ -74,6 +75,34 @@ def test_the_terminal_example(server: Server, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "cat.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_the_batch_example(server: Server, tmp_path: Path) -> None:
+    """The file is what the command reads: quoted, bought, and three clips where it says; one is followed and shown."""
+    (tmp_path / "prompts.json").write_text(example("json", '"prompts"'))
+    for name, colour in (("stage", "gold"), ("dark", "black")):
+        Image.new("RGB", (640, 360), colour).save(tmp_path / f"{name}.png")
+    commands = [
+        *example("sh", "reelgate batch").splitlines(),
+        *example("sh", "reelgate watch").splitlines(),
+    ]
+    video = ""
+    for line in commands:
+        words = line.partition("#")[0].replace("video_...", video).split()
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", *words[1:]],
+            env={**os.environ, "REELGATE_URL": server.url, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        if words[1] == "batch" and "--dry-run" not in words:
+            (video,) = re.findall(r"bow\.mp4  (video_\w+)", done.stdout)
+    assert {"01-a-calico-cat-playing-a-piano-on-stage.mp4", "bow.mp4", "03-the-curtain-falls.mp4"} == {
+        path.name for path in (tmp_path / "prompts").iterdir()
+    }
+    assert (tmp_path / f"{video}.mp4").read_bytes() == (tmp_path / "prompts" / "bow.mp4").read_bytes()
 
 
 def test_magic_words_are_all_told() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 RETRY = re.compile(rb"\r\nx-stainless-retry-count: *([0-9]+)\r\n", re.IGNORECASE)
+KEY = re.compile(rb"\r\nidempotency-key: *([^\r]+)\r\n", re.IGNORECASE)
 QUIET_SECONDS = 30
 
 
@@ -20,6 +21,20 @@ class _Wire(socketserver.ThreadingTCPServer):
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Pass)
         self.port = port
+        self.keys: set[bytes] = set()
+        """The Idempotency-Keys of calls whose answers were lost."""
+
+    def loses(self, head: bytes) -> bool:
+        """Whether a request is a first try: by its SDK's count, or by its key."""
+        tried, key = RETRY.search(head), KEY.search(head)
+        if not head.startswith(b"POST ") or (tried is None and key is None):
+            return False
+        if tried is not None:
+            return tried[1] == b"0"
+        assert key is not None
+        new = key[1] not in self.keys
+        self.keys.add(key[1])
+        return new
 
 
 class _Pass(socketserver.BaseRequestHandler):
@@ -34,8 +49,7 @@ class _Pass(socketserver.BaseRequestHandler):
             if not piece:
                 return
             head += piece
-        tried = RETRY.search(head)
-        first = head.startswith(b"POST ") and tried is not None and tried[1] == b"0"
+        first = self.server.loses(head)
         with socket.create_connection(("127.0.0.1", self.server.port), QUIET_SECONDS) as gateway:
             gateway.sendall(head)
             forth = threading.Thread(target=_pump, args=(self.request, gateway), daemon=True)
@@ -66,11 +80,18 @@ def _hang_up(end: socket.socket) -> None:
 @contextmanager
 def lossy(port: int) -> Iterator[str]:
     """Open such a wire to a gateway's port; answers its base URL."""
+    with losing(port) as (root, _):
+        yield f"{root}/v1"
+
+
+@contextmanager
+def losing(port: int) -> Iterator[tuple[str, set[bytes]]]:
+    """Open such a wire; answers its root, and the set of keys whose first answers are lost."""
     with _Wire(port) as wire:
         serving = threading.Thread(target=wire.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         serving.start()
         try:
-            yield f"http://127.0.0.1:{wire.server_address[1]}/v1"
+            yield f"http://127.0.0.1:{wire.server_address[1]}", wire.keys
         finally:
             wire.shutdown()
             serving.join()

@@ -112,22 +112,11 @@ class Results:
             self._file = self._locked()
         except OSError as error:
             raise UsageError(f"{self.path} cannot be written: {error.strerror}") from error
-        whole = 0
-        for number, line in enumerate(self._file.readlines(), 1):
-            try:
-                record = _decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                if line.endswith(b"\n"):
-                    raise UsageError(
-                        f"{self.path}, line {number} is no record of a batch: {error}; name another file with --results"
-                    ) from error
-                break
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-            self._take(record)
-        self._file.truncate(whole)
-        self._file.seek(whole)
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
         return self
 
     def __exit__(
@@ -150,6 +139,27 @@ class Results:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._take(record)
+
+    def _read(self) -> None:
+        """
+        Read every whole record, and cut off what is none.
+
+        :raises UsageError: when another than the last is none.
+        """
+        assert self._file
+        whole = 0
+        for number, line in enumerate(self._file.readlines(), 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                self._take(_decoder.decode(line))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise UsageError(
+                    f"{self.path}, line {number} is no record of a batch: {error}; name another file with --results"
+                ) from error
+            whole += len(line)
+        self._file.truncate(whole)
+        self._file.seek(whole)
 
     def _take(self, record: Record) -> None:
         """Learn what a record says."""

@@ -1,0 +1,423 @@
+"""Laws of ``reelgate batch``: every line is bought once, whatever breaks, and its clip is the one that was made."""
+
+import asyncio
+import hashlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.cli.batch import command
+from gateway.cli.batch.results import COMPLETED, ORDERED, ORDERING, Batch, Result, Results, Upload
+from gateway.cli.batch.run import OLD_SECONDS, TAG
+from gateway.cli.common import UsageError
+from gateway.cli.gate import Gate, GoneError
+from tests.market import Market
+from tests.outside import picture
+from tests.sdk.lossy import losing
+from tests.server import Server, eventually
+
+SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p"}
+
+
+def write(folder: Path, rows: list[Any], **defaults: Any) -> Path:
+    """Write a batch of small clips."""
+    path = folder / "prompts.json"
+    path.write_text(json.dumps({"defaults": {**SMALL, **defaults}, "prompts": rows}))
+    return path
+
+
+def bought(server: Server, batch: Path) -> Counter[str]:
+    """Count what the gateway was made to buy for a batch, by prompt: attempts, not jobs."""
+    (begin, *_) = batch.with_name("prompts.results.jsonl").read_text().splitlines()
+    id_ = json.loads(begin)["id"]
+    with httpx.Client(base_url=server.url, trust_env=False) as http:
+        found = [
+            each
+            for each in http.get("/v1/videos?limit=100").json()["data"]
+            if each["metadata"].get(TAG, "").startswith(id_)
+        ]
+        count: Counter[str] = Counter()
+        for each in found:
+            count[each["prompt"]] += len(http.get(f"/v1/videos/{each['id']}/attempts").json()["data"])
+    return count
+
+
+def lines_of(path: Path) -> list[Result]:
+    """Read what became of the lines, the last record of each."""
+    read = [msgspec.json.decode(line, type=Batch | Upload | Result) for line in path.read_bytes().splitlines()]
+    return [*{each.line: each for each in read if isinstance(each, Result)}.values()]
+
+
+def run(path: Path, url: str, **options: Any) -> int:
+    """Run the command in this process; answers its exit code."""
+    try:
+        command.batch(path, url=url, **options)
+    except SystemExit as end:
+        return int(str(end.code))
+    return 0
+
+
+def start(server: Server, *words: str) -> "subprocess.Popen[str]":
+    """Start the command as a person does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", *words],
+        env={**server.environ, "REELGATE_URL": server.url},
+        cwd=server.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_every_line_becomes_its_clips(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From text, from frames, several of one; each where it was asked to lie, and as the gateway says it is."""
+    for name, size in (("a.png", (640, 360)), ("b.png", (640, 362))):
+        (tmp_path / name).write_bytes(picture(size))
+    path = write(
+        tmp_path,
+        [
+            "plain",
+            {"prompt": "framed", "startImage": "a.png", "endImage": "./b.png", "file": "scene 1/framed"},
+            {"prompt": "two", "count": 2, "seed": 5},
+            {"prompt": "two apart", "count": 2, "model": "google/gemini-omni-1.2-flash", "seconds": 3},
+        ],
+    )
+
+    assert 0 == run(path, server.url)
+    told = capsys.readouterr().out
+    assert "5 to buy, quoted $0.0000 in all" in told
+    assert "5 made; quoted $0.0000, charged $0.0000" in told
+    clips = {
+        str(each.relative_to(tmp_path / "prompts")) for each in (tmp_path / "prompts").rglob("*") if each.is_file()
+    }
+    assert {
+        "01-plain.mp4", "scene 1/framed.mp4", "03-two-1.mp4", "03-two-2.mp4", "04-two-apart-1.mp4",
+        "04-two-apart-2.mp4",
+    } == clips  # fmt: skip
+    results = lines_of(tmp_path / "prompts.results.jsonl")
+    assert {COMPLETED} == {each.status for each in results}
+    for each in results:
+        made = {clip["sha256"] for clip in server.get(f"/v1/videos/{each.video}").json()["outputs"]}
+        for clip in each.clips:
+            data = (tmp_path / "prompts" / clip.file).read_bytes()
+            assert (clip.bytes, clip.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+            assert clip.sha256 in made
+    framed = next(each for each in results if each.prompt == "framed")
+    shown = server.get(f"/v1/videos/{framed.video}").json()["request"]
+    assert ("frames", ["first_frame", "last_frame"]) == (shown["mode"], [each["role"] for each in shown["inputs"]])
+    assert Counter({"plain": 1, "framed": 1, "two": 1, "two apart": 2}) == bought(server, path)
+
+
+def test_stopped_anywhere_it_goes_on(tmp_path: Path, server: Server) -> None:
+    """Ctrl-C and ``kill -9``, while lines are ordered, made and fetched: in the end every line was bought once."""
+    rows = [f"[slow 1] line {number}" for number in range(6)]
+    path = write(tmp_path, rows)
+    results = tmp_path / "prompts.results.jsonl"
+    words = ["batch", str(path), "--at-once", "2"]
+    moments: list[tuple[bytes, int]] = [
+        (b'"status":"ordering"', signal.SIGINT),
+        (b'"status":"ordered"', signal.SIGINT),
+        (b'"status":"completed"', signal.SIGKILL),
+    ]
+    for mark, sign in moments:
+        seen = results.read_bytes().count(mark) if results.exists() else 0
+        process = start(server, *words)
+
+        def reached(mark: bytes = mark, seen: int = seen, process: "subprocess.Popen[str]" = process) -> bool:
+            ended = process.poll() is not None
+            return ended or (results.exists() and results.read_bytes().count(mark) > seen)
+
+        eventually(reached, seconds=30)
+        process.send_signal(sign)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == (130 if sign == signal.SIGINT else -sign), said
+        assert "Traceback" not in said
+        if sign == signal.SIGINT:
+            assert "give the same command again" in said
+
+    assert 0 == run(path, server.url)
+    assert dict.fromkeys(rows, 1) == bought(server, path)
+    assert {COMPLETED} == {each.status for each in lines_of(results)}
+    kept = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "prompts").iterdir()}
+    assert 6 == len(kept)
+    assert 0 == run(path, server.url)
+    assert kept == {each.name: each.stat().st_mtime_ns for each in (tmp_path / "prompts").iterdir()}
+
+
+class Death(BaseException):
+    """The process ends here."""
+
+
+class Mortal(Gate):
+    """A gateway's client whose process dies at one of its calls: before it leaves, or when its answer has come."""
+
+    dies: ClassVar[tuple[int, bool]]
+    calls: ClassVar[int]
+
+    async def _live(self, work: Callable[[], Any]) -> Any:
+        type(self).calls += 1
+        dies = type(self).calls == self.dies[0]
+        if dies and not self.dies[1]:
+            raise Death
+        found = await work()
+        if dies:
+            raise Death
+        return found
+
+    async def call(self, *words: Any, **options: Any) -> Any:
+        return await self._live(lambda: super(Mortal, self).call(*words, **options))
+
+    async def save(self, *words: Any) -> None:
+        await self._live(lambda: super(Mortal, self).save(*words))
+
+    async def _more(self, *words: Any) -> None:
+        await self._live(lambda: super(Mortal, self)._more(*words))
+
+    async def follow(self, id_: str) -> Any:
+        await self._live(lambda: asyncio.sleep(0))
+        async for each in super().follow(id_):
+            yield each
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_dead_at_every_call_it_goes_on(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """One process a call, each dying one call later than the last: one purchase, one clip."""
+    monkeypatch.setattr(command, "Gate", Mortal)
+    deaths = 0
+    for at in range(1, 40):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        path = write(folder, [f"{at} {after}"], fps=12)
+        Mortal.dies, Mortal.calls = (at, after), 0
+        try:
+            code = run(path, server.url)
+        except Death:
+            deaths += 1
+            Mortal.dies = (0, False)
+            code = run(path, server.url)
+        else:
+            assert Mortal.calls < at
+            break
+        assert 0 == code
+        assert {f"{at} {after}": 1} == bought(server, path)
+        assert [f"01-{at}-{str(after).lower()}.mp4"] == [each.name for each in (folder / "prompts").iterdir()]
+    assert 6 == deaths  # what is sold, the quote, the order, the look, the clip, its bytes
+
+
+def test_an_answer_that_was_lost_is_asked_for_again(server: Server, tmp_path: Path) -> None:
+    """The wire loses the answer to every first try: each line is one job all the same."""
+    rows = ["[fail] lost 1", "[fail] lost 2", "[fail] lost 3"]
+    path = write(tmp_path, rows)
+    with losing(server.port) as (url, lost):
+        assert 1 == run(path, url, at_once=3)
+    assert dict.fromkeys(rows, 1) == bought(server, path)
+    assert {each.key.encode() for each in lines_of(tmp_path / "prompts.results.jsonl")} == lost
+
+
+@pytest.fixture
+def begun(server: Server, tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Make a batch of one line whose run ended between its call and the answer, or before the call left."""
+
+    def begin(prompt: str, *, sent: bool, age: float, **changes: Any) -> Path:
+        path = write(tmp_path, [prompt])
+        kept = tmp_path / "prompts.results.jsonl"
+        assert 1 == run(path, server.url)
+        header, line = kept.read_bytes().splitlines()
+        result = msgspec.json.decode(line, type=Result)
+        call = {**result.call, **changes}
+        if not sent:
+            call["metadata"] = {TAG: f"not that of {prompt}"}
+        fresh = msgspec.structs.replace(
+            result, status=ORDERING, video="", fault=None, at=time.time() - age, call=call, key="new" + result.key
+        )
+        kept.write_bytes(header + b"\n" + msgspec.json.encode(fresh) + b"\n")
+        return path
+
+    return begin
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_call_older_than_its_key_is_looked_for(server: Server, begun: Callable[..., Path], sent: bool) -> None:
+    """The gateway forgets keys: a job that was made is found by what it carries, else the line is ordered."""
+    path = begun(f"[fail] old {sent}", sent=sent, age=OLD_SECONDS + 60)
+    (before,) = lines_of(path.with_name("prompts.results.jsonl"))
+    assert 1 == run(path, server.url)
+    (after,) = lines_of(path.with_name("prompts.results.jsonl"))
+    jobs = [each for each in server.get("/v1/videos?limit=100").json()["data"] if each["prompt"] == after.prompt]
+
+    assert (1 if sent else 2) == len(jobs)
+    assert after.video == jobs[-1 if sent else 0]["id"]
+    assert "failed" == after.status
+    assert (before.key == after.key) is sent
+
+
+def test_a_no_to_a_call_sent_again_is_not_believed(server: Server, begun: Callable[..., Path]) -> None:
+    """What is sold now says nothing of a call that may have been heard: its job is looked for."""
+    path = begun("[fail] since shut", sent=True, age=0, seconds=599)
+    assert 1 == run(path, server.url)
+    (after,) = lines_of(path.with_name("prompts.results.jsonl"))
+
+    assert ("failed", "generation_failed") == (after.status, after.fault and after.fault.code)
+    assert 1 == sum(bought(server, path).values())
+
+
+def test_a_no_to_a_call_nobody_heard_is_told(server: Server, begun: Callable[..., Path]) -> None:
+    """The line is refused, with the gateway's reason."""
+    path = begun("[fail] never heard", sent=False, age=0, seconds=599)
+    assert 1 == run(path, server.url)
+    (after,) = lines_of(path.with_name("prompts.results.jsonl"))
+    assert "refused" == after.status
+    assert after.fault is not None
+    assert "seconds" in after.fault.message
+
+
+def test_what_failed_is_told_and_bought_again_on_ones_word(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its reason, and an exit code; a clip that is gone from the folder is fetched, not bought."""
+    path = write(tmp_path, ["fine", "[fail] not so"])
+    assert 1 == run(path, server.url)
+    told = capsys.readouterr().out
+    assert "1 made, 1 failed" in told
+    assert "prompt 2: failed: the prompt asks to fail" in told
+    (tmp_path / "prompts" / "01-fine.mp4").unlink()
+    assert 1 == run(path, server.url)
+    assert (tmp_path / "prompts" / "01-fine.mp4").exists()
+    assert {"fine": 1, "[fail] not so": 1} == bought(server, path)
+    assert 1 == run(path, server.url, retry_failed=True)
+    assert {"fine": 1, "[fail] not so": 2} == bought(server, path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["a", {"prompt": "b", "seconds": 599}], "prompt 2, seconds: no offer can do this: sandbox/demo sells seconds"),
+        (["a", {"prompt": "b", "duration": "soon"}], "prompt 2, duration: "),
+        (["a", {"prompt": "b", "model": "nobody/none"}], "prompt 2, model: No account here sells 'nobody/none'"),
+        (["a", {"prompt": "b", "startImage": "text.png"}], "prompt 2: text.png: Send a PNG"),
+        (["a", {"prompt": "b", "startImage": "file_" + 32 * "0"}], "prompt 2, startImage: "),
+        (["a", {"prompt": "b", "provider": "nobody"}], "prompt 2, provider: There is no provider 'nobody'"),
+        (["a", {"prompt": "b", "file": "there.mp4"}], "prompt 2, file: "),
+    ],
+)
+def test_one_wrong_line_stops_the_whole_batch(server: Server, tmp_path: Path, rows: list[Any], told: str) -> None:
+    """Before anything is bought, by the name the line has for the field."""
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "there.mp4").write_text("mine")
+    path = write(tmp_path, rows)
+    before = server.get("/v1/videos").json()["first_id"]
+    with pytest.raises(UsageError) as caught:
+        run(path, server.url)
+
+    assert told in str(caught.value)
+    assert before == server.get("/v1/videos").json()["first_id"]
+    assert "mine" == (tmp_path / "prompts" / "there.mp4").read_text()
+
+
+def test_money_is_asked_about(market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A total is agreed to by a yes, a flag or a ceiling; else nothing is bought."""
+    monkeypatch.setenv("REELGATE_API_KEY", market.key)
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,model,seconds,provider\na,google/veo-3.1-fast,8,flow\nb,google/veo-3.1-fast,8,vertex\n")
+    told = {
+        (): "this would spend $0.8800: say --yes, or --max-cost USD",
+        ("--max-cost", "0.5"): "$0.8800 is more than --max-cost",
+        ("--max-cost", "much"): "'much' is no amount",
+    }
+    market.server.environ |= {"REELGATE_API_KEY": market.key}
+    for words, said in told.items():
+        with (
+            pytest.raises(UsageError, match=re.escape(said))
+            if words != ("--max-cost", "much")
+            else pytest.raises(Exception, match="no amount")
+        ):
+            command.batch(path, url=market.server.url, max_cost=words[1] if words else "")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", "batch", str(path)],
+        env={**market.server.environ, "REELGATE_URL": market.server.url, "COLUMNS": "120", "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 4096)
+    os.write(ours, b"n\n")
+    assert 2 == process.wait(30)
+    os.close(ours)
+    assert b"flow:google/veo-3.1-fast" in shown
+    assert b"2 to buy, quoted $0.8800 in all" in shown
+    assert [] == market.http.get("/videos").json()["data"]
+
+
+def test_where_nobody_answers_it_says_what_to_start(tmp_path: Path) -> None:
+    """Plainly, and with nothing left behind."""
+    path = write(tmp_path, ["a"])
+    with pytest.raises(GoneError, match="start one with `reelgate serve`"):
+        run(path, "http://127.0.0.1:9")
+    assert not path.with_name("prompts.results.jsonl").exists()
+
+
+BEGIN = Batch(id="b", input="prompts.json", gateway="http://here")
+
+
+def result(line: str, status: str) -> Result:
+    """Make a record."""
+    return Result(line=line, where="line 1", status=status, prompt="p", file="f", call={}, key="k")
+
+
+def test_a_results_file_cut_off_anywhere_is_read_to_its_last_whole_record(tmp_path: Path) -> None:
+    """A record is there or was never written; what is added later stands after it."""
+    path = tmp_path / "r.jsonl"
+    records = [BEGIN, Upload(sha256="s", file_id="f"), result("1", ORDERING), result("1", ORDERED)]
+    whole = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
+    ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in sorted({0, *ends, *(end - 1 for end in ends), *range(7, len(whole), 31)}):
+        path.write_bytes(whole[:cut])
+        known = whole[:cut].count(b"\n")
+        with Results(path) as kept:
+            assert (kept.batch is None, len(kept.uploads)) == (known < 1, int(known > 1))
+            assert ({} if known < 3 else {"1": records[known - 1]}) == kept.lines
+            if kept.batch is None:
+                kept.keep(BEGIN)
+            kept.keep(result("2", COMPLETED))
+        assert COMPLETED == lines_of(path)[-1].status
+        assert len(path.read_bytes().splitlines()) == len(lines_of(path)) + 1 + int(known > 1)
+
+
+def test_a_results_file_has_one_writer_and_one_batch(tmp_path: Path, server: Server) -> None:
+    """A second run, another file's results, and a call another gateway may have heard are refused."""
+    kept = tmp_path / "prompts.results.jsonl"
+    path = write(tmp_path, ["[fail] a"])
+    with Results(kept) as held:
+        held.keep(BEGIN)
+        held.keep(result("1", ORDERING))
+        with pytest.raises(UsageError, match="another run is at work"):
+            run(path, server.url)
+    with pytest.raises(UsageError, match="may have been bought at http://here"):
+        run(path, server.url)
+    path.rename(tmp_path / "others.json")
+    with pytest.raises(UsageError, match=r"holds what became of prompts\.json"):
+        run(tmp_path / "others.json", server.url, results=kept)
+    kept.write_text("not ours\n")
+    with pytest.raises(UsageError, match="line 1 is no record of a batch"):
+        run(tmp_path / "others.json", server.url, results=kept)
+    assert "not ours\n" == kept.read_text()
