@@ -1,8 +1,9 @@
 """
 Hear providers call: a reason to look at a task, never a verdict on it.
 
-The address is the attempt's own and cannot be guessed. What comes with it is believed in one thing only, and on
-probation: the name of a task whose order was never answered, which is adopted once polling it with our own key works.
+The address is the attempt's own and cannot be guessed, and what its provider signs must be signed. What comes with it
+is believed in one thing only, and on probation: the name of a task whose order was never answered, which is adopted
+once polling it with our own key works.
 """
 
 import asyncio
@@ -13,9 +14,11 @@ import structlog
 from gateway.accounts import Account
 from gateway.database import Statement, StoreUnavailableError
 from gateway.job import Job
+from gateway.keyring import Keyring
 from gateway.outbox import Hook, Outbox
 from gateway.vault import Vault, hash_token
 from providers.base.errors import Invalid, Missing, Refused
+from providers.base.hooks import ForgedError, HookCall
 from providers.base.task import Task, Update
 
 log = structlog.get_logger()
@@ -41,12 +44,14 @@ class Hooks:
         accounts: Mapping[str, Account],
         clock: Callable[[], int],
         public_url: str,
+        keyring: Keyring,
     ) -> None:
         self._outbox = outbox
         self._vault = vault
         self._accounts = accounts
         self._clock = clock
         self._base = public_url.rstrip("/")
+        self._keyring = keyring
         self._allowed: dict[str, int] = {}
         """When each address may next bring a look about."""
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -92,9 +97,23 @@ class Hooks:
         return hook, account
 
     async def hear(self, hook: Hook, account: Account, headers: Mapping[str, str], body: bytes) -> None:
-        """Take a call in: its job is looked at soon, on this call's account at most once in five seconds."""
+        """
+        Take a call in: its job is looked at soon, on this call's account at most once in five seconds.
+
+        :raises ForgedError: when its provider did not sign it.
+        :raises FetchError: when nobody can say so now.
+        """
         if not hook.live:
             return
+        named = account.provider.hook_key(headers)
+        key = await self._keyring.find(named) if named else None
+        address = self.url(account.listing.slug, hook.attempt)
+        now = self._clock() / 1000
+        try:
+            account.provider.check_hook(HookCall(headers=headers, body=body, now=now, address=address, key=key))
+        except ForgedError as error:
+            log.warning("hook.forged", attempt=hook.attempt, account=hook.account, reason=str(error))
+            raise
         hints = account.provider.read_hook(headers, body)
         if not hints:
             log.info("hook.unread", attempt=hook.attempt, account=hook.account)

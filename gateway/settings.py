@@ -254,7 +254,13 @@ def secrets(name: str, listing: Listing, environ: Mapping[str, str]) -> dict[str
 
     A reseller that speaks another's dialect has only the first: ``GEMINI_API_KEY`` is Google's, and nobody else may
     see it. Missing ones are left out; :func:`missing` names them.
+
+    :raises SettingsError: for one that tells callbacks from forgeries and is empty: anybody could sign with it.
     """
+    for each in listing.secrets:
+        for variable in (f"{_own(name)}{each.name}", *([each.name] if _is_first(listing) else [])):
+            if each.verifies and not environ.get(variable, "set").removeprefix("whsec_").strip():
+                raise SettingsError(f"{variable} is empty, so anybody could sign with it: give the key, or unset it")
     found = {
         each.name: environ.get(f"{_own(name)}{each.name}") or (environ.get(each.name, "") if _is_first(listing) else "")
         for each in listing.secrets

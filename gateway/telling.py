@@ -12,6 +12,7 @@ from gateway.events import host_of
 from gateway.guard import make_rules
 from gateway.hooks import Hooks
 from gateway.job import Job
+from gateway.keyring import Keyring
 from gateway.letters import Dialect, Letters
 from gateway.outbox import Outbox
 from gateway.settings import Settings
@@ -82,7 +83,7 @@ def open_telling(
         outbox=outbox,
         vault=vault,
         courier=Courier(outbox, vault, outbound, clock, settings.webhooks, metrics, Letters(store.any_job, dialects)),
-        hooks=Hooks(outbox, vault, accounts, clock, public_url),
+        hooks=Hooks(outbox, vault, accounts, clock, public_url, Keyring(outbound, clock)),
         watch=Watch(store),
         addresses=Addresses(rules, settings.webhooks.http, host_of(public_url)),
     )

@@ -35,6 +35,7 @@ from providers.base.errors import (
     Unavailable,
     by_status,
 )
+from providers.base.hooks import ForgedError, HookCall, check_age
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
 from providers.base.signing import HomeAuth
@@ -301,14 +302,23 @@ class AiGenerate(Provider):
         except Missing:
             return await self._look(Task(task.id, {"route": "jobs"}), wire)
 
+    def check_hook(self, call: HookCall) -> None:
+        """Refuse what the account's key for callbacks did not sign just now; without such a key each is a hint."""
+        key = self.credentials.get("AIGENERATE_WEBHOOK_KEY", "")
+        if not key:
+            return
+        check_age(call, call.header("x-webhook-timestamp"))
+        names = [hint.task for hint in self.read_hook(call.headers, call.body)]
+        if not names or not is_signed(call.headers, names[0], key):
+            raise ForgedError("it is not signed with the key of this account")
+
     def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
-        """Read which task a callback speaks of; where the account has a key for callbacks, only if it is signed."""
+        """Read which task a callback speaks of."""
+        del headers
         try:
-            name = decode_created(msgspec.json.decode(body))
+            return (HookHint(decode_created(msgspec.json.decode(body))),)
         except (msgspec.MsgspecError, RecursionError, Malformed):
             return ()
-        key = self.credentials.get("AIGENERATE_WEBHOOK_KEY", "")
-        return () if key and not is_signed(headers, name, key) else (HookHint(name),)
 
     def fetch(self, asset: AssetRef) -> Call:
         """Say how to download a clip."""

@@ -6,7 +6,7 @@ The official Gemini API: Veo while it was sold there, Gemini Omni by interaction
 * The key goes in a header; it also opens downloads, which redirect to hosts that must not see it.
 * Whatever host a clip's address names, the file is asked of the account's own, as Google's SDK does.
 * Veo goes on only with a clip it made, by that clip's address; Omni also with one handed in, or by interaction.
-* Callbacks are hints: there is none for a failed Veo clip, and Omni's were reported not to come.
+* Callbacks are signed, and hints still: there is none for a failed Veo clip, and Omni's were reported not to come.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ import msgspec
 
 from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope
+from providers.base.hooks import ForgedError, HookCall, HookKey, check_age, check_standard, check_token, read_kid
 from providers.base.order import Mode, Order
 from providers.base.provider import HookHint, Provider
 from providers.base.signing import HomeAuth
@@ -28,6 +29,12 @@ from providers.base.wire import Call, Reply, Wire
 
 FILE = re.compile(r"(?:^|/)files/([\w-]+)", re.ASCII)
 """A file's name in a clip's address: ``https://.../files/6huvl6pg4pj2:download?alt=media``, ``files/6huvl6pg4pj2``."""
+
+# https://ai.google.dev/gemini-api/docs/webhooks (2026-06-22): callbacks asked for by a call carry a JWT, signed RS256
+# with a key of this list. Whom it is for and how long it is good are not said there.
+SIGNATURE = "webhook-signature"
+KEYS = "/.well-known/jwks.json"
+TOKEN = re.compile(r"[\w-]{1,2048}\.[\w-]{1,8192}\.[\w-]{0,2048}", re.ASCII)
 
 LABELS = {"labels": dict[str, str]}
 """What can be passed through to an interaction, as the google-genai 3.4.0 SDK declares it; to Veo nothing can."""
@@ -107,6 +114,28 @@ class Gemini(Provider):
         if "/" in task.id:
             return await super().cancel(task, wire)
         return await self._ask("POST", f"{self.base_url}/v1/{_interactions.path(task)}/cancel", wire)
+
+    def hook_key(self, headers: Mapping[str, str]) -> HookKey | None:
+        """Name the key of Google's that a callback's token says it is signed with."""
+        token = HookCall(headers=headers, body=b"", now=0).header(SIGNATURE)
+        kid = read_kid(token) if TOKEN.fullmatch(token) else ""
+        return HookKey(self.base_url + KEYS, kid) if kid else None
+
+    def check_hook(self, call: HookCall) -> None:
+        """
+        Refuse what is signed neither by Google nor with the account's secret.
+
+        A callback a call asked for carries a token; what stands at a relay's address may not, and is then a hint.
+        """
+        given, secret = call.header(SIGNATURE), self.credentials.get("GEMINI_WEBHOOK_SECRET", "")
+        if TOKEN.fullmatch(given):
+            if at := call.header("webhook-timestamp"):
+                check_age(call, at)
+            check_token(call, given)
+        elif secret:
+            check_standard(call, secret)
+        elif given or self.base_url == self.listing.base_url:
+            raise ForgedError("Google signs its callbacks with a token")
 
     def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
         """Read which operation or interaction a callback speaks of."""

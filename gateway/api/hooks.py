@@ -7,6 +7,8 @@ from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, desk, reply
 from gateway.api.problems import ProblemError
+from gateway.errand import FetchError
+from providers.base.hooks import ForgedError
 
 MAX_BODY = 2**20
 """Most bytes a provider may send; what is read of them is a name."""
@@ -20,7 +22,14 @@ async def hear_hook(request: Incoming, provider: str, token: str) -> ASGIApp:
     if found is None:
         raise ProblemError(404, "unknown_url", "No such address.")
     body = await _body(request, services.settings.server.body_seconds)
-    await services.telling.hooks.hear(*found, dict(request.headers), body)
+    try:
+        await services.telling.hooks.hear(*found, dict(request.headers), body)
+    except ForgedError as error:
+        message = "This call is not signed as its sender signs, or not just now."
+        raise ProblemError(401, "invalid_signature", message) from error
+    except FetchError as error:
+        message = "The keys this call is signed with cannot be had just now; send it again."
+        raise ProblemError(503, "keys_unreachable", message, headers={"retry-after": "60"}) from error
     services.wake()
     return reply({"status": "heard"}, status=202)
 

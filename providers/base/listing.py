@@ -110,6 +110,8 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     required: bool = True
     public: bool = False
     """Whether it is no secret after all: a project's name, which addresses show."""
+    verifies: bool = False
+    """Whether callbacks are told from forgeries by it: an empty one would sign anybody's."""
 
 
 class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ import httpx
 from msgspec import Struct
 
 from providers.base.errors import ProviderError, Unsupported
+from providers.base.hooks import HookCall, HookKey
 from providers.base.listing import Listing
 from providers.base.order import Order
 from providers.base.task import AssetRef, Task, Update
@@ -87,6 +88,19 @@ class Provider(ABC):
         del order, wire
         msg = f"{self.listing.name} cannot look an order up"
         raise Unsupported(msg)
+
+    def hook_key(self, headers: Mapping[str, str]) -> HookKey | None:
+        """Name the public key a callback says it is signed with; none where its provider signs with no such key."""
+        del headers
+        return None
+
+    def check_hook(self, call: HookCall) -> None:
+        """
+        Refuse a callback its provider would have signed and did not; pure. By default nothing is signed.
+
+        :raises ForgedError: when it is to be refused.
+        """
+        del call
 
     def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
         """Read which tasks a callback speaks of; pure."""

@@ -13,7 +13,9 @@ import pytest
 
 from gateway.hooks import LEAST_MS, Hooks
 from gateway.job import Job, Outcome, State
+from gateway.keyring import Keyring
 from gateway.orders import Orders
+from gateway.outbound import Outbound
 from gateway.outbox import Outbox
 from gateway.receipts import Receipts
 from gateway.steps import Steps
@@ -28,6 +30,11 @@ from tests.scripted import Engine, Scripted, clip, running
 from tests.server import Server, eventually
 
 BASE = "https://gw.example"
+
+
+def nowhere() -> Outbound:
+    """Keep everybody in: nothing here is signed with a public key."""
+    raise AssertionError("nobody asks for keys")
 
 
 class Calling(Scripted):
@@ -58,7 +65,8 @@ class World:
     def restart(self) -> None:
         """Forget what is only in memory."""
         vault = Vault(b"k" * 32)
-        self.hooks = Hooks(self.outbox, vault, self.engine.accounts, self.engine.clock, BASE + "/")
+        keyring = Keyring(nowhere, self.engine.clock)
+        self.hooks = Hooks(self.outbox, vault, self.engine.accounts, self.engine.clock, BASE + "/", keyring)
         engine = self.engine
         receipts = Receipts(engine.folder / "receipts")
         receipts.open()

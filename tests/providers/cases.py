@@ -95,11 +95,15 @@ class Refusal(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Hook(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Hold a callback and the tasks it speaks of."""
+    """Hold a callback and the tasks it speaks of; none where it is not signed as it must be."""
 
     name: str
     body: str
     headers: dict[str, str] = {}
+    at: int = 0
+    """Seconds since the epoch when it came."""
+    secrets: dict[str, str] = {}
+    """What the account has to tell callbacks from forgeries, in place of the made-up secrets."""
     tasks: list[str]
 
 

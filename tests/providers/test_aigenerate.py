@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+from contextlib import nullcontext
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from providers.aigenerate import AiGenerate, charged, decode, decode_created, encode, is_signed
 from providers.base.catalog import Refusal, fit, quote
 from providers.base.errors import Again, Invalid, Malformed, Missing
+from providers.base.hooks import ForgedError, HookCall
 from providers.base.listing import load
 from providers.base.order import Mode, Request, Role, Spec
 from providers.base.task import State, Task
@@ -330,9 +332,10 @@ def test_an_empty_key_signs_nothing():
 def test_a_callback_is_believed_as_far_as_the_account_can_tell(key, headers, told):
     """Without a key for callbacks each is a hint; with one, only what it signed."""
     provider = AiGenerate(LISTING, KEY | ({"AIGENERATE_WEBHOOK_KEY": key} if key else {}))
-    hints = provider.read_hook(headers, json.dumps({"code": 501, "data": {"taskId": VECTOR["taskId"]}}).encode())
-
-    assert ([VECTOR["taskId"]] if told else []) == [hint.task for hint in hints]
+    body = json.dumps({"code": 501, "data": {"taskId": VECTOR["taskId"]}}).encode()
+    now = float(VECTOR["headers"]["X-Webhook-Timestamp"])
+    with nullcontext() if told else pytest.raises(ForgedError):
+        provider.check_hook(HookCall(headers=headers, body=body, now=now))
 
 
 # The key

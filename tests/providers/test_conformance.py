@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from gateway.routing import Seller
 from providers.base.catalog import Quote, fit, quote
 from providers.base.errors import SILENT, Again, Billed, ProviderError
+from providers.base.hooks import ForgedError, HookCall
 from providers.base.listing import Listing, Offer, listings
 from providers.base.order import Mode, Request, Role, Spec
 from providers.base.task import State, Task, Update
@@ -183,9 +184,15 @@ def test_an_error_answer_is_explained(told: Told) -> None:
 
 @pytest.mark.parametrize("told", told("hooks"))
 def test_a_callback_names_tasks(told: Told) -> None:
-    """A callback is a hint to look, and garbage is none."""
-    provider, hook = open_provider(listing_of(told.dialect)), told.case
-    assert hook.tasks == [hint.task for hint in provider.read_hook(hook.headers, sample(told.dialect, hook.body))]
+    """A callback that is signed as its provider signs is a hint to look; a forgery and garbage are none."""
+    hook, body = told.case, sample(told.dialect, told.case.body)
+    provider = open_provider(listing_of(told.dialect), **hook.secrets)
+    try:
+        provider.check_hook(HookCall(headers=hook.headers, body=body, now=hook.at))
+        tasks = [hint.task for hint in provider.read_hook(hook.headers, body)]
+    except ForgedError:
+        tasks = []
+    assert hook.tasks == tasks
     for garbage in GARBAGE.values():
         assert not provider.read_hook(hook.headers, garbage)
 
