@@ -8,6 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.billing import Bill, closed, settled
+from gateway.database import Statement
+from gateway.events import announce
+from gateway.hooks import take_task
 from gateway.job import Attempt, Job, Outcome, State, move
 from gateway.ledger import Billing, Hold, Posting
 from gateway.wish import Problem
@@ -18,16 +21,19 @@ class MoveError(Exception):
     """The job is not where this could be done to it; the message says where it is."""
 
 
-def adopt(job: Job, open_: Attempt, task: str, now: int) -> tuple[Job, Attempt]:
+def adopt(job: Job, open_: Attempt, task: str, now: int) -> tuple[Job, Attempt, list[Statement]]:
     """
     Take a task found at the provider for the one the lost order made; the next look says how it stands.
+
+    It holds only where the task is no other order's.
 
     :raises MoveError: unless the job is unknown.
     """
     _must_be_unknown(job)
     handle = msgspec.json.encode(Task(task)).decode()
     running = move(job, State.RUNNING, now, task=handle, due_at=now)
-    return running, replace(open_, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None)
+    accepted = replace(open_, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None)
+    return running, accepted, [take_task(job, Task(task), adopted=True)]
 
 
 def resubmit(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt]:
@@ -41,9 +47,9 @@ def resubmit(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt]:
     return again, replace(open_, outcome=Outcome.ABSENT, ended_at=now, error="an operator said it was never taken")
 
 
-def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Posting]]:
+def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Posting], list[Statement]]:
     """
-    End a job whose order nobody will ever hear of; its money stays in suspense until it is settled.
+    End a job whose order nobody will ever hear of; its money stays in suspense until it is settled, its client is told.
 
     :raises MoveError: unless the job is unknown.
     """
@@ -52,7 +58,8 @@ def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Po
     problem = Problem(code="submission_unknown", message=message)
     failed = move(job, State.FAILED, now, error=msgspec.json.encode(problem).decode())
     ended, postings = closed(failed, Bill.DOUBT, now)
-    return ended, replace(open_, outcome=Outcome.FAILED, ended_at=now, error="written off by an operator"), postings
+    lost = replace(open_, outcome=Outcome.FAILED, ended_at=now, error="written off by an operator")
+    return ended, lost, postings, announce(ended)
 
 
 def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting]]:

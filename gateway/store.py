@@ -85,11 +85,16 @@ class FullError(ConflictError):
     """An account has as many attempts open as it may, in whatever process."""
 
 
+class TakenError(ConflictError):
+    """A task is another order's; it was not adopted."""
+
+
 REFUSED: dict[str, type[ConflictError]] = {
     "budget_hold": BudgetError,
     "buyer_has_room": CrowdError,
     "buying_allowed": HaltedError,
     "place_kept": FullError,
+    "task_take": TakenError,
 }
 """What a statement that touched no row means, where it is not that somebody else was first."""
 
@@ -302,6 +307,7 @@ class Store:
         :raises BudgetError: a budget has not enough left.
         :raises HaltedError: an operator has halted purchases.
         :raises FullError: the account has no place left (:meth:`place`).
+        :raises TakenError: a task to be adopted is another order's.
         """
         kept: list[Statement] = []
         for each in attempts:

@@ -16,7 +16,7 @@ from gateway.database import ConflictError
 from gateway.job import OPEN, Attempt, Job
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.settings import micros
-from gateway.store import Store
+from gateway.store import Store, TakenError
 from gateway.wish import Choice
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
@@ -62,8 +62,11 @@ def adopt_(job: str, task: str, *, config: Config = None) -> None:
 
     async def work(store: Store) -> str:
         found, open_ = await _open(store, job)
-        running, accepted = adopt(found, open_, task, now())
-        await store.save(running, accepted)
+        running, accepted, whose = adopt(found, open_, task, now())
+        try:
+            await store.save(running, accepted, also=whose)
+        except TakenError:
+            raise UsageError(f"task {task} at {found.account} belongs to another order") from None
         return f"{job} goes on with task {task}"
 
     _decide(config, work)
@@ -111,8 +114,8 @@ def write_off_(job: str, *, config: Config = None) -> None:
 
     async def work(store: Store) -> str:
         found, open_ = await _open(store, job)
-        ended, lost, postings = write_off(found, open_, now())
-        await store.save(ended, lost, postings=postings)
+        ended, lost, postings, told = write_off(found, open_, now())
+        await store.save(ended, lost, postings=postings, also=told)
         return f"{job} has failed; reelgate jobs settle {job} --usd AMOUNT once you know what it cost"
 
     _decide(config, work)

@@ -12,6 +12,7 @@ from gateway.api.problems import ProblemError
 from gateway.job import Job, State
 from gateway.ledger import Billing, Book, Hold, Limits, drift
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.store import TakenError
 from gateway.wish import Wish
 from providers.base.errors import Indeterminate, Invalid, Missing
 from providers.base.order import Request
@@ -191,9 +192,9 @@ async def test_a_halt_stops_purchases_and_nothing_else(engine: Engine) -> None:
     assert len(engine.provider.ledger) == 2
 
 
-async def unknown(engine: Engine) -> Job:
+async def unknown(engine: Engine, **request: object) -> Job:
     engine.provider.submits = [Indeterminate("silence")]
-    job = await engine.accept()
+    job = await engine.accept(**request)
     await engine.turn()
     job = await engine.job(job.id)
     assert job.state is State.UNKNOWN
@@ -204,10 +205,28 @@ async def test_an_operator_adopts_a_task(engine: Engine) -> None:
     """A task found by hand is looked at like any other; nothing is bought again."""
     job = await unknown(engine)
     (open_,) = await engine.store.attempts(job.id)
-    await engine.store.save(*adopt(job, open_, "found-1", engine.now))
+    running_, accepted, whose = adopt(job, open_, "found-1", engine.now)
+    await engine.store.save(running_, accepted, also=whose)
     job = await engine.run(job.id)
 
     assert (job.state, money(job).billing, len(engine.provider.ledger)) == (State.SUCCEEDED, Billing.BILLED, 1)
+
+
+async def test_no_two_jobs_are_given_one_task(engine: Engine) -> None:
+    """A task that is another order's is refused, and the job stays as unknown as it was."""
+    owner = await engine.accept()
+    await engine.turn()
+    (mine,) = await engine.store.attempts(owner.id)
+    assert mine.task
+    task = msgspec.json.decode(mine.task, type=Task).id
+    job = await unknown(engine, prompt="another")
+    (open_,) = await engine.store.attempts(job.id)
+    running_, accepted, whose = adopt(job, open_, task, engine.now)
+    with pytest.raises(TakenError):
+        await engine.store.save(running_, accepted, also=whose)
+
+    assert (await engine.job(job.id)).state is State.UNKNOWN
+    assert await engine.store.ailments() == {}
 
 
 async def test_an_operator_orders_again(engine: Engine) -> None:
@@ -225,8 +244,8 @@ async def test_an_operator_writes_off_and_settles_later(engine: Engine) -> None:
     """The job ends at once, its money only when the invoice has come."""
     job = await unknown(engine)
     (open_,) = await engine.store.attempts(job.id)
-    ended_, attempt, postings = write_off(job, open_, engine.now)
-    await engine.store.save(ended_, attempt, postings=postings)
+    ended_, attempt, postings, told = write_off(job, open_, engine.now)
+    await engine.store.save(ended_, attempt, postings=postings, also=told)
     job = await engine.job(job.id)
     assert (job.state, money(job).billing) == (State.FAILED, Billing.POSSIBLY_BILLED)
     with pytest.raises(MoveError):

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from gateway.database import bodies
+from gateway.events import ENDS
 from gateway.job import FINAL, MOVES, State
 from gateway.wish import Rendition
+from tests.machine.receiver import ENDPOINT, GAPS, Heard
 from tests.machine.upstream import SECRET, Made
 
 OPEN = {"intent", "unknown", "accepted"}
@@ -36,6 +38,9 @@ class Laws:
         """Purchases by job, as counted at the providers."""
         self.acknowledged: dict[str, str | None] = {}
         """Key by job: whatever a client was told is its."""
+        self.heard: dict[tuple[str, str], bool] = {}
+        """Whether a message was taken, by its id and the address it came to."""
+        self._events: dict[str, str] = {}
         self.moves: Counter[str] = Counter()
         self.unknown: set[str] = set()
         """Jobs that were shown as unknown at some time."""
@@ -61,8 +66,45 @@ class Laws:
         self.bought[row["job"]] += 1
         demand(self.bought[row["job"]] <= 1, "I1", f"{row['job']} was bought twice")
 
+    def check_heard(self, heard: Heard) -> None:
+        """I8: nobody hears of what is on no disk, nor of one end under two names."""
+        row = self._db.execute("SELECT state FROM jobs WHERE id = ?", (heard.job,)).fetchone()
+        demand(row is not None, "I8", f"{heard.url} heard of {heard.job}, which is on no disk")
+        told = ENDS.get(State(row["state"]))
+        demand(told == heard.type, "I8", f"{heard.url} heard {heard.type} of {heard.job}, which is {row['state']}")
+        event = self._events.setdefault(heard.job, heard.event)
+        demand(event == heard.event, "I8", f"the end of {heard.job} has two names: {event} and {heard.event}")
+        key = heard.event, heard.url
+        self.heard[key] = self.heard.get(key, False) or heard.good
+
+    def untold(self) -> int:
+        """Count what is still to be told."""
+        (count,) = self._db.execute("SELECT count(*) FROM deliveries WHERE state = 'pending'").fetchone()
+        return int(count)
+
+    def _check_announced(self, job: Any) -> None:
+        """I8: an end and whom it is told are on disk together."""
+        wish = msgspec.json.decode(job["wish"])
+        rows = self._db.execute("SELECT endpoint, url FROM deliveries WHERE job = ?", (job["id"],)).fetchall()
+        found = sorted(row["endpoint"] or row["url"] for row in rows)
+        wanted = sorted([ENDPOINT, *([wish["callback_url"]] if wish.get("callback_url") else [])])
+        demand(found == wanted, "I8", f"{job['id']} has ended, and is told to {found} in place of {wanted}")
+
+    def _check_told(self) -> None:
+        """I8, when all is over: every end was heard by everybody, or written down as told in vain."""
+        for row in self._db.execute(
+            "SELECT d.*, coalesce(e.url, d.url) AS at FROM deliveries d LEFT JOIN endpoints e ON e.id = d.endpoint"
+        ):
+            match row["state"]:
+                case "delivered":
+                    demand(self.heard.get((row["event"], row["at"]), False), "I8", f"{row['id']} was heard by nobody")
+                case "failed":
+                    demand(row["tries"] > len(GAPS), "I8", f"{row['id']} was given up after {row['tries']} tries")
+                case state:
+                    demand(state == "held", "I8", f"{row['id']} is still {state}")
+
     def check_commit(self) -> list[str]:
-        """I1, I5 to I7 and I11, of what has just been committed; answers what changed, for the trace."""
+        """I1, I5 to I8 and I11, of what has just been committed; answers what changed, for the trace."""
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
         if version == self._version:
             return []
@@ -85,6 +127,8 @@ class Laws:
             self.moves[f"{before['state'] if before else ''}>{row['state']}"] += 1
             if row["state"] == "unknown":
                 self.unknown.add(row["id"])
+            if row["state"] in FINAL:
+                self._check_announced(row)
             if row["state"] == "succeeded" and row["deleted_at"] is None:
                 self._check_files(row)
             changed.append(f"{row['id']} {row['state']} {row['seq']} {row['lease_epoch']} {row['due_at']}")
@@ -190,7 +234,8 @@ class Laws:
             demand(late <= OWNERLESS + 60, "I12", f"{row['id']} is {row['state']}, due {late:g} s ago and nobody's")
 
     def check_end(self, ledgers: Iterable[Mapping[str, Made]], *, now: int, told: str) -> None:
-        """I2, I3, I5, I6 and I9, when all is over."""
+        """I2, I3, I5, I6, I8 and I9, when all is over."""
+        self._check_told()
         rows = {row["id"]: row for row in self._db.execute("SELECT * FROM jobs")}
         for id_, key in self.acknowledged.items():
             demand(id_ in rows, "I3", f"{id_} was acknowledged and is gone")

@@ -21,23 +21,27 @@ from gateway.accept import Acceptor, Repeat
 from gateway.accounts import Account
 from gateway.api.problems import ProblemError
 from gateway.clock import Clock
+from gateway.courier import Courier
 from gateway.database import StoreUnavailableError
 from gateway.ledger import Limits
 from gateway.media import Media
 from gateway.orders import Orders
+from gateway.outbox import Outbox
 from gateway.receipts import Receipts
-from gateway.settings import Routing
+from gateway.settings import Routing, Webhooks
 from gateway.shop import Shop
 from gateway.sqlite import Sqlite
 from gateway.steps import Steps
 from gateway.store import MismatchError, Store
 from gateway.telemetry import Metrics
+from gateway.vault import Vault
 from gateway.wish import Wish
 from gateway.worker import Worker
 from providers.base.order import Request
 from providers.base.wire import HttpWire
 from tests.machine.laws import BrokenLawError, Laws, demand
 from tests.machine.loop import Killed, SimLoop, Time
+from tests.machine.receiver import GAPS, Heard, Outbound, subscribe
 from tests.machine.upstream import Net, Upstream, Vendor, sold, study
 
 START = 1_800_000_000_000
@@ -138,6 +142,7 @@ class World:
             )
             for at, kind in enumerate(kinds)
         }
+        self.ears = Outbound(random.Random(f"{seed} ears"), self._heard, trouble)
         for each in self.upstreams.values():
             each.on_order = lambda upstream, attempt: self.laws.check_order(upstream.listing.slug, attempt)
             each.on_bought = self._bought
@@ -189,6 +194,10 @@ class World:
                 self.disk_back = self.time.now + self.chance.uniform(0.1, 30)
             self.counts["blows after a purchase"] += 1
 
+    def _heard(self, heard: Heard) -> None:
+        self.note(f"{heard.url} heard {heard.event}")
+        self.laws.check_heard(heard)
+
     def check_disk(self) -> None:
         if self.time.now < self.disk_back:
             raise sqlite3.OperationalError("disk I/O error")
@@ -204,7 +213,8 @@ class World:
     @property
     def over(self) -> bool:
         """Whether every client has heard the end, and nothing more can go wrong."""
-        return self.time.now > TROUBLED and all(each.done for each in self.wanted) and not self.open_jobs()
+        calm = self.time.now > TROUBLED and all(each.done for each in self.wanted)
+        return calm and not self.open_jobs() and not self.laws.untold()
 
     def open_jobs(self) -> int:
         return sum(row["completed_at"] is None for row in self.laws._seen.values())
@@ -221,6 +231,9 @@ class World:
             mock.patch("gateway.media._study", study),
             mock.patch("gateway.receipts.SLOTS", 32),
             mock.patch("gateway.worker.IDLE_SECONDS", 5.0),
+            mock.patch("gateway.courier.IDLE_SECONDS", 5.0),
+            mock.patch("gateway.courier.time", SimpleNamespace(monotonic=self.now)),
+            mock.patch("gateway.events.GAPS", GAPS),
             structlog.testing.capture_logs() as logs,
         ):
             self.logs = logs
@@ -304,15 +317,18 @@ class Life:
             )  # fmt: skip
             workers.append(Worker(self.store, steps, self.clock, at_once=4, lease_seconds=LEASE))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))
-        working = [asyncio.create_task(each.run()) for each in workers]
+        outbox, settings = Outbox(self.database, self.clock), Webhooks(seconds=10)
+        courier = Courier(outbox, Vault(b"k" * 32), lambda: world.ears, self.clock, settings, Metrics())  # type: ignore[arg-type,return-value]
+        self.store.on_move.append(lambda job: courier.wake() if job.state.final else None)
+        working = [asyncio.create_task(each.run()) for each in (*workers, courier)]
         beside = [asyncio.create_task(self._client(each)) for each in world.wanted if not each.done]
         self.stop = asyncio.Event()
         beside += [asyncio.create_task(self._fate()), asyncio.create_task(self._audit())]
         await self.stop.wait()
         for each in beside:
             each.cancel()
-        for each in workers:
-            each.stop()
+        for one in (*workers, courier):
+            one.stop()
         await asyncio.gather(*working)
 
     @staticmethod
@@ -372,7 +388,9 @@ class Life:
         demand(False, "I5", f"{want.key} was taken for something else")
 
     async def _accept(self, prompt: str, key: str | None) -> str:
-        wish = Wish(request=Request(prompt=prompt, model="maker/one"), external_id=prompt if key else None)
+        told = f"https://{prompt.replace(' ', '-')}.test/told" if prompt[-1] in "13579" else None
+        request = Request(prompt=prompt, model="maker/one")
+        wish = Wish(request=request, external_id=prompt if key else None, callback_url=told)
         job, _ = await self.acceptor.accept(wish, self.acceptor.decide(wish), "tenant", Repeat(key=key))
         return job.id
 
@@ -398,7 +416,7 @@ class Life:
                     world.skew += size
                     world.jumped = True
         await asyncio.sleep(max(0.0, TROUBLED - world.time.now))
-        for each in world.upstreams.values():
+        for each in (*world.upstreams.values(), world.ears):
             each.trouble = 0.0
         world.doubtful_commits = 0.0
 
@@ -430,6 +448,7 @@ def simulate(seed: int, folder: Path, blank: Path) -> Result:
             for each in world.upstreams.values():
                 each.drain()
                 world.counts.update(each.did)
+            world.counts.update(world.ears.did)
             told = repr(world.logs)
             crashed = [each for each in world.logs if str(each["event"]).endswith("crashed")]
             demand(not crashed, "I11", f"the engine crashed: {crashed[:1]}")
@@ -457,6 +476,7 @@ def blank(path: Path) -> Path:
     """Make the empty database that every seed starts from."""
     database = Sqlite(path)
     database.open(exclusive=False)
+    subscribe(database._writer)
     database._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
     return path

@@ -74,8 +74,8 @@ def _says(seen: Mapping[str, Any]) -> str:
     known = oracle["orders"] - oracle["unintended"] - oracle["unasked"]
     dead = f", {count['database_crashes']:,} crashes of the database" if count["database_crashes"] else ""
     return (
-        f"{count['kills']:,} kills{dead}, {count['jobs']:,} jobs; of {oracle['orders']:,} orders "
-        f"{known:,} were seen to be intended, {oracle['unintended']} not to be, {oracle['unasked']} could not be looked up"
+        f"{count['kills']:,} kills{dead}, {count['jobs']:,} jobs; of {oracle['orders']:,} orders {known:,} were seen "
+        f"to be intended, {oracle['unintended']} not to be, {oracle['unasked']} could not be looked up"
     )
 
 

@@ -42,4 +42,5 @@ def add(before: Figures, more: Mapping[str, Any]) -> Figures:
 
 def broken(what: object, error: BaseException) -> Figures:
     """Write down that a law was broken, and where it can be seen again."""
-    return {"broken": [f"{what}: {type(error).__name__}: {str(error)[:2000]}"]}
+    said = " ".join([str(error), *getattr(error, "__notes__", ())])[:4000]
+    return {"broken": [f"{what}: {type(error).__name__}: {said}"]}
