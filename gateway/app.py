@@ -205,7 +205,6 @@ def _build(
         shown=Shown(),
         links=links,
         wake=worker.wake,
-        closing=asyncio.Event(),
         clock=clock,
     )
 
@@ -214,13 +213,9 @@ def _build(
     def alive() -> AbstractAsyncContextManager[None]:
         return _work(desk, steps, worker, receipts, transport, pools)
 
-    def hush() -> None:
-        desk.closing.set()
-        telling.watch.close()
-
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
-    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded, alive, hush)
+    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded, alive, telling.watch.close)
 
 
 def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:

@@ -1,6 +1,5 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
-import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, cast
 
@@ -62,8 +61,6 @@ class Desk(Struct, frozen=True, kw_only=True):
     shown: Shown
     links: Links
     wake: Callable[[], None]
-    closing: asyncio.Event
-    """Set when the gateway stops: calls that are held open end, or the server would wait for them."""
     clock: Callable[[], int]
 
 

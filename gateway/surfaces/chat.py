@@ -288,16 +288,17 @@ class Chat(Struct, frozen=True):
 
 async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncIterator[bytes]:
     """Tell how a clip comes along, until it is there; a comment now and then keeps the line open."""
-    job = shown = chat.job
+    job, shown = chat.job, None
     yield chat.chunk(role="assistant", content="")
     yield chat.chunk(content=f"> Video generation task created\n> Task ID: `{job.id}`\n")
     try:
         # The line is never silent, so it is held as long as the job takes; every job ends by its deadline.
         async for job in watch(desk(request), chat.job, math.inf):
-            if job.progress != shown.progress and not job.state.final:
-                yield chat.chunk(content=f"> Progress: {job.progress}%\n")
-            elif job.seq == shown.seq and job is not chat.job:
-                yield b": still being made\n\n"
+            if shown is not None and not job.state.final:
+                if job.progress != shown.progress:
+                    yield chat.chunk(content=f"> Progress: {job.progress}%\n")
+                elif job.seq == shown.seq:
+                    yield b": still being made\n\n"
             shown = job
         urls = links(base_url(request), job)
         if not urls:

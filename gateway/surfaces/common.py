@@ -9,7 +9,6 @@ the client's own names.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -31,8 +30,6 @@ from providers.base.order import Mode
 
 BEAT = 10.0
 """Most seconds of silence on a call that is held open."""
-LOOKS = (0.1, 1.0)
-"""Seconds between looks at a held call's job: at first, and after a while."""
 
 READ: dict[str, Any] = {"opt": {"scope": "read"}, "include_in_schema": False}
 WRITE: dict[str, Any] = {"opt": {"scope": "write"}, "include_in_schema": False, "status_code": 200}
@@ -159,20 +156,17 @@ async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
     :raises ProblemError: 410 when it was deleted.
     :raises ClosingError: the gateway stops.
     """
-    loop = asyncio.get_running_loop()
-    until, wait, shown_at = loop.time() + seconds, LOOKS[0], loop.time()
+    loop, changes = asyncio.get_running_loop(), services.telling.watch
+    until = loop.time() + seconds
     yield job
-    while not job.state.final and loop.time() < until:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(services.closing.wait(), min(wait, max(0.0, until - loop.time())))
-            raise ClosingError(job.id)
-        wait = min(wait * 1.2, LOOKS[1])
-        newest = await services.store.job(job.id, job.tenant)
+    while not job.state.final and (left := until - loop.time()) > 0:
+        newest = await changes.change(job, min(BEAT, left))
         if newest is None:
             raise ProblemError(410, "video_deleted", f"Video '{job.id}' was deleted.")
-        if newest.seq != job.seq or loop.time() - shown_at >= BEAT:
-            job, shown_at = newest, loop.time()
-            yield job
+        job = newest
+        if changes.closed and not job.state.final:
+            raise ClosingError(job.id)
+        yield job
 
 
 class ClosingError(Exception):

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from gateway.job import Job, State
 from gateway.surfaces import chat, common
+from gateway.watch import Watch
 from tests import make
 from tests.sdk.test_openai_node import NODE
 from tests.server import Server, eventually
@@ -277,19 +278,54 @@ def test_a_gateway_stops_while_it_is_listened_to(tmp_path: Path) -> None:
     assert (503, "gateway_stopping") == (waiting[0].status_code, waiting[0].json()["error"]["code"])
 
 
+class Rows:
+    """A store with one job, that tells each time how it stands by then; and counts how often it was asked."""
+
+    def __init__(self, *rows: Job) -> None:
+        self.rows = [*rows]
+        self.asked = 0
+
+    async def job(self, id_: str, tenant: str) -> Job:
+        self.asked += 1
+        return self.rows.pop(0) if len(self.rows) > 1 else self.rows[0]
+
+    async def seq(self, id_: str) -> int:
+        return self.rows[0].seq
+
+
+async def test_a_held_call_asks_for_no_row_until_it_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls wait, the store is asked by each when it began to and when it was told, and not between."""
+    standing = make.job(State.RUNNING, quote=QUOTE, wish=WISH)
+    rows = Rows(standing)
+    watch = Watch(rows)  # type: ignore[arg-type]
+    services: Any = SimpleNamespace(telling=SimpleNamespace(watch=watch))
+
+    async def wait() -> list[Job]:
+        return [seen async for seen in common.watch(services, standing, 60)]
+
+    waiting = [asyncio.create_task(wait()) for _ in range(100)]
+    while rows.asked < 100:  # noqa: ASYNC110  A turn of the loop at a time.
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    ended = replace(standing, state=State.FAILED, seq=4)
+    rows.rows = [ended]
+    watch.hear(ended)
+
+    assert [[standing, ended]] * 100 == await asyncio.gather(*waiting)
+    assert 200 == rows.asked
+    watch.close()
+
+
 async def test_a_long_silence_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing moves a comment goes out now and then, which no client reads; then the end, whatever it is."""
     standing = make.job(State.RUNNING, quote=QUOTE, wish=WISH)
     why = '{"code": "generation_failed", "message": "no"}'
-    seen = [replace(standing), replace(standing), replace(standing, state=State.FAILED, seq=4, error=why)]
-
-    async def look(id_: str, tenant: str) -> Job:
-        return seen.pop(0)
-
-    services = SimpleNamespace(closing=asyncio.Event(), store=SimpleNamespace(job=look))
-    monkeypatch.setattr(chat, "desk", lambda _: services)
+    rows = Rows(*[standing] * 4, replace(standing, state=State.FAILED, seq=4, error=why))
+    settings = SimpleNamespace(server=SimpleNamespace(public_url="https://reel.example"))
+    services = SimpleNamespace(telling=SimpleNamespace(watch=Watch(rows)), settings=settings)  # type: ignore[arg-type]
+    for module in (chat, common):
+        monkeypatch.setattr(module, "desk", lambda _: services)
     monkeypatch.setattr(common, "BEAT", 0)
-    monkeypatch.setattr(common, "LOOKS", (0.001, 0.001))
     request: Any = SimpleNamespace(scope={})
     told = [each async for each in chat._events(request, chat.Chat(standing, "m"), counted=False)][2:]
 
