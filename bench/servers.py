@@ -88,9 +88,7 @@ def free_port() -> int:
 def stub(clips: Path) -> Iterator[Server]:
     """Run the provider both gateways talk to, beside the load."""
     port = free_port()
-    with _running(
-        [sys.executable, "-m", "bench.upstream", str(port), str(clips)], port, "/count", core=LOAD_CORE
-    ) as it:
+    with running([sys.executable, "-m", "bench.upstream", str(port), str(clips)], port, "/count", core=LOAD_CORE) as it:
         yield it
 
 
@@ -105,7 +103,7 @@ def ours(upstream: Server, *, worker: bool = True, postgres: bool = False) -> It
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="reelgate-bench-") as place, contextlib.ExitStack() as stack:
         directory = Path(place)
-        store = stack.enter_context(_postgres()) if postgres else f"sqlite:///{directory}/jobs.db"
+        store = stack.enter_context(postgresql()) if postgres else f"sqlite:///{directory}/jobs.db"
         config = directory / "config.toml"
         config.write_text(
             f"""
@@ -127,12 +125,12 @@ def ours(upstream: Server, *, worker: bool = True, postgres: bool = False) -> It
         )
         command = [str(Path(sys.executable).with_name("reelgate")), "serve", "--config", str(config)]
         secrets = dict(databases.ENVIRON)
-        with _running(command, port, "/health/ready", directory=directory, environment=secrets) as server:
+        with running(command, port, "/health/ready", directory=directory, environment=secrets) as server:
             yield server
 
 
 @contextlib.contextmanager
-def _postgres() -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """Run the PostgreSQL our tests run, as durable as it comes, and say where its database is."""
     os.sched_setaffinity(0, CORES)
     made = databases.PostgreSQL(fsync=True).start()
@@ -161,7 +159,7 @@ def litellm(upstream: Server, *, granian: bool) -> Iterator[Server]:
         "LITELLM_LOG": "ERROR",
         "LITELLM_MODE": "PRODUCTION",
     }
-    with _running(command, port, "/health/liveliness", environment=environment) as server:
+    with running(command, port, "/health/liveliness", environment=environment) as server:
         yield server
 
 
@@ -213,7 +211,7 @@ def nginx(files: Path, *, before: Server | None = None) -> Iterator[Server]:
             """
         )
         command = [nginx_path() or "nginx", "-p", place, "-c", str(config), "-e", "stderr"]
-        with _running(command, port, "/up") as server:
+        with running(command, port, "/up") as server:
             yield server
 
 
@@ -245,7 +243,7 @@ def compile_ours() -> None:
 
 
 @contextlib.contextmanager
-def _running(
+def running(
     command: list[str],
     port: int,
     path: str,

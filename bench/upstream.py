@@ -16,6 +16,8 @@ from pathlib import Path
 
 import uvloop
 
+from bench.looks import Looks
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLIP = re.compile(rb"\[(\d+mb)\]")
@@ -24,6 +26,7 @@ _VIDEO = (
     b'"completed_at":null,"expires_at":null,"prompt":"a clip","seconds":"8","size":"1280x720",'
     b'"remixed_from_video_id":null,"error":null}'
 )
+_FLYING = b'{"id":"%s","state":"rendering","progress":1,"clips":[],"error":null}'
 _TASK = b'{"id":"%s","state":"%s","progress":%d,"poll_after_ms":%d,"clips":[%s],"error":null}'
 
 
@@ -37,11 +40,20 @@ class Upstream:
         self.posts = 0
         self.first = 0.0
         self.last = 0.0
+        self.looks = Looks()
         self._ordered: dict[bytes, bytes] = {}
 
     def answer(self, method: bytes, path: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
         """Answer one request with a status line, a content type and a body."""
         path = path.partition(b"?")[0]
+        if path.startswith(b"/tasks/flight-") and method == b"GET":
+            name = path.removeprefix(b"/tasks/")
+            self.looks.note(name)
+            return b"200 OK", b"application/json", _FLYING % name
+        if path.startswith(b"/looks"):
+            if path == b"/looks/begin":
+                self.looks.begin()
+            return b"200 OK", b"application/json", json.dumps(self.looks.told()).encode()
         if path.startswith(b"/tasks"):
             return self._task(method, path.removeprefix(b"/tasks").strip(b"/"), body)
         if path.startswith(b"/v1/videos"):

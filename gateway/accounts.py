@@ -49,6 +49,7 @@ class Account:
         *,
         plan: str,
         max_running: int,
+        looks: float = 1000,
         listing: Listing | None = None,
         links: bool = True,
     ) -> None:
@@ -60,7 +61,13 @@ class Account:
         self.listing = listing or provider.listing
         """What is sold here: the provider's listing, as the operator changed it."""
         self.running = 0
-        """Attempts open here; the store's count at start, kept up by the worker."""
+        """Attempts open here; the store's count now and then, kept up in between."""
+        self.taking = 0
+        """Those of them whose intent is not on disk yet, so that the store does not count them."""
+        self.looks = looks
+        """Looks at tasks in a second, at most."""
+        self._looked = self._put_off = 0.0
+        """Up to when looks are used up; up to when those for which none was left were put off."""
         self._credits: tuple[int, int] | None = None
         self._limit = float(max_running)
         """Tasks that may be under way now: halved when the provider asks to slow down, growing back as it answers."""
@@ -75,26 +82,60 @@ class Account:
         self._ordered: deque[int] = deque()
         self._seller = Seller(account=name, listing=self.listing, plan=plan, links=links)
 
-    def has_room(self, model: str, now: int) -> bool:
-        """Whether one more task may be ordered now: a place is free, nothing rests, and the rate allows it."""
-        if self.running >= max(1, int(self._limit)) or any(self.rest_of(each, now) for each in (model, EVERYTHING)):
-            return False
+    def room(self, model: str, now: int) -> int:
+        """Say how many more tasks may be ordered now: places are free, nothing rests, and the rate allows it."""
+        if any(self.rest_of(each, now) for each in (model, EVERYTHING)):
+            return 0
+        free = max(1, int(self._limit)) - self.running
         rate = self.listing.rate
         if rate is None:
-            return True
+            return max(0, free)
         while self._ordered and self._ordered[0] <= now - rate.seconds * 1000:
             self._ordered.popleft()
-        return len(self._ordered) < rate.orders
+        return max(0, min(free, rate.orders - len(self._ordered)))
+
+    def has_room(self, model: str, now: int) -> bool:
+        """Whether one more task may be ordered now."""
+        return self.room(model, now) > 0
 
     def take_place(self, now: int) -> None:
-        """Count an order that is about to be handed over."""
+        """Count an order that is about to be handed over, and whose intent is about to be committed."""
         self.running += 1
+        self.taking += 1
         if self.listing.rate:
             self._ordered.append(now)
+
+    def took_place(self) -> None:
+        """Hear that an intent is on disk, or never will be."""
+        self.taking -= 1
 
     def give_place(self) -> None:
         """Count an order that has ended, or never went out."""
         self.running = max(0, self.running - 1)
+
+    def recount(self, open_: int) -> None:
+        """Take over how many attempts the store says are open here, whoever opened or closed them."""
+        self.running = open_ + self.taking
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two looks at each task with which all of them together keep to :attr:`looks`."""
+        return self.running / self.looks
+
+    def look(self, now: int) -> int:
+        """
+        Take a look's turn and answer ``now``; where none is left, answer when the job should come again.
+
+        A second's worth of looks may be made at once. What is put off is spread out in the order it came, so that a
+        crowd, as after a stop, is written once and not at every turn.
+        """
+        step = 1000 / self.looks
+        at = max(self._looked, now - 1000.0) + step
+        if at <= now:
+            self._looked = at
+            return now
+        self._put_off = max(self._put_off, float(now)) + step
+        return 1 + int(self._put_off)
 
     def rest_of(self, model: str, now: int) -> Rest | None:
         """Find what keeps a model from being ordered now; what is over is forgotten."""
@@ -204,6 +245,7 @@ def open_accounts(
                 HttpWire(transport, provider.auth()),
                 plan=each.plan,
                 max_running=each.max_running,
+                looks=each.looks_per_second,
                 listing=replace(listing, hosts=[*listing.hosts, *each.clip_hosts]) if each.clip_hosts else listing,
                 links=bool(settings.server.public_url),
             )

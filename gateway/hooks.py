@@ -61,6 +61,11 @@ class Hooks:
         """Say where a provider may call about an attempt; nowhere while the world cannot reach us."""
         return f"{self._base}/hooks/{provider}/{self._vault.hook_token(attempt)}" if self._base else ""
 
+    @property
+    def reachable(self) -> bool:
+        """Whether providers can be told where to call."""
+        return bool(self._base)
+
     def keep(self, attempt: str) -> list[Statement]:
         """Write what an attempt's address is known by, to be kept with the attempt."""
         if not self._base:

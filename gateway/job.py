@@ -258,22 +258,41 @@ ENDINGS: dict[TaskState, Outcome] = {
 
 POLL_LEAST = 0.2
 POLL_MOST = 60.0
+CALLED_MOST = 300.0
+"""Seconds between two looks at a task whose provider has been told to call."""
+SOONEST = 0.5
+"""Share of the usual time in which hardly any clip is ready."""
 UNDER_WAY = 180.0
 """Seconds an order may be on its way: the longest wait for an answer, and two minutes more."""
 CONFIRM = 10.0
 """Seconds after which the provider is then asked once more."""
 
 
-def next_look(base: float, waited: float, asked: float | None) -> float:
+def next_look(base: float, waited: float, asked: float | None, *, told: bool = False, pace: float = 0.0) -> float:
     """
     Decide how many seconds to wait before the next look at a task.
 
-    The provider's word comes first; else looks start at the listing's interval and stretch with
-    the time already waited, to a tenth of it.
+    The provider's word comes first; else looks start at the listing's interval and stretch with the time already
+    waited, to a tenth of it. Where the provider has been ``told`` to call, looks only make up for a call that never
+    comes: they start at four intervals and stretch to a third. ``pace`` is what the account allows each of its tasks.
     """
     if asked is not None:
-        return max(POLL_LEAST, asked)
-    return min(POLL_MOST, max(base, waited / 10))
+        wait = max(POLL_LEAST, asked)
+    elif told:
+        wait = max(base, min(CALLED_MOST, max(4 * base, waited / 3)))
+    else:
+        wait = max(base, min(POLL_MOST, waited / 10))
+    return max(wait, pace)
+
+
+def has_time(left_ms: int, typical_seconds: float) -> bool:
+    """
+    Decide whether an order still makes sense before a deadline.
+
+    Hardly a clip is ready in half the time its offer usually takes: bought with less than that left it would be paid
+    for and given up.
+    """
+    return left_ms > 0 and left_ms >= typical_seconds * 1000 * SOONEST
 
 
 def backoff(tries: int, asked: float | None, jitter: float) -> float:

@@ -156,6 +156,8 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: str = ""
     max_running: int = 4
     """Most tasks under way at this account."""
+    looks_per_second: int = 1000
+    """Most looks at its tasks; the more tasks, the longer it is between two looks at each."""
     clip_hosts: list[str] = []
     """Hosts its clips may be fetched from beside the listing's; ``*.example.com`` for every host below."""
     enabled: bool = True
@@ -366,6 +368,8 @@ def _check_account(account: Account, where: str) -> None:
         raise SettingsError(f"{where}.base_url must start with http:// or https://")
     if account.max_running < 1:
         raise SettingsError(f"{where}.max_running must be at least 1")
+    if account.looks_per_second < 1:
+        raise SettingsError(f"{where}.looks_per_second must be at least 1")
 
 
 def _check_amounts(budget: BudgetSettings, where: str) -> None:

@@ -6,6 +6,7 @@ evidence. What a provider's answer means is decided in :mod:`gateway.job`; what 
 """
 
 import random
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -18,7 +19,8 @@ from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, until_absent
 from gateway.ids import new_id
-from gateway.job import Attempt, Job, Outcome, State, backoff, move, standing
+from gateway.job import Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
@@ -29,26 +31,20 @@ from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
 
 log = structlog.get_logger()
 
-FULL_MS = 500
-"""Shortest wait for a place at a full account."""
-FULL_MOST_MS = 15_000
-HALTED_MS = 2_000
-"""How soon a job is looked at again that an operator has kept from being bought."""
-
 
 class Steps(Watching):
     """Know how to take a job one step further from wherever it stands."""
 
-    async def take(self, job: Job) -> None:
+    async def take(self, job: Job, *, called: bool = False) -> None:
         """
-        Take one step.
+        Take one step; a job that was ``called`` out of a line waits behind nobody.
 
         :raises ConflictError: the job moved meanwhile; whoever moved it goes on.
         :raises StoreUnavailableError: nothing was kept; the lease brings the job back.
         """
         match job.state:
             case State.QUEUED:
-                await self._order(job)
+                await self._order(job, called=called)
             case State.SUBMITTING:
                 await self._doubt(job)
             case State.UNKNOWN:
@@ -58,27 +54,31 @@ class Steps(Watching):
             case _:
                 await self._expire(job)
 
-    async def _order(self, job: Job) -> None:
+    async def _order(self, job: Job, *, called: bool) -> None:
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
         failpoint("after_claim")
         now = self._clock()
+        left = self.line.leave(job)
         if job.cancel_requested:
-            await self._end(move(job, State.CANCELLED, now))
+            await self._end(move(job, State.CANCELLED, now), also=left)
             return
         wish = read_wish(job.wish)
         first = read_choice(job.quote)
-        if now >= job.deadline_at:
-            await self._fail(job, Problem(code="deadline_exceeded", message="No offer took the job in time."))
-            return
-        choice, reason = await self._choose(job, wish, first)
-        if choice is None:
+        able, reason = await self._choose(job, wish, first, called=called)
+        if not able:
             problem = Problem(code="no_offer", message=f"No offer can make this now: {reason}.")
-            await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem)
+            await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem, also=left)
+            return
+        able = [each for each in able if self._in_time(job, each, now)]
+        if not able:
+            late = Problem(code="deadline_exceeded", message="No offer took the job in time.")
+            await self._fail(job, late, also=left)
+            return
+        choice = next((each for each in able if self._can_take(each, now, called=called)), None)
+        if choice is None:
+            await self._line_up(job, able)
             return
         account = self._shop.accounts[choice.account]
-        if not account.has_room(choice.model, now):
-            await self._queue_on(job)
-            return
         attempt = Attempt(
             id=new_id("att", now),
             job=job.id,
@@ -107,52 +107,61 @@ class Steps(Watching):
         try:
             hook = self._hooks.keep(attempt.id) if self._hooks else ()
             place = self._store.place(account.name, account.max_running)
-            await self._store.save(intended, attempt, postings=postings, also=[*place, *hook])
+            await self._store.save(intended, attempt, postings=postings, also=[*place, *hook, *left])
         except ConflictError as error:
             account.give_place()
-            await self._unbought(job, error)
+            await self._unbought(job, error, able)
             return
         except BaseException:
             account.give_place()
             raise
+        finally:
+            account.took_place()
         failpoint("after_intent")
         await self._buy(intended, wish, choice)
 
-    async def _unbought(self, job: Job, error: ConflictError) -> None:
+    async def _unbought(self, job: Job, error: ConflictError, able: Sequence[Choice]) -> None:
         """Go on with a job whose intent to buy was not committed; nothing was bought."""
-        now = self._clock()
         match error:
             case FullError():
                 await self.count()  # Another process has taken the last place.
-                await self._queue_on(job)
+                await self._line_up(job, able)
             case HaltedError():
                 log.info("purchase.halted", **names(job))
-                await self._store.save(move(job, State.QUEUED, now, due_at=now + HALTED_MS))
+                self.line.halted()
+                await self._line_up(job, able)
             case BudgetError():
                 message = "The offer it was quoted at could not make it, and the next best is above the budget."
-                await self._fail(job, Problem(code="budget_exceeded", message=message))
+                await self._fail(job, Problem(code="budget_exceeded", message=message), also=self.line.leave(job))
             case _:
                 raise error
 
-    async def _queue_on(self, job: Job) -> None:
-        """Look again later whether the account has a place: the longer a job has waited, the later."""
+    async def _line_up(self, job: Job, able: Sequence[Choice]) -> None:
+        """Wait for the first place at any account that would do."""
         now = self._clock()
-        wait = max(FULL_MS, min(FULL_MOST_MS, (now - job.created_at) // 10))
-        await self._store.save(move(job, State.QUEUED, now, due_at=now + wait))
+        places = await self.line.join(job, able)
+        due = min(now + LONGEST_MS, job.deadline_at)
+        await self._store.save(move(job, State.QUEUED, now, due_at=due, account=able[0].account), also=places)
+        self.line.joined(able)
 
-    async def _choose(self, job: Job, wish: Wish, first: Choice) -> tuple[Choice | None, str]:
+    async def _choose(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
         """
-        Pick the best offer not yet shown to be of no use; else say why none is left.
+        Pick the best offer not yet shown to be of no use, and those that charge no more; else say why none is left.
 
-        Where that has no place free, another takes its turn only if it charges no more.
+        The best comes first; the others take its turn where it has no place free.
         """
-        now, accounts = self._clock(), self._shop.accounts
-        if not job.attempts and job.created_at // DAY_MS == now // DAY_MS and self._can_take(first, now):
-            return first, ""  # Decided when it was accepted, by the same prices.
+        now = self._clock()
+        if (
+            not job.attempts
+            and job.created_at // DAY_MS == now // DAY_MS
+            and self._can_take(first, now, called=called)
+            and self._in_time(job, first, now)
+        ):
+            return [first], ""  # Decided when it was accepted, by the same prices.
         try:
             decision = self._shop.decide(pin(wish, first.spec))
         except UnknownModelError as error:
-            return None, f"no account here sells {error.model} any more"
+            return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
         spent = {(each.account, each.offer) for each in tried if each.outcome is Outcome.REFUSED}
         able = [
@@ -167,15 +176,19 @@ class Steps(Watching):
             able = [choice for choice in able if choice.usd_micros <= first.usd_micros] or able
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
         if not able:
-            return None, next(iter(refusals), "every account that could has refused it")
-        best = able[0]
-        free = (each for each in able if accounts[each.account].has_room(each.model, now))
-        return replace(next((each for each in free if each.usd_micros <= best.usd_micros), best), why=decision.why), ""
+            return [], next(iter(refusals), "every account that could has refused it")
+        return [replace(each, why=decision.why) for each in able if each.usd_micros <= able[0].usd_micros], ""
 
-    def _can_take(self, choice: Choice, now: int) -> bool:
-        """Whether an offer is still sold here and has a place free."""
+    def _in_time(self, job: Job, choice: Choice, now: int) -> bool:
+        """Whether a clip ordered now can be ready before its job is given up."""
+        return has_time(job.deadline_at - now, self._shop.typical_seconds(choice.offer))
+
+    def _can_take(self, choice: Choice, now: int, *, called: bool) -> bool:
+        """Whether an offer is still sold here and has a place free, for who was not called one nobody waits for."""
         account = self._shop.accounts.get(choice.account)
-        return bool(account and account.listing.offer(choice.model) and account.has_room(choice.model, now))
+        if account is None or not account.listing.offer(choice.model):
+            return False
+        return account.has_room(choice.model, now) if called else self.line.is_open(choice, now)
 
     async def _buy(self, job: Job, wish: Wish, choice: Choice) -> None:
         """Hand the order over, and keep what came of it."""

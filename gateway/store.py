@@ -251,11 +251,21 @@ class Store:
         rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
         return Page([_job(row) for row in rows[:limit]], len(rows) > limit)
 
-    async def claim(self, *, lease: int, most: int) -> list[Job]:
-        """Take jobs that are due, for ``lease`` milliseconds."""
+    async def claim(self, *, lease: int, most: int, line: tuple[str, str] | None = None) -> list[Job]:
+        """Take jobs that are due, or the first in ``line`` for an account and model, for ``lease`` milliseconds."""
         now = self._clock()
-        (rows,) = await self._database.write(Statement("jobs_claim", {"now": now, "until": now + lease, "most": most}))
+        asked = {"now": now, "until": now + lease, "most": most}
+        if line is None:
+            taken = Statement("jobs_claim", asked)
+        else:
+            taken = Statement("line_call", {**asked, "account": line[0], "model": line[1]})
+        (rows,) = await self._database.write(taken)
         return [_job(row) for row in rows]
+
+    async def lines(self, job: str = "") -> list[tuple[str, str]]:
+        """List the accounts and models somebody, or one job, stands in line for."""
+        rows = await self._database.read("lines_of_job" if job else "lines_all", {"job": job})
+        return [(row[0], row[1]) for row in rows]
 
     async def next_due(self) -> int | None:
         """Say when the next job is due."""
@@ -268,6 +278,10 @@ class Store:
         await self._database.write(
             *(Statement("jobs_keep", {"id": job.id, "epoch": job.lease_epoch, "until": until}) for job in jobs)
         )
+
+    async def put_off(self, job: Job, due: int) -> None:
+        """Let a leased job come again later, as it is."""
+        await self._database.write(Statement("job_put_off", {"id": job.id, "epoch": job.lease_epoch, "due": due}))
 
     async def give_back(self, jobs: Sequence[Job]) -> None:
         """Make leased jobs due at once, for whoever claims them next."""
@@ -342,8 +356,11 @@ class Store:
         return [_attempt(row) for row in rows]
 
     async def running(self) -> dict[str, int]:
-        """Count the open attempts of each account."""
-        return dict(await self._database.read("attempts_running"))
+        """Count the open attempts of each account: after every write before, where it must be exact."""
+        if self.shared:
+            return dict(await self._database.read("attempts_running"))
+        (rows,) = await self._database.write(Statement("attempts_running", {}))
+        return {row[0]: row[1] for row in rows}
 
     async def census(self) -> dict[str, int]:
         """Count jobs by state."""

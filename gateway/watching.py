@@ -22,6 +22,7 @@ from gateway.findings import compare, verdict
 from gateway.health import Health
 from gateway.hooks import Hooks, take_task
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.line import Line
 from gateway.media import ClipError, Media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
@@ -36,6 +37,8 @@ from providers.base.task import State as TaskState
 log = structlog.get_logger()
 
 FETCH_TRIES = 5
+LOOKED_AT = frozenset({State.RUNNING, State.STORING})
+"""Where a step asks the provider how a task stands."""
 
 
 class Watching:
@@ -66,12 +69,23 @@ class Watching:
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
         self._orders = orders
+        self.line = Line(store, shop.accounts, clock)
 
     async def count(self) -> None:
-        """Take over how many attempts are open at each account, whichever process opened them."""
+        """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
         running = await self._store.running()
         for name, account in self._shop.accounts.items():
-            account.running = running.get(name, 0)
+            account.recount(running.get(name, 0))
+        await self.line.recount()
+
+    def put_off(self, job: Job) -> int | None:
+        """Say when a job should come again whose account has no look left for it now; else it is its turn."""
+        account = self._shop.accounts.get(job.account or "")
+        if account is None or job.state not in LOOKED_AT:
+            return None
+        now = self._clock()
+        due = account.look(now)
+        return due if due > now else None
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
@@ -140,7 +154,9 @@ class Watching:
             if now >= job.deadline_at:
                 await self._give_up(job, account, task)
                 return
-            wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, update.poll_after)
+            told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
+            waited = (now - (job.started_at or now)) / 1000
+            wait = next_look(listing.poll_seconds, waited, update.poll_after, told=told, pace=account.pace)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
             accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
             await self._store.save(running, *accepted, also=own)

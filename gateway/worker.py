@@ -20,8 +20,10 @@ log = structlog.get_logger()
 
 IDLE_SECONDS = 1.0
 """Longest pause between two scans: bounds how late work from another process is seen."""
-COUNT_MS = 1000
+COUNT_MS = 1_000
 """How often what other processes have under way is counted."""
+ALONE_MS = 10_000
+"""How often it is where there is no other: an operator may have closed an order from outside."""
 GRACE_SECONDS = 25.0
 """How long steps under way may take to end when the gateway stops."""
 
@@ -38,6 +40,7 @@ class Worker(Hands):
         self._at_once = at_once
         self.lease = int(lease_seconds * 1000)
         self._under_way: dict[asyncio.Task[None], tuple[Job, int]] = {}
+        self._count_ms = COUNT_MS if store.shared else ALONE_MS
         self._reserved = 0
         """Places kept for jobs that are being claimed or accepted."""
         self._wake = asyncio.Event()
@@ -59,10 +62,10 @@ class Worker(Hands):
         self._reserved -= 1
         self._wake.set()
 
-    def take_up(self, job: Job) -> None:
+    def take_up(self, job: Job, *, called: bool = False) -> None:
         """Begin with a job that is leased to us, in the place reserved for it."""
         self._reserved -= 1
-        step = asyncio.create_task(self._step(job))
+        step = asyncio.create_task(self._step(job, called=called))
         self._under_way[step] = (job, self._clock())
         step.add_done_callback(self._done)
 
@@ -103,22 +106,23 @@ class Worker(Hands):
                 await self._store.give_back([job for job, _ in late.values()])
 
     async def _turn(self) -> None:
-        """Claim what is due and start its steps; then rest until something else is."""
+        """Claim what is due and who is next in line, and start their steps; then rest until there is more to do."""
         self._wake.clear()
-        free = self._free()
-        jobs: list[Job] = []
-        self._reserved += free
-        try:
-            if free:
-                jobs = await self._store.claim(lease=self.lease, most=free)
-        finally:
-            self._reserved -= free - len(jobs)
-        if jobs and self._store.shared and self._clock() - self._counted >= COUNT_MS:
+        if self._clock() - self._counted >= self._count_ms:
             self._counted = self._clock()
             await self._steps.count()
-        for job in jobs:
-            self.take_up(job)
-        if len(jobs) == free:
+        free = left = self._free()
+        self._reserved += free
+        try:
+            for job in await self._steps.line.call(lease=self.lease, most=left) if left else ():
+                self.take_up(job, called=True)
+                left -= 1
+            for job in await self._due(left) if left else ():
+                self.take_up(job)
+                left -= 1
+        finally:
+            self._reserved -= left
+        if not left:
             # Every place is taken, or just was: the next step to end makes room.
             await self._rest(IDLE_SECONDS)
             return
@@ -126,16 +130,27 @@ class Worker(Hands):
         wait = IDLE_SECONDS if due is None else (due - self._clock()) / 1000
         await self._rest(max(0.0, min(IDLE_SECONDS, wait)))
 
+    async def _due(self, most: int) -> list[Job]:
+        """Claim what is due, and put off what its account has no look left for."""
+        claimed = await self._store.claim(lease=self.lease, most=most)
+        late = [(job, due) for job in claimed if (due := self._steps.put_off(job)) is not None]
+        if late:
+            await asyncio.gather(*(self._store.put_off(job, due) for job, due in late))
+            self._wake.set()
+            gone = {job.id for job, _ in late}
+            claimed = [job for job in claimed if job.id not in gone]
+        return claimed
+
     async def _rest(self, seconds: float) -> None:
         """Wait for a reason to look, or until it is time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
 
-    async def _step(self, job: Job) -> None:
+    async def _step(self, job: Job, *, called: bool) -> None:
         """Take one step; whatever goes wrong, the lease brings the job back."""
         try:
-            await self._steps.take(job)
+            await self._steps.take(job, called=called)
         except ConflictError:
             log.info("job.overtaken", job=job.id)
         except StoreUnavailableError as error:

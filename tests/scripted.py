@@ -194,10 +194,13 @@ class Engine:
     async def turn(self, *, seconds: float = 0) -> int:
         """Let time pass, then take one step with everything that is due; says how many."""
         self.now += int(seconds * 1000)
+        called = await self.steps.line.call(lease=60_000, most=100)
         jobs = await self.store.claim(lease=60_000, most=100)
+        for job in called:
+            await self.steps.take(job, called=True)
         for job in jobs:
             await self.steps.take(job)
-        return len(jobs)
+        return len(called) + len(jobs)
 
     async def run(self, id_: str, *, most: int = 200) -> Job:
         """Let time pass from due to due until a job has ended."""
@@ -205,9 +208,12 @@ class Engine:
             job = await self.job(id_)
             if job.state.final:
                 return job
+            if await self.turn():
+                continue
             due = await self.store.next_due()
             assert due is not None
-            self.now = max(self.now, due)
+            # Whoever waits in line is called as soon as a place is free, which no row says.
+            self.now = min(max(self.now, due), self.now + 1000) if await self.store.lines() else max(self.now, due)
             await self.turn()
         raise AssertionError(f"{id_} never ended: {await self.job(id_)}")
 

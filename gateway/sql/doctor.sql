@@ -55,3 +55,12 @@ SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until <
 -- A job succeeded, is not expired, and keeps no clip.
 SELECT id FROM jobs WHERE state = 'succeeded' AND outputs = '[]' AND deleted_at IS NULL
     AND (expires_at IS NULL OR expires_at > :now);
+
+-- in_line_ended --
+-- A job stands in line for a place and is not queued.
+SELECT lines.job, lines.account, lines.model FROM lines JOIN jobs ON jobs.id = lines.job WHERE jobs.state <> 'queued';
+
+-- in_no_line --
+-- A job is queued for a place and stands in no line.
+SELECT id, account FROM jobs WHERE state = 'queued' AND account IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM lines WHERE lines.job = jobs.id);

@@ -59,6 +59,51 @@ UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :u
 WHERE id IN (SELECT id FROM due)
 RETURNING *;
 
+-- line_join --
+-- After the last of the same buyer, else beside the first in line. (SQLite wants a WHERE before ON CONFLICT.)
+INSERT INTO lines (job, account, model, buyer, turn)
+SELECT CAST(:job AS TEXT), CAST(:account AS TEXT), CAST(:model AS TEXT), CAST(:buyer AS TEXT), 1 + coalesce(max(turn), 0)
+FROM (
+    SELECT max(turn) AS turn FROM lines WHERE account = :account AND model = :model AND buyer = :buyer
+    UNION ALL
+    SELECT min(turn) - 1 FROM lines WHERE account = :account AND model = :model
+) AS before
+WHERE true
+ON CONFLICT (job, account, model) DO NOTHING;
+
+-- line_quit --
+DELETE FROM lines WHERE job = :job AND account = :account AND model = :model;
+
+-- line_leave --
+DELETE FROM lines WHERE job = :job;
+
+-- line_call --
+-- Those whose step is under way are passed over. CROSS JOIN makes SQLite begin with the line.
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+WHERE id IN (
+    SELECT jobs.id FROM lines CROSS JOIN jobs
+    WHERE lines.account = :account AND lines.model = :model
+        AND jobs.id = lines.job AND jobs.state = 'queued' AND jobs.lease_until IS NULL
+    ORDER BY lines.turn, lines.job LIMIT :most
+)
+RETURNING *;
+
+-- line_call on postgresql --
+WITH first AS MATERIALIZED (
+    SELECT jobs.id FROM lines JOIN jobs ON jobs.id = lines.job
+    WHERE lines.account = :account AND lines.model = :model AND jobs.state = 'queued' AND jobs.lease_until IS NULL
+    ORDER BY lines.turn, lines.job LIMIT :most FOR UPDATE OF jobs SKIP LOCKED
+)
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+WHERE id IN (SELECT id FROM first)
+RETURNING *;
+
+-- lines_all --
+SELECT account, model FROM lines GROUP BY account, model;
+
+-- lines_of_job --
+SELECT account, model FROM lines WHERE job = :job;
+
 -- jobs_next_due --
 SELECT min(due_at) FROM jobs WHERE due_at IS NOT NULL;
 
@@ -69,6 +114,10 @@ UPDATE jobs SET lease_until = :until, due_at = :until WHERE id = :id AND lease_e
 -- job_give_back --
 -- A worker that stops in the middle of a step need not be waited for.
 UPDATE jobs SET lease_until = NULL, due_at = :now WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
+
+-- job_put_off --
+-- A look that its account has no turn left for comes again when it has one.
+UPDATE jobs SET lease_until = NULL, due_at = :due WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
 
 -- jobs_give_back --
 -- At start of the only process on this database every lease is a dead one's; and what an open job waits for longer

@@ -6,6 +6,7 @@ reports a connection that dies *after* the request was sent as ``httpx.ConnectTi
 are opposites (not sent: may be sent again; sent: never). So this one keeps them apart.
 """
 
+import re
 import ssl
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -18,6 +19,9 @@ from providers.base.wire import CONNECT, Answer, Call, Carrier, lowered, parsed,
 
 BROKEN = (aiohttp.ClientError, OSError)
 """What aiohttp raises when a call fails; a ``TimeoutError`` is an ``OSError``."""
+
+PLAIN = re.compile(r"(https?://[a-z0-9.\[\]:-]+)(/[\w.~!$&()*+,;=:@/-]*)(?:\?([\w.~!$&()*+,;=:@/?-]+))?", re.ASCII)
+"""An address httpx and aiohttp write as it stands; anything else is read whole."""
 
 
 class AiohttpTransport(Carrier):
@@ -87,10 +91,26 @@ class _Body(httpx.AsyncByteStream):
         self._response.close()
 
 
-@lru_cache(maxsize=1024)
 def _address(url: str) -> URL:
-    """Read an address as httpx does."""
+    """Read an address as httpx does; a look's is a new one each time, of a few hosts and with nothing to be escaped."""
+    plain = PLAIN.fullmatch(url)
+    if plain is None or "/." in plain[2]:
+        return _whole(url)
+    scheme, authority = _origin(plain[1])
+    return URL.build(scheme=scheme, authority=authority, path=plain[2], query_string=plain[3] or "", encoded=True)
+
+
+@lru_cache(maxsize=1024)
+def _whole(url: str) -> URL:
+    """Read an address from end to end, at ten times the cost."""
     return URL(str(parsed(url)), encoded=True)
+
+
+@lru_cache(maxsize=1024)
+def _origin(url: str) -> tuple[str, str]:
+    """Read an address without a path as httpx does: its scheme and authority."""
+    origin = _whole(url)
+    return origin.scheme, origin.raw_authority
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import worker
-from gateway.job import State
+from gateway.job import Outcome, State, move, standing
 from gateway.worker import Worker
 from tests import databases
 from tests.scripted import Engine, running
@@ -73,16 +73,20 @@ async def test_an_account_has_its_places_once(pair: tuple[Engine, Engine]) -> No
     for seed in range(6):
         await front.accept(seed=seed)
     for _ in range(200):
+        called = [await engine.steps.line.call(lease=60_000, most=3) for engine in pair]
         jobs = [await engine.store.claim(lease=60_000, most=3) for engine in pair]
         claimed = [before + len(mine) for before, mine in zip(claimed, jobs, strict=True)]
         steps = [engine.steps.take(job) for engine, mine in zip(pair, jobs, strict=True) for job in mine]
+        steps += [
+            engine.steps.take(job, called=True) for engine, mine in zip(pair, called, strict=True) for job in mine
+        ]
         await asyncio.gather(*steps)
         most = max(most, sum((await front.store.running()).values()))
         if (await front.store.census()).get(State.SUCCEEDED) == 6:
             break
         due = await front.store.next_due()
         assert due is not None
-        front.now = back.now = max(front.now, due)
+        front.now = back.now = min(max(front.now, due), front.now + 1000)
         for engine in pair:
             await engine.steps.count()
 
@@ -103,3 +107,29 @@ async def test_who_was_overtaken_does_not_buy(pair: tuple[Engine, Engine]) -> No
         await front.steps.take(late)
 
     assert (len(front.provider.ledger), len(back.provider.ledger)) == (0, 1)
+
+
+async def test_a_place_one_process_frees_is_anothers_to_give(pair: tuple[Engine, Engine]) -> None:
+    """Who lined up in one process is called by another that counts a free place; both calling, one buys."""
+    front, back = pair
+    for engine in pair:
+        engine.provider.submits = [running(f"t{id(engine)}", poll_after=3600.0)] * 6
+    for seed in range(4):
+        await front.accept(seed=seed)
+    await front.turn()
+    assert (len(front.provider.ledger), await front.store.lines()) == (2, [("acme", "maker/one")])
+    page = await front.store.jobs("tenant", after=None, limit=10, newest_first=False)
+    first = next(each for each in page.jobs if each.state is State.RUNNING)
+    ended = standing(first, Outcome.FAILED, front.now, None)
+    await front.store.save(move(first, State.FAILED, front.now), ended)
+    for engine in pair:
+        await engine.steps.count()
+    called = [await engine.steps.line.call(lease=60_000, most=8) for engine in pair]
+    assert [len(mine) for mine in called] == [1, 1]
+    await asyncio.gather(
+        *(e.steps.take(job, called=True) for e, mine in zip(pair, called, strict=True) for job in mine)
+    )
+
+    assert (await front.store.census())[State.RUNNING] == 2
+    assert (await front.store.census())[State.QUEUED] == 1
+    assert len(front.provider.ledger) + len(back.provider.ledger) == 3

@@ -16,6 +16,7 @@ from gateway.job import (
     Outcome,
     State,
     backoff,
+    has_time,
     move,
     next_look,
 )
@@ -108,9 +109,24 @@ def test_every_task_state_has_a_meaning() -> None:
 @given(st.floats(0.1, 60), st.floats(0, 10_000), st.none() | st.floats(0, 100))
 def test_looks_keep_to_the_providers_word(base: float, waited: float, asked: float | None) -> None:
     """Never faster than asked, and never faster than the listing's interval otherwise."""
-    wait = next_look(base, waited, asked)
+    for told in (False, True):
+        wait = next_look(base, waited, asked, told=told)
 
-    assert wait >= (base if asked is None else asked)
+        assert wait >= (base if asked is None else asked)
+
+
+@given(st.floats(0.1, 60), st.floats(0, 10_000))
+def test_who_calls_is_looked_at_seldom(base: float, waited: float) -> None:
+    """Where the provider calls back a look is rarer, and a call that never comes is made up for in five minutes."""
+    wait = next_look(base, waited, None, told=True)
+
+    assert next_look(base, waited, None) <= wait <= 300
+
+
+@given(st.integers(-10_000, 10_000_000), st.floats(1, 3600))
+def test_nothing_is_bought_that_cannot_be_ready(left: int, typical: float) -> None:
+    """With half the usual time left an order makes sense, with less it does not; after the deadline never."""
+    assert has_time(left, typical) == (left > 0 and left / 1000 >= typical / 2)
 
 
 @given(st.integers(0, 500), st.none() | st.floats(-5, 1e9), st.floats(0, 1))

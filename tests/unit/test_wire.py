@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_httpx import HTTPXMock
 
+from providers.base import transport
 from providers.base.errors import Billed, Indeterminate, Malformed, ProviderError, Unavailable
 from providers.base.transport import AiohttpTransport
 from providers.base.wire import Call, HttpWire
@@ -218,3 +221,29 @@ async def test_an_aiohttp_transport_serves_a_client_of_httpx() -> None:
 
     async with upstream(fine) as url, httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False) as client:
         assert {} == (await client.get(url)).json()
+
+
+SIGNS = st.text(st.sampled_from("abcZ019-_.~!$&'()*+,;=:@/?%#[]\\ é<>^`{|}"), max_size=10)
+
+
+@given(
+    st.sampled_from(
+        ["https://a.test", "http://1.2.3.4", "https://a.test:443", "http://a.test:8443", "http://[::1]:80"]
+    ),
+    SIGNS,
+    st.none() | SIGNS,
+)
+def test_a_short_cut_leads_to_the_same_address(origin: str, path: str, query: str | None) -> None:
+    """An address read by its origin, as those of looks are, is the one that is read from end to end."""
+    url = f"{origin}/{path}" + ("" if query is None else f"?{query}")
+    try:
+        whole = transport._whole(url)
+    except ValueError as error:
+        with pytest.raises(type(error)):
+            transport._address(url)
+        return
+    short = transport._address(url)
+
+    assert (str(short), short.raw_host, short.port, short.raw_path_qs) == (
+        str(whole), whole.raw_host, whole.port, whole.raw_path_qs
+    )  # fmt: skip

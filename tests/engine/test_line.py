@@ -1,0 +1,290 @@
+"""Laws of lines: who waits for a place is not written, is called in turn, and is forgotten by nobody."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.accept import Repeat
+from gateway.billing import Bill
+from gateway.job import Job, Outcome, State, move, standing
+from gateway.line import LONGEST_MS, Line
+from gateway.operator import resubmit, write_off
+from gateway.wish import Wish
+from providers.base.errors import Indeterminate
+from providers.base.listing import Listing
+from providers.base.order import Request
+from tests.make import listing, offer, price
+from tests.scripted import Engine, running
+
+Make = Callable[..., Engine]
+AGES = [running("t", poll_after=3600.0)]
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Build engines that are closed whatever comes."""
+    made: list[Engine] = []
+
+    def build(*sold: Listing, **options: int) -> Engine:
+        made.append(Engine(tmp_path, *sold, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.close()
+
+
+async def order(engine: Engine, number: int, buyer: str = "local") -> Job:
+    wish = Wish(request=Request(prompt=f"clip {number}", model="maker/one"))
+    job, _ = await engine.acceptor.accept(wish, engine.acceptor.decide(wish), "tenant", Repeat(), buyer=buyer)
+    engine.now += 1  # Ids sort by the millisecond.
+    return job
+
+
+async def crowd(engine: Engine, number: int) -> list[Job]:
+    """Fill the one place for an hour, and have so many more wait for it."""
+    engine.provider.submits = AGES * (number + 2)
+    jobs = [await order(engine, each) for each in range(number + 1)]
+    await engine.turn()
+    return jobs
+
+
+async def leave(engine: Engine, account: str = "acme") -> None:
+    """Give a place back: let the oldest task of an account come to nothing."""
+    page = await engine.store.jobs("tenant", after=None, limit=100, newest_first=False)
+    job = next(each for each in page.jobs if each.state is State.RUNNING and each.account == account)
+    ended = move(job, State.FAILED, engine.now)
+    await engine.steps._end(ended, standing(job, Outcome.FAILED, engine.now, None), bill=Bill.NOTHING)
+
+
+async def test_who_waits_is_not_written(make: Make) -> None:
+    """For ten minutes nothing happens to a job in line, however often the worker looks; then it comes by itself."""
+    engine = make(max_running=1)
+    _, *waiting = await crowd(engine, 5)
+    before = [await engine.job(each.id) for each in waiting]
+    assert {(each.state, each.account) for each in before} == {(State.QUEUED, "acme")}
+    for _ in range(20):
+        assert await engine.turn(seconds=20) == 0
+
+    assert before == [await engine.job(each.id) for each in waiting]
+    engine.now = max(each.due_at or 0 for each in before)
+    assert await engine.turn() == 5
+    assert {(await engine.job(each.id)).seq - each.seq for each in before} == {1}
+    assert len(engine.provider.ledger) == 1
+
+
+async def test_a_free_place_is_the_first_ones(make: Make) -> None:
+    """It is called at once, the oldest first; a newer job that comes meanwhile goes to the end."""
+    engine = make(max_running=1)
+    _, *waiting = await crowd(engine, 3)
+    for at, first in enumerate(waiting):
+        await leave(engine)
+        newer = await order(engine, 10 + at)
+        (claimed,) = await engine.store.claim(lease=60_000, most=100)
+        await engine.steps.take(claimed)
+        assert (await engine.job(newer.id)).state is State.QUEUED
+        assert await engine.turn() == 1
+        assert (await engine.job(first.id)).state is State.RUNNING
+    assert engine.accounts["acme"].running == 1
+
+
+async def test_turns_go_round_the_buyers(make: Make) -> None:
+    """Who ordered five keeps nobody waiting who ordered one, or came later."""
+    engine = make(max_running=1)
+    engine.provider.submits = AGES * 20
+    jobs = {(await order(engine, each, buyer)).id: buyer for each, buyer in enumerate("aaaaaabc")}
+    await engine.turn()
+    bought: list[str] = []
+    while len(bought) < len(jobs):
+        if len(bought) == 4:
+            jobs[(await order(engine, 9, "d")).id] = "d"
+            await engine.turn()
+        bought += [id_ for id_ in jobs if (await engine.job(id_)).state is State.RUNNING]
+        await leave(engine)
+        await engine.turn()
+
+    assert "".join(jobs[each] for each in bought) == "aabcaadaa"
+    assert await engine.store.lines() == []
+
+
+async def test_a_line_outlives_the_process(make: Make) -> None:
+    """A process that has just started learns who waits by counting, as it learns how much is under way."""
+    engine = make(max_running=1)
+    _, first, *_ = await crowd(engine, 3)
+    await leave(engine)
+    engine.steps = engine.new_steps()
+    assert await engine.turn() == 0
+    await engine.steps.count()
+    assert await engine.turn() == 1
+
+    assert (await engine.job(first.id)).state is State.RUNNING
+
+
+async def test_a_lost_call_is_made_up_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if nobody were ever called, every job would be bought."""
+    engine = make(listing(deadline_seconds=3600), max_running=2)
+    jobs = [await engine.accept(seed=seed) for seed in range(5)]
+
+    async def silent(self: Line, **_: int) -> list[Job]:
+        self._waited.clear()
+        return []
+
+    monkeypatch.setattr(Line, "call", silent)
+    began = engine.now
+    for _ in range(60):
+        await engine.turn(seconds=30)
+    assert {(await engine.job(each.id)).state for each in jobs} == {State.SUCCEEDED}
+    assert engine.now - began <= 3 * LONGEST_MS
+
+
+async def test_the_first_of_several_places_is_taken(make: Make) -> None:
+    """Who could be made at two accounts waits at both, is made where there is a place first, and leaves both lines."""
+    engine = make(listing("acme"), listing("zeta"), max_running=1)
+    for slug, each in engine.providers.items():
+        each.submits = [running(f"{slug}{number}", poll_after=3600.0) for number in range(5)]
+    for number in range(4):
+        await order(engine, number)
+        await engine.turn()
+    assert [len(each.ledger) for each in engine.providers.values()] == [1, 1]
+    assert sorted(await engine.store.lines()) == [("acme", "maker/one"), ("zeta", "maker/one")]
+    for _ in range(2):
+        await leave(engine, "zeta")
+        await engine.turn()
+
+    assert [len(each.ledger) for each in engine.providers.values()] == [1, 3]
+    assert await engine.store.lines() == []
+    assert await engine.store.ailments() == {}
+
+
+async def test_nobody_waits_where_he_would_pay_more(make: Make) -> None:
+    """A place at a dearer account is not one's own, and its line not one's line."""
+    dear = listing("zeta", prices=[price("0.20")])
+    engine = make(listing("acme"), dear, max_running=1)
+    engine.providers["acme"].submits = AGES * 3
+    for number in range(2):
+        await order(engine, number)
+        await engine.turn()
+
+    assert await engine.store.lines() == [("acme", "maker/one")]
+    assert engine.providers["zeta"].ledger == []
+
+
+async def test_a_model_that_rests_holds_up_no_other(make: Make) -> None:
+    """Lines are of a model at an account: who waits for one that rests is not called, who waits for another is."""
+    both = listing(offers=[offer(), offer("maker/two")])
+    engine = make(both, max_running=1)
+    engine.provider.submits = AGES * 5
+    await order(engine, 0)
+    await engine.turn()
+    tired = await engine.accept(model="maker/one")
+    other = await engine.accept(model="maker/two")
+    await engine.turn()
+    engine.accounts["acme"].rest("maker/one", engine.now + 60_000, "daily quota")
+    await leave(engine)
+    assert await engine.turn() == 1
+    assert [(await engine.job(each.id)).state for each in (tired, other)] == [State.QUEUED, State.RUNNING]
+    await leave(engine)
+    assert await engine.turn() == 0
+    assert await engine.turn(seconds=61) == 1
+    assert (await engine.job(tired.id)).state is State.RUNNING
+
+
+async def test_who_gives_up_leaves(make: Make) -> None:
+    """A job that is cancelled, or past its deadline, stands in no line; the next one moves up."""
+    engine = make(max_running=1)
+    _, first, second, third = await crowd(engine, 3)
+    await engine.store.cancel(first.id, "tenant")
+    assert await engine.turn() == 1
+    assert (await engine.job(first.id)).state is State.CANCELLED
+    await leave(engine)
+    assert await engine.turn() == 1
+    assert (await engine.job(second.id)).state is State.RUNNING
+    engine.now = third.deadline_at
+    await engine.turn()
+    assert (await engine.job(third.id)).state is State.FAILED
+    assert await engine.store.lines() == []
+
+
+async def test_a_halt_calls_nobody_again_and_again(make: Make) -> None:
+    """While purchases are halted a free place is tried every other second, and not at every turn."""
+    engine = make(max_running=1)
+    await crowd(engine, 5)
+    await engine.store.halt("too dear")
+    await leave(engine)
+    assert [await engine.turn() for _ in range(5)] == [1, 0, 0, 0, 0]
+    assert await engine.turn(seconds=2) == 1
+    await engine.store.go_on()
+    assert await engine.turn(seconds=2) == 1
+    assert len(engine.provider.ledger) == 2
+
+
+@pytest.mark.parametrize("decide", [write_off, resubmit])
+async def test_a_place_an_operator_frees_is_free(make: Make, decide: object) -> None:
+    """What is decided from outside gives the account its place back without a restart."""
+    engine = make(max_running=1)
+    engine.provider.submits = [Indeterminate("silence"), *AGES]
+    job = await order(engine, 0)
+    await engine.turn()
+    waiting = await order(engine, 1)
+    await engine.turn()
+    lost = await engine.job(job.id)
+    assert (lost.state, engine.accounts["acme"].running) == (State.UNKNOWN, 1)
+    (open_,) = await engine.store.attempts(job.id)
+    moved, ended, *postings = decide(lost, open_, engine.now)  # type: ignore[operator]
+    await engine.store.save(moved, ended, postings=[each for more in postings for each in more])
+    await engine.steps.count()
+    assert engine.accounts["acme"].running == 0
+    await engine.turn()
+
+    assert (await engine.job(waiting.id)).state is State.RUNNING
+
+
+async def test_counting_forgets_no_order_on_its_way(make: Make) -> None:
+    """An intent that is being committed while the store counts is counted once."""
+    engine = make(max_running=2)
+    engine.provider.submits = AGES * 2
+    account = engine.accounts["acme"]
+    await order(engine, 0)
+    await engine.turn()
+    account.take_place(engine.now)
+    await engine.steps.count()
+    assert account.running == 2
+    account.took_place()
+    account.give_place()
+    await engine.steps.count()
+    assert (account.running, account.taking) == (1, 0)
+
+
+async def test_too_late_is_not_bought(make: Make) -> None:
+    """With less left than half the time its offer takes, a job fails unbought; a faster offer still makes it."""
+    slow = listing("acme", offers=[offer(typical_seconds=200)], deadline_seconds=600)
+    engine = make(slow, max_running=1)
+    engine.provider.submits = AGES * 3
+    await order(engine, 0)
+    late, later = await order(engine, 1), await order(engine, 2)
+    await engine.turn()
+    engine.now = late.deadline_at - 100_000
+    await leave(engine)
+    await engine.turn()
+    assert (await engine.job(late.id)).state is State.RUNNING
+    engine.now = later.deadline_at - 99_999
+    await leave(engine)
+    await engine.turn()
+    ended = await engine.job(later.id)
+    assert (ended.state, "deadline_exceeded" in (ended.error or "")) == (State.FAILED, True)
+    assert len(engine.provider.ledger) == 2
+
+
+async def test_a_faster_offer_is_bought_where_a_slow_one_is_too_late(make: Make) -> None:
+    """Of two that charge the same, the one that can still make it does."""
+    slow, fast = (
+        listing("acme", offers=[offer(typical_seconds=300)]),
+        listing("zeta", offers=[offer(typical_seconds=9)]),
+    )
+    engine = make(slow, fast)
+    job = await order(engine, 0)
+    engine.now = job.deadline_at - 50_000
+    await engine.turn()
+
+    assert [len(each.ledger) for each in engine.providers.values()] == [0, 1]
