@@ -6,6 +6,9 @@ evidence. What a provider's answer means is decided in :mod:`gateway.job`; what 
 """
 
 import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -18,6 +21,7 @@ from gateway.findings import problem_of, until_absent
 from gateway.ids import new_id
 from gateway.job import Attempt, Job, Outcome, State, backoff, move, standing
 from gateway.routing import UnknownModelError
+from gateway.shelf import GoneError, ShelfError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
@@ -78,6 +82,35 @@ class Steps(Watching):
         if not account.has_room(choice.model, now):
             await self._queue_on(job)
             return
+        async with AsyncExitStack() as lent:
+            files = await self._take_in_hand(job, wish, choice, lent)
+            if files is not None:
+                await self._intend(job, wish, choice, files)
+
+    async def _take_in_hand(
+        self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack
+    ) -> Mapping[str, Path] | None:
+        """Have a job's inputs at hand; where that cannot be, the job waits or ends, and nothing was bought."""
+        try:
+            return await lent.enter_async_context(self._orders.at_hand(wish, choice))
+        except ShelfError as error:
+            log.error("inputs.unreachable", **names(job), reason=str(error))
+            await self._later(job, backoff(job.tries, None, 0.5))
+        except GoneError:
+            message = "An input of this video is no longer kept; send it again with a new call."
+            await self._lose(job, Problem(code="input_lost", message=message, type="invalid_request_error"))
+        return None
+
+    async def _lose(self, job: Job, problem: Problem) -> None:
+        """End a job whose order cannot be written: for good where none has left, else it stays in doubt."""
+        if job.state is State.QUEUED:
+            await self._fail(job, problem)
+        else:
+            await self._later(job, 60.0)
+
+    async def _intend(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
+        """Commit the intent to buy, and buy."""
+        account, now = self._shop.accounts[choice.account], self._clock()
         attempt = Attempt(
             id=new_id("att", now),
             job=job.id,
@@ -115,7 +148,7 @@ class Steps(Watching):
             account.give_place()
             raise
         failpoint("after_intent")
-        await self._buy(intended, wish, choice)
+        await self._buy(intended, wish, choice, files)
 
     async def _unbought(self, job: Job, error: ConflictError) -> None:
         """Go on with a job whose intent to buy was not committed; nothing was bought."""
@@ -176,11 +209,11 @@ class Steps(Watching):
         account = self._shop.accounts.get(choice.account)
         return bool(account and account.listing.offer(choice.model) and account.has_room(choice.model, now))
 
-    async def _buy(self, job: Job, wish: Wish, choice: Choice) -> None:
+    async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         try:
-            update = await account.provider.submit(self._orders.write(job, wish, choice), account.wire)
+            update = await account.provider.submit(self._orders.write(job, wish, choice, files), account.wire)
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
@@ -268,7 +301,10 @@ class Steps(Watching):
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None
             if told is None and account.provider.listing.submit_class == "A":
-                await self._buy(job, wish, choice)
+                async with AsyncExitStack() as lent:
+                    files = await self._take_in_hand(job, wish, choice, lent)
+                    if files is not None:
+                        await self._buy(job, wish, choice, files)
                 return
             update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
