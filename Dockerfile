@@ -18,7 +18,8 @@ ENV PATH=/app/.venv/bin:$PATH \
     REELGATE_CONFIG=/etc/reelgate/config.toml \
     REELGATE__SERVER__HOST=0.0.0.0 \
     REELGATE__STORE__URL=sqlite:////data/reelgate.db \
-    REELGATE__MEDIA__URL=file:////data/media
+    REELGATE__MEDIA__URL=file:////data/media \
+    REELGATE__MEDIA__LOCAL=/data/local
 USER reelgate
 WORKDIR /data
 VOLUME /data

@@ -34,6 +34,7 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
+from gateway.cleaning import Cleaner
 from gateway.clock import DAY_MS, Clock
 from gateway.database import connect
 from gateway.edge import Edge
@@ -41,16 +42,17 @@ from gateway.guard import make_rules
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.links import Links, open_key
-from gateway.media import Media
+from gateway.media import Media, open_media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
-from gateway.settings import Network, Settings, SettingsError, is_loopback, local_path
+from gateway.settings import Network, Settings, SettingsError, is_loopback
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
 from gateway.surfaces import Surfaces, chat, flow, jobs, newapi
 from gateway.telemetry import Metrics
 from gateway.telling import open_telling
+from gateway.vault import NAME, open_vault
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
@@ -125,6 +127,24 @@ def _abroad(network: Network) -> Callable[[], "Outbound"]:
     return outbound
 
 
+def _links_key(settings: Settings, environ: Mapping[str, str], *, shared: bool) -> bytes:
+    """
+    Find what signs links: a key beside the media where those are in a folder, as whoever has the one has the other.
+
+    :raises SettingsError: when processes that share an object store would each make a key of their own.
+    """
+    root = settings.media.folder
+    if settings.media.in_folder or (NAME not in environ and not shared):
+        return open_key(root / "links.key")
+    if NAME not in environ:
+        raise SettingsError(
+            f"media.url is an object store and store.url a database other processes can share, but {NAME} is not set: "
+            "each process would sign links and webhooks by a key of its own. Set it to the same 32 or more characters "
+            "in the environment of every process"
+        )
+    return open_vault(environ, root).links_key()
+
+
 def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[], "Outbound"]) -> Intake:
     """Build what gathers a call's media."""
     max_bytes = settings.server.max_body_mb * 2**20
@@ -160,14 +180,14 @@ def _build(
     sells: bool,
 ) -> Gateway:
     """Join the parts."""
-    root = local_path(settings.media.url, "file").absolute()
+    root = settings.media.folder
     metrics = Metrics()
     probing, rendering = render_pool(1), render_pool(settings.worker.renderers)
-    media = Media(root, probing, max_clip_bytes=settings.media.max_clip_mb * 2**20)
+    media = open_media(settings.media, probing)
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
-    links = Links(open_key(root / "links.key"))
+    links = Links(_links_key(settings, environ, shared=store.shared))
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
     receipts = Receipts(root / "receipts")
     abroad = outbound or _abroad(settings.network)
@@ -207,11 +227,12 @@ def _build(
         wake=worker.wake,
         clock=clock,
     )
+    cleaner = Cleaner(media, store, clock, retention_ms=int(settings.media.retention_days * DAY_MS))
 
     pools = (probing, rendering)
 
     def alive() -> AbstractAsyncContextManager[None]:
-        return _work(desk, steps, worker, receipts, transport, pools)
+        return _work(desk, steps, worker, receipts, cleaner, transport, pools)
 
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
@@ -236,6 +257,7 @@ async def _work(
     steps: Steps,
     worker: Worker,
     receipts: Receipts,
+    cleaner: Cleaner,
     transport: httpx.AsyncBaseTransport,
     pools: Sequence[Executor],
 ) -> AsyncIterator[None]:
@@ -246,6 +268,7 @@ async def _work(
     await store.start_over()
     await steps.count()
     working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
+    cleaning = asyncio.create_task(cleaner.run()) if settings.worker.enabled else None
     if settings.worker.enabled:
         telling.start()
     names = sorted(desk.shop.accounts)
@@ -255,6 +278,8 @@ async def _work(
     finally:
         telling.watch.close()
         worker.stop()
+        if cleaning is not None:
+            cleaning.cancel()
         if working is not None:
             await working
         await telling.stop()  # What has just ended is still told.

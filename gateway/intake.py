@@ -7,9 +7,7 @@ Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` 
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from gateway.ids import is_id
 from gateway.inputs import InputError, Sniffed, read_data_url
 from gateway.job import State
 from gateway.media import Media
+from gateway.shelf import GoneError
 from gateway.store import Store
 from gateway.wish import Rendition
 from providers.base.order import Input, Origin, Role
@@ -51,12 +50,14 @@ class Address(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """Hold one piece of media where it lies now, and whether that place is its own to move."""
+    """Hold one piece of media: a file that has arrived here, else what is kept already."""
 
-    path: Path
     size: int
     sha256: str
-    movable: bool
+    path: Path | None = None
+    """Where it lies until it is kept or dropped."""
+    clip: str = ""
+    """The key of the earlier clip it is."""
     sniffed: Sniffed | None = None
     seconds: float = 0
     origin: Origin | None = None
@@ -99,15 +100,11 @@ class Gathered:
 
     async def keep(self) -> None:
         """Give every piece its lasting place."""
-        for found in self._found:
-            if found.movable:
-                await self._media.keep_input(found.path, found.sha256)
-            elif not self._media.input_path(found.sha256).exists():
-                # An earlier clip becomes an input: one more name for the same bytes.
-                target = self._media.input_path(found.sha256)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with suppress(FileExistsError):
-                    os.link(found.path, target)
+        for found, taken in zip(self._found, self.inputs, strict=True):
+            if found.path:
+                await self._media.keep_input(found.path, found.sha256, taken.media_type)
+            elif found.clip:
+                await self._media.reuse(found.clip, found.sha256)
 
     def drop(self) -> None:
         """Remove what was not kept."""
@@ -137,8 +134,13 @@ class Intake:
             for medium, found in zip(media, all_found, strict=True):
                 try:
                     sniffed, seconds = found.sniffed, found.seconds
-                    if sniffed is None:
+                    if sniffed is None and found.path:
                         sniffed, seconds = await self._media.study_input(found.path, found.size)
+                    elif sniffed is None:
+                        sniffed, seconds = await self._media.study_kept(found.sha256, found.size)
+                except GoneError as error:
+                    message = f"{medium.param} names a file that is no longer kept."
+                    raise ProblemError(404, "file_not_found", message, param=medium.param) from error
                 except InputError as error:
                     raise _unfit(medium, found, error) from error
                 gathered.add(medium, found, sniffed, seconds)
@@ -182,7 +184,7 @@ class Intake:
         """Find one piece of media, however it is named."""
         param = medium.param
         if isinstance(source, Upload):
-            return Found(source.path, source.size, source.sha256, movable=True)
+            return Found(source.size, source.sha256, source.path)
         if isinstance(source, str):
             return await self._by_url(source, param)
         if not isinstance(source, dict):
@@ -212,7 +214,7 @@ class Intake:
                 413 if error.code == "too_large" else 422, error.code, error.message, param=param
             ) from error
         sha256, path = await self._media.keep_bytes(data)
-        return Found(path, len(data), sha256, movable=True)
+        return Found(len(data), sha256, path)
 
     async def _fetch(self, address: Address, errand: Errand) -> Found:
         """Fetch what lies at an address, to disk as it comes."""
@@ -227,16 +229,17 @@ class Intake:
             upload.drop()
             raise
         upload.close()
-        return Found(upload.path, upload.size, upload.sha256, movable=True, fetched=address)
+        return Found(upload.size, upload.sha256, upload.path, fetched=address)
 
     async def _by_file(self, id_: str, param: str, tenant: str) -> Found:
         """Find an uploaded file."""
         file = await self._store.file(id_, tenant) if is_id("file", id_) else None
         if file is None:
             raise ProblemError(404, "file_not_found", f"No file with id '{id_[:64]}'.", param=param)
-        path = self._media.input_path(file.sha256)
-        sniffed = Sniffed(file.media_type, file.width, file.height) if file.media_type.startswith("image/") else None
-        return Found(path, file.bytes, file.sha256, movable=False, sniffed=sniffed)
+        # What was uploaded before lengths were kept is measured again.
+        known = file.seconds is not None or file.media_type.startswith("image/")
+        sniffed = Sniffed(file.media_type, file.width, file.height) if known else None
+        return Found(file.bytes, file.sha256, sniffed=sniffed, seconds=file.seconds or 0)
 
     async def _by_video(self, id_: str, index: Any, param: str, tenant: str) -> Found:
         """Find a clip of an earlier job."""
@@ -252,10 +255,9 @@ class Intake:
             raise ProblemError(404, "video_expired", message, param=param)
         sniffed = Sniffed(clip.content_type, clip.width, clip.height)
         return Found(
-            self._media.path(clip),
             clip.bytes,
             clip.sha256,
-            movable=False,
+            clip=clip.path,
             sniffed=sniffed,
             seconds=clip.duration_seconds or 0,
             origin=Origin(provider=(job.offer or "").partition(":")[0], account=job.account or "", handle=clip.handle)
@@ -275,5 +277,5 @@ def _unfit(medium: Medium, found: Found, error: InputError) -> ProblemError:
 def _drop(all_found: Iterable[object]) -> None:
     """Remove what was found and not kept."""
     for found in all_found:
-        if isinstance(found, Found) and found.movable:
+        if isinstance(found, Found) and found.path:
             found.path.unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 Sign links to media, for whoever has no key: a client's downloader, a provider that fetches its inputs.
 
 A link opens one file, to anybody who has it, until it runs out. Nothing is kept for it: the signature
-is HMAC-SHA256 over the path and the time, by a key made once and kept beside the media.
+is HMAC-SHA256 over the path and the time, by a key that lies beside the media where those are in a folder, and is else
+derived from ``REELGATE_SECRET_KEY``: whoever serves the same media opens the same links.
 """
 
 import hashlib

@@ -1,28 +1,37 @@
 """
-Keep clips and inputs in a local folder, and measure what is kept.
+Take clips and inputs in, measure them, and keep them on a shelf.
 
-A file is written under another name, flushed to disk, then renamed: whatever has its final name is whole.
-Names come from our own ids and hashes; no byte of a client's is ever part of a path.
+Bytes arrive in a folder of this machine, are measured and hashed there, and go from there to the shelf
+(:mod:`gateway.shelf`), which may be the same folder or an object store. What is on the shelf is whole.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import BrokenExecutor, Executor
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from gateway import inputs
 from gateway.failpoints import failpoint
+from gateway.folder import Folder
 from gateway.inputs import InputError, Sniffed
+from gateway.settings import MediaSettings, SettingsError
+from gateway.shelf import Label, Shelf, ShelfError
 from gateway.wish import Rendition
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
+DRAWN = (("thumbnail", "webp", "image/webp"), ("spritesheet", "jpg", "image/jpeg"))
+"""What is drawn of every clip: its kind, the end of its name, its type."""
+
+
+LITTER_SECONDS = 3600
+"""What has not grown for so long is nobody's any more."""
 
 
 class ClipError(Exception):
@@ -30,12 +39,15 @@ class ClipError(Exception):
 
 
 class Media:
-    """Keep media below one folder: ``inputs/`` by hash, ``clips/`` by job, ``incoming/`` until whole."""
+    """Keep media on a shelf: ``inputs/`` by hash, ``clips/`` by job; ``incoming/`` here until whole."""
 
-    def __init__(self, root: Path, pool: Executor, *, max_clip_bytes: int) -> None:
+    def __init__(self, root: Path, pool: Executor | None, *, max_clip_bytes: int, shelf: Shelf | None = None) -> None:
+        """Keep media on ``shelf``, else in the folder itself; what is measured, is in ``pool``."""
         self.root = root
         self.incoming = root / "incoming"
         """Where bytes lie while they arrive."""
+        self._disk = Folder(root)
+        self.shelf = shelf or self._disk
         self._pool = pool
         self._max_clip_bytes = max_clip_bytes
 
@@ -46,26 +58,65 @@ class Media:
         Beside other processes only what has not grown for an hour is known to be left.
         """
         for name in ("inputs", "clips"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
-        self.incoming.mkdir(mode=0o700, exist_ok=True)
-        for left in self.incoming.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if alone or left.stat().st_mtime < time.time() - 3600:
-                    left.unlink()
+            path = self.shelf.path(name)
+            if path is not None:
+                path.mkdir(parents=True, exist_ok=True)
+        self.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.clear(0 if alone else LITTER_SECONDS)
 
-    def free_bytes(self) -> int:
-        """Say how much room is left."""
-        return shutil.disk_usage(self.root).free
+    def litter(self, seconds: float) -> list[Path]:
+        """List what arrived and was not kept, where it has not grown for so long."""
+        found: list[Path] = []
+        for left in self.incoming.iterdir() if self.incoming.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if not seconds or left.stat().st_mtime < time.time() - seconds:
+                    found.append(left)
+        return found
+
+    def clear(self, seconds: float = LITTER_SECONDS) -> None:
+        """Remove what arrived and was not kept."""
+        for left in self.litter(seconds):
+            left.unlink(missing_ok=True)
+
+    async def ping(self) -> None:
+        """
+        Prove that clips can be kept.
+
+        :raises ShelfError: when they cannot, or there is no room for them to arrive.
+        """
+        await self._disk.ping()
+        await self.shelf.ping()
 
     # Inputs
 
-    def input_path(self, sha256: str) -> Path:
-        """Say where an input lies."""
-        return self.root / "inputs" / sha256[:2] / sha256
+    async def keep_input(self, path: Path, sha256: str, media_type: str) -> None:
+        """Put an input that has arrived in its place, durably; the same bytes are kept once."""
+        key = input_key(sha256)
+        kept = await self.shelf.find(key)
+        if kept and kept.modified > (time.time() - LITTER_SECONDS / 2) * 1000:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        else:
+            # Put there again, an old one is new to those who look for what nobody uses.
+            await self.shelf.put(path, key, Label(media_type))
 
-    async def keep_input(self, path: Path, sha256: str) -> None:
-        """Move an input that has arrived to its place, durably; the same bytes are kept once."""
-        await asyncio.to_thread(_settle, path, self.input_path(sha256))
+    async def reuse(self, key: str, sha256: str) -> None:
+        """
+        Let a kept clip be an input: no byte comes here.
+
+        :raises GoneError: when it is no longer there.
+        """
+        await self.shelf.copy(key, input_key(sha256))
+
+    @asynccontextmanager
+    async def at_hand(self, hashes: Iterable[str]) -> AsyncIterator[dict[str, Path]]:
+        """
+        Have inputs as files of this machine while the context is open.
+
+        :raises GoneError: when one is not kept.
+        :raises ShelfError: when nobody can tell.
+        """
+        async with AsyncExitStack() as lent:
+            yield {each: await lent.enter_async_context(self.shelf.lend(input_key(each))) for each in set(hashes)}
 
     async def keep_bytes(self, data: bytes) -> tuple[str, Path]:
         """Write bytes that came inside a request beside the ones still arriving; answers hash and path."""
@@ -96,15 +147,17 @@ class Media:
         except (ValueError, BrokenExecutor):
             return None
 
+    async def study_kept(self, sha256: str, size: int) -> tuple[Sniffed, float]:
+        """
+        Say what a kept input is, as :meth:`study_input` does.
+
+        :raises GoneError: when it is not kept.
+        :raises InputError: when it is nothing we take.
+        """
+        async with self.shelf.lend(input_key(sha256)) as path:
+            return await self.study_input(path, size)
+
     # Clips
-
-    def clip_folder(self, job: str) -> Path:
-        """Say where a job's renditions lie."""
-        return self.root / "clips" / job[-2:] / job
-
-    def path(self, rendition: Rendition) -> Path:
-        """Say where a rendition lies."""
-        return self.root / rendition.path
 
     async def keep_clip(
         self, job: str, index: int, chunks: AsyncIterator[bytes], *, media_type: str = "video/mp4"
@@ -114,43 +167,52 @@ class Media:
 
         :raises ClipError: when it is too large, or not a clip.
         """
-        folder = self.clip_folder(job)
-        folder.mkdir(parents=True, exist_ok=True)
         # A worker that lost its lease may still be at it: each has names of its own until the file is whole.
         stem = f"{job}-{index}-{token_hex(4)}"
         part = self.incoming / f"{stem}.part"
-        size = 0
         try:
-            with part.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > self._max_clip_bytes:
-                        raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
-                    file.write(chunk)
-                    failpoint("while_fetching")
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+            await self._receive(part, chunks)
+            facts = await self._study(part, stem)
+            drawn = facts.pop("drawn")
+            suffix = SUFFIXES.get(media_type, "mp4")
+            kept = [await self._place(part, job, index, "video", suffix, media_type, facts)]
+            for kind, suffix, content_type in DRAWN if drawn else ():
+                drawing = self.incoming / f"{stem}.{suffix}"
+                kept.append(await self._place(drawing, job, index, kind, suffix, content_type, {}))
+            return kept
+        finally:
+            for suffix in ("part", "webp", "jpg"):
+                (self.incoming / f"{stem}.{suffix}").unlink(missing_ok=True)
+
+    async def _receive(self, part: Path, chunks: AsyncIterator[bytes]) -> None:
+        """
+        Write a clip as it arrives.
+
+        :raises ClipError: when it is too large.
+        """
+        size = 0
+        with part.open("wb") as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self._max_clip_bytes:
+                    raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
+                file.write(chunk)
+                failpoint("while_fetching")
+
+    async def _study(self, part: Path, stem: str) -> dict[str, Any]:
+        """
+        Measure a clip and draw its renditions beside it.
+
+        :raises ClipError: when it is none.
+        """
         loop = asyncio.get_running_loop()
         try:
             facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), stem)
         except (ValueError, BrokenExecutor) as error:
-            part.unlink(missing_ok=True)
             raise ClipError(str(error)) from error
         if "codec" not in facts:
-            part.unlink(missing_ok=True)
             raise ClipError("not a clip: no pictures")
-        drawn = facts.pop("drawn")
-        suffix = SUFFIXES.get(media_type, "mp4")
-        kept = [await self._place(part, folder / f"{index}.{suffix}", index, "video", media_type, facts)]
-        if drawn:
-            for kind, suffix, content_type in (
-                ("thumbnail", "webp", "image/webp"),
-                ("spritesheet", "jpg", "image/jpeg"),
-            ):
-                drawing = self.incoming / f"{stem}.{suffix}"
-                kept.append(await self._place(drawing, folder / f"{index}.{suffix}", index, kind, content_type, {}))
-        return kept
+        return facts
 
     async def animate(self, rendition: Rendition) -> bytes:
         """
@@ -159,44 +221,72 @@ class Media:
         :raises ClipError: when it cannot be drawn.
         """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _animate, str(self.path(rendition)))
+            async with self.shelf.lend(rendition.path) as path:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, _animate, str(path))
         except (OSError, ValueError, BrokenExecutor) as error:
             raise ClipError("the clip cannot be drawn as a GIF") from error
 
+    async def whole(self, rendition: Rendition) -> bytes:
+        """
+        Read a rendition whole: for answers that hold it.
+
+        :raises GoneError: when it is no longer there.
+        """
+        return b"".join([piece async for piece in self.shelf.read(rendition.path, 0, rendition.bytes)])
+
     async def remove_clips(self, job: str) -> None:
         """Remove everything kept for a job."""
-        await asyncio.to_thread(shutil.rmtree, self.clip_folder(job), True)
+        keys = [each.key async for each in self.shelf.walk(clip_folder(job))]
+        if keys:
+            await self.shelf.remove(keys)
 
     async def _place(
-        self, source: Path, target: Path, index: int, kind: str, content_type: str, facts: dict[str, Any]
+        self, source: Path, job: str, index: int, kind: str, suffix: str, content_type: str, facts: dict[str, Any]
     ) -> Rendition:
-        """Move a finished file to its place and describe it."""
-        size, sha256 = await asyncio.to_thread(_settle, source, target)
+        """Put a finished file in its place and describe it."""
+        key = f"{clip_folder(job)}/{index}.{suffix}"
+        size, sha256 = await asyncio.to_thread(_measure, source)
+        await self.shelf.put(source, key, Label(content_type, f"{job}-{index}.{suffix}"))
         return Rendition(
-            index=index,
-            kind=kind,
-            path=str(target.relative_to(self.root)),
-            content_type=content_type,
-            bytes=size,
-            sha256=sha256,
-            **facts,
+            index=index, kind=kind, path=key, content_type=content_type, bytes=size, sha256=sha256, **facts
         )
 
 
-def _settle(source: Path, target: Path) -> tuple[int, str]:
-    """Flush a file, give it its final name, flush that too; answer its size and hash."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file:
+def open_media(settings: MediaSettings, pool: Executor | None = None) -> Media:
+    """
+    Build it as configured.
+
+    :raises SettingsError: when the object store's own settings contradict each other.
+    """
+    shelf: Shelf | None = None
+    if not settings.in_folder:
+        from gateway.bucket import Bucket  # noqa: PLC0415
+
+        scratch = settings.folder / "incoming"
+        try:
+            shelf = Bucket(
+                settings.url, scratch, endpoint=settings.endpoint, redirect_seconds=settings.redirect_seconds
+            )
+        except ShelfError as error:
+            raise SettingsError(f"media.url: {error}") from error
+    return Media(settings.folder, pool, max_clip_bytes=settings.max_clip_mb * 2**20, shelf=shelf)
+
+
+def input_key(sha256: str) -> str:
+    """Say under which key an input lies."""
+    return f"inputs/{sha256[:2]}/{sha256}"
+
+
+def clip_folder(job: str) -> str:
+    """Say in which folder of the shelf a job's renditions lie."""
+    return f"clips/{job[-2:]}/{job}"
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """Say a file's size and hash."""
+    with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(file.fileno())
-        size = os.fstat(file.fileno()).st_size
-    source.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return size, sha256
+        return os.fstat(file.fileno()).st_size, sha256
 
 
 def _probe(path: str) -> dict[str, Any]:

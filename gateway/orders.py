@@ -1,5 +1,9 @@
 """Write the order of an attempt: what was wished, as one account may be asked for it."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from gateway.hooks import Hooks
@@ -25,11 +29,24 @@ class Orders:
         self._public_url = public_url
         self._hooks = hooks
 
-    def write(self, job: Job, wish: Wish, choice: Choice) -> Order:
+    @asynccontextmanager
+    async def at_hand(self, wish: Wish, choice: Choice) -> AsyncIterator[Mapping[str, Path]]:
+        """
+        Have the inputs an order is written with as files of this machine: none where their provider fetches them.
+
+        It comes before anything is bought, so that nobody is in doubt about an order that could not be written.
+
+        :raises GoneError: when an input is no longer kept.
+        :raises ShelfError: when nobody can tell.
+        """
+        inputs = () if self._linked(choice) else wish.request.inputs
+        async with self._media.at_hand(each.sha256 for each in inputs) as files:
+            yield files
+
+    def write(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path] | None = None) -> Order:
         """Write the order of a job's open attempt; the same attempt always makes the same order."""
         assert job.attempt is not None
         offer, inputs = self._shop.offer(choice), wish.request.inputs
-        linked = self._shop.accounts[choice.account].listing.takes == "links" and self._public_url
         # Until the job is given up, and an hour for what its provider does late.
         until = job.deadline_at + HOUR_MS
         return Order(
@@ -38,9 +55,13 @@ class Orders:
             route=offer.route,
             request=replace(pin(wish, choice.spec).request, inputs=tuple(own(each, choice) for each in inputs)),
             spec=choice.spec,
-            files={each.sha256: self._media.input_path(each.sha256) for each in inputs},
+            files=dict(files or {}),
             links={each.sha256: self._public_url + self._links.to_input(each, until) for each in inputs}
-            if linked and self._links
+            if self._links and self._linked(choice)
             else {},
             hook_url=self._hooks.url(choice.provider, job.attempt) if self._hooks else "",
         )
+
+    def _linked(self, choice: Choice) -> bool:
+        """Whether the provider fetches inputs itself."""
+        return bool(self._links and self._public_url) and self._shop.accounts[choice.account].listing.takes == "links"

@@ -87,9 +87,28 @@ class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where clips and inputs are kept, and for how long."""
 
     url: str = "file:///data/media"
+    """A folder, or an object store: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``."""
+    local: str = "data/local"
+    """With an object store, the folder for what is this machine's own: bytes that arrive, notes, sandbox clips."""
+    endpoint: str = ""
+    """Where the object store is, if not at its cloud's own address."""
+    redirect_seconds: float = 300
+    """How long an address of the object store's is good that a client is sent to; 0 sends the bytes through here."""
     retention_days: float = 30
     """Clips are removed after this long; 0 keeps them for ever."""
+    file_days: float = 0
+    """Uploads to ``/v1/files`` expire after this long, where the upload says nothing else; 0 keeps them."""
     max_clip_mb: int = 2048
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether clips lie in a folder."""
+        return self.url.startswith("file:")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this machine: where clips lie, or where they arrive."""
+        return (local_path(self.url, "file") if self.in_folder else Path(self.local)).absolute()
 
 
 Policy = Literal["cheapest", "fastest", "best", "order", "split"]
@@ -188,7 +207,9 @@ BOUNDS = (
     ("webhooks", "at_once", 1, 512),
     ("webhooks", "per_host", 1, 64),
     ("webhooks", "keep_days", 1, 3_650),
+    ("media", "redirect_seconds", 0, 604_800),
     ("media", "retention_days", 0, 36_500),
+    ("media", "file_days", 0, 36_500),
     ("media", "max_clip_mb", 1, 1_048_576),
     ("routing", "max_attempts", 1, 20),
     ("worker", "at_once", 1, 4_096),
@@ -353,7 +374,25 @@ def _check(settings: Settings, where: str) -> None:
     _check_amounts(settings.budget, where)
     if not is_postgres(settings.store.url):
         local_path(settings.store.url, "sqlite")
-    local_path(settings.media.url, "file")
+    _check_media(settings, where)
+
+
+def _check_media(settings: Settings, where: str) -> None:
+    """Refuse a place for media nobody can keep them in."""
+    media = settings.media
+    if media.in_folder:
+        local_path(media.url, "file")
+    elif not re.fullmatch(r"(s3|gs|az)://[\w.-]+(/[\w./-]*)?", media.url, re.ASCII):
+        raise SettingsError(
+            f"{where}: media.url is {media.url!r}: write file:///path, file:////absolute/path, s3://BUCKET/PREFIX, "
+            "gs://BUCKET/PREFIX or az://CONTAINER/PREFIX; credentials come from the environment"
+        )
+    elif settings.server.sendfile:
+        raise SettingsError(f"{where}: server.sendfile needs clips in a folder, and media.url names an object store")
+    if media.endpoint and not media.endpoint.startswith(("http://", "https://")):
+        raise SettingsError(f"{where}: media.endpoint must start with http:// or https://")
+    if not media.local:
+        raise SettingsError(f"{where}: media.local must name a folder")
 
 
 def _check_account(account: Account, where: str) -> None:

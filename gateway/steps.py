@@ -6,7 +6,9 @@ evidence. What a provider's answer means is decided in :mod:`gateway.job`; what 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -14,7 +16,7 @@ from msgspec.structs import replace
 
 from gateway.billing import Bill, raised
 from gateway.clock import DAY_MS
-from gateway.database import ConflictError, StoreUnavailableError
+from gateway.database import ConflictError, Statement, StoreUnavailableError
 from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, until_absent
@@ -22,6 +24,7 @@ from gateway.ids import new_id
 from gateway.job import Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
+from gateway.shelf import GoneError, ShelfError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
@@ -78,7 +81,38 @@ class Steps(Watching):
         if choice is None:
             await self._line_up(job, able)
             return
-        account = self._shop.accounts[choice.account]
+        async with AsyncExitStack() as lent:
+            files = await self._take_in_hand(job, wish, choice, lent, also=left)
+            if files is None:
+                return
+            if not self._can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
+                await self._line_up(job, able)
+                return
+            await self._intend(job, wish, choice, files, able)
+
+    async def _take_in_hand(
+        self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack, *, also: Sequence[Statement] = ()
+    ) -> Mapping[str, Path] | None:
+        """Have a job's inputs at hand; where that cannot be, the job waits or ends, and nothing was bought."""
+        try:
+            return await lent.enter_async_context(self._orders.at_hand(wish, choice))
+        except ShelfError as error:
+            log.error("inputs.unreachable", **names(job), reason=str(error))
+            await self._later(job, backoff(job.tries, None, 0.5), also=also)
+        except GoneError:
+            message = "An input of this video is no longer kept; send it again with a new call."
+            problem = Problem(code="input_lost", message=message, type="invalid_request_error")
+            if job.state is State.QUEUED:
+                await self._fail(job, problem, also=also)
+            else:
+                await self._later(job, 60.0)  # An order may have left: it stays in doubt.
+        return None
+
+    async def _intend(
+        self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path], able: Sequence[Choice]
+    ) -> None:
+        """Commit the intent to buy, and buy; a place taken meanwhile at its account is waited for with ``able``."""
+        account, now, left = self._shop.accounts[choice.account], self._clock(), self.line.leave(job)
         attempt = Attempt(
             id=new_id("att", now),
             job=job.id,
@@ -97,7 +131,7 @@ class Steps(Watching):
             lease_until=job.lease_until,
             offer=choice.offer,
             account=choice.account,
-            quote=job.quote if choice is first else as_json(choice),
+            quote=job.quote if choice is read_choice(job.quote) else as_json(choice),
             attempt=attempt.id,
             attempts=attempt.number,
             started_at=job.started_at or now,
@@ -118,7 +152,7 @@ class Steps(Watching):
         finally:
             account.took_place()
         failpoint("after_intent")
-        await self._buy(intended, wish, choice)
+        await self._buy(intended, wish, choice, files)
 
     async def _unbought(self, job: Job, error: ConflictError, able: Sequence[Choice]) -> None:
         """Go on with a job whose intent to buy was not committed; nothing was bought."""
@@ -190,11 +224,11 @@ class Steps(Watching):
             return False
         return account.has_room(choice.model, now) if called else self.line.is_open(choice, now)
 
-    async def _buy(self, job: Job, wish: Wish, choice: Choice) -> None:
+    async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         try:
-            update = await account.provider.submit(self._orders.write(job, wish, choice), account.wire)
+            update = await account.provider.submit(self._orders.write(job, wish, choice, files), account.wire)
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
@@ -282,7 +316,10 @@ class Steps(Watching):
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None
             if told is None and account.provider.listing.submit_class == "A":
-                await self._buy(job, wish, choice)
+                async with AsyncExitStack() as lent:
+                    files = await self._take_in_hand(job, wish, choice, lent)
+                    if files is not None:
+                        await self._buy(job, wish, choice, files)
                 return
             update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:

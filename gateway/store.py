@@ -52,6 +52,9 @@ class File(Struct, frozen=True):
     width: int
     height: int
     created_at: int
+    seconds: float | None = None
+    """How long a clip or voice lasts; none where nobody measured."""
+    expires_at: int | None = None
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):
@@ -447,12 +450,15 @@ class Store:
 
     async def file(self, id_: str, tenant: str) -> File | None:
         """Find a tenant's file."""
-        return _first(File, await self._database.read("file_of_tenant", {"id": id_, "tenant": tenant}))
+        return _first(
+            File, await self._database.read("file_of_tenant", {"id": id_, "tenant": tenant, "now": self._clock()})
+        )
 
     async def files(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> tuple[list[File], bool]:
         """List a tenant's files, a page at a time."""
         query, start = ("files_newest", LAST) if newest_first else ("files_oldest", FIRST)
-        rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
+        asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": self._clock()}
+        rows = await self._database.read(query, asked)
         return [File(*row) for row in rows[:limit]], len(rows) > limit
 
     async def delete_file(self, id_: str, tenant: str) -> File | None:

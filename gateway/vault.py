@@ -36,6 +36,10 @@ class Vault:
         """Make the token of an attempt's hook address: 160 bits."""
         return self._derive(f"hook:{attempt}")[:20].hex()
 
+    def links_key(self) -> bytes:
+        """Make what signs links to media: 32 bytes."""
+        return self._derive("links")
+
     def _derive(self, name: str) -> bytes:
         """Derive 32 bytes for a name."""
         return hmac.digest(self._key, name.encode(), "sha256")

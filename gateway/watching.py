@@ -26,6 +26,7 @@ from gateway.line import Line
 from gateway.media import ClipError, Media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
+from gateway.shelf import ShelfError
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.telemetry import Metrics, names
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 FETCH_TRIES = 5
 LOOKED_AT = frozenset({State.RUNNING, State.STORING})
 """Where a step asks the provider how a task stands."""
+SHELF_TRIES = 300
+"""How often a clip is fetched that our own shelf would not take: for about five hours, while it lives where it is."""
 
 
 class Watching:
@@ -187,15 +190,15 @@ class Watching:
                 async with open_asset(account, asset) as chunks:
                     clip, *drawn = await self._media.keep_clip(job.id, asset.index, chunks, media_type=asset.media_type)
                 kept += [replace(clip, handle=asset.handle), *drawn]
+        except ShelfError as error:
+            await self._unshelved(job, account, error)
+            return
         except (ClipError, ProviderError, OSError) as error:
             log.warning("clip.missed", **names(job), reason=str(error), tries=job.tries + 1)
             if job.tries + 1 < FETCH_TRIES:
                 await self._later(job, min(8.0, 0.25 * 4**job.tries))
                 return
-            message = f"The clip was made and paid for, but could not be kept: {error}."
-            problem = Problem(code="result_lost", message=message, provider=account.provider.listing.slug)
-            lost = standing(job, Outcome.SUCCEEDED, self._clock(), str(error))
-            await self._fail(job, problem, lost, bill=Bill.PRICE)
+            await self._miss(job, account, error)
             return
         failpoint("after_file")
         now = self._clock()
@@ -219,17 +222,39 @@ class Watching:
             self._shop.observe(choice.offer, (now - job.started_at) / 1000)
         await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
 
+    async def _unshelved(self, job: Job, account: Account, error: ShelfError) -> None:
+        """Go on with a job whose clip our own shelf would not take: it stays where it is while that lasts."""
+        log.error("clip.unshelved", **names(job), reason=str(error), tries=job.tries + 1)
+        if job.tries + 1 < SHELF_TRIES:
+            await self._later(job, backoff(job.tries, None, 0.5))
+        else:
+            await self._miss(job, account, ClipError("the gateway's own store of media did not take it"))
+
+    async def _miss(self, job: Job, account: Account, error: Exception) -> None:
+        """End a job whose clip was bought and could not be had."""
+        message = f"The clip was made and paid for, but could not be kept: {error}."
+        problem = Problem(code="result_lost", message=message, provider=account.provider.listing.slug)
+        lost = standing(job, Outcome.SUCCEEDED, self._clock(), str(error))
+        await self._fail(job, problem, lost, bill=Bill.PRICE)
+
     async def _expire(self, job: Job) -> None:
-        """Remove the clips of a job whose retention is over; the row stays."""
-        await self._media.remove_clips(job.id)
+        """Remove the clips of a job whose retention is over, or that was deleted; the row stays."""
+        try:
+            await self._media.remove_clips(job.id)
+        except ShelfError as error:
+            log.error("clips.unremoved", **names(job), reason=str(error))
+            now = self._clock()
+            wait = int(1000 * backoff(job.tries, None, 0.5))
+            await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=now + wait))
+            return
         await self._store.save(move(job, job.state, self._clock(), outputs="[]", due_at=None))
 
-    async def _later(self, job: Job, seconds: float) -> None:
+    async def _later(self, job: Job, seconds: float, *, also: Sequence[Statement] = ()) -> None:
         """Look again later; this time came to nothing."""
         now = self._clock()
         due = now + int(seconds * 1000)
         due = min(due, job.deadline_at) if now < job.deadline_at else due
-        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due))
+        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due), also=also)
 
     async def _give_up(self, job: Job, account: Account, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""

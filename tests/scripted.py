@@ -31,6 +31,7 @@ from providers.base.task import AssetRef, State, Task, Update
 from providers.base.wire import Call, Download, Reply, Wire
 from tests.databases import store_in
 from tests.make import listing
+from tests.objects import shelf_in
 
 START = 1_800_000_000_000
 
@@ -149,7 +150,7 @@ class Engine:
         self.store = Store(store_in(folder), self.clock)
         self.store.open()
         self.pool = ThreadPoolExecutor(1)
-        self.media = Media(folder / "media", self.pool, max_clip_bytes=2**24)
+        self.media = Media(folder / "media", self.pool, max_clip_bytes=2**24, shelf=shelf_in(folder))
         self.media.open()
         self.wire = Clips()
         self.providers = {each.slug: Scripted(each) for each in sold or (listing(),)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests import databases
+from tests import databases, objects
 from tests.databases import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ class Server:
             "REELGATE__SERVER__PORT": str(self.port),
             "REELGATE__STORE__URL": databases.url_of(folder),
             **databases.ENVIRON,
-            "REELGATE__MEDIA__URL": f"file:///{folder}/media",
+            **objects.environ_of(folder),
             **overrides,
         }
         self.module = "gateway.cli"

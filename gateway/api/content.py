@@ -1,16 +1,17 @@
 """
 Serve kept clips: whole files handed to the server by path, one range at a time, validators that hold.
 
+What lies where clients can fetch it themselves is answered by a redirect there, good for a short while.
+
 https://www.rfc-editor.org/rfc/rfc9110 §13 and §14. A range we cannot read is ignored, as §14.2 allows; of several
 only none is served, so that no list of ranges costs anything.
 """
 
 import base64
-import os
 import re
 from collections.abc import Mapping
+from contextlib import aclosing
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,10 +23,12 @@ from gateway.api.desk import Incoming, Reply, desk
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
+from gateway.shelf import Shelf
 from gateway.wish import Rendition
 
-CHUNK = 256 * 1024
 VARIANTS = ("video", "thumbnail", "spritesheet")
+PRECONDITIONS = ("if-match", "if-range", "if-unmodified-since")
+"""What a client asks by our validators, and another server would answer by its own."""
 
 
 async def _download(request: Incoming, video_id: str) -> ASGIApp:
@@ -37,24 +40,23 @@ async def _download(request: Incoming, video_id: str) -> ASGIApp:
     index = request.query_params.get("index", "0")
     if not (index.isascii() and index.isdigit() and len(index) <= 2):
         raise invalid("index", "index is the number of the clip, from 0.")
-    return serve(request, job, variant, int(index))
+    return await serve(request, job, variant, int(index))
 
 
-def serve(request: Incoming, job: Job, variant: str, index: int) -> ASGIApp:
+async def serve(request: Incoming, job: Job, variant: str, index: int) -> ASGIApp:
     """
     Answer a request with a kept rendition.
 
     :raises ProblemError: 404, 409 or 410 where there is none; 416 for a range beyond the end.
     """
     kept = find_rendition(job, variant, index)
-    path = desk(request).media.path(kept)
-    if not path.is_file():
+    path = desk(request).media.shelf.path(kept.path)
+    if path is not None and not path.is_file():
         raise ProblemError(410, "video_expired", f"The {variant} of video '{job.id}' is no longer kept.")
     front = desk(request).settings.server.sendfile.removeprefix("x-accel:")
-    if front and request.headers.get("x-sendfile-type") == "X-Accel-Redirect":
+    if front and path is not None and request.headers.get("x-sendfile-type") == "X-Accel-Redirect":
         return hand_over(kept, job, front)
-    answer = plan(kept, job, request.headers)
-    return FileAnswer(path, answer, head=request.method == "HEAD")
+    return await deliver(request, kept.path, plan(kept, job, request.headers))
 
 
 CONTENT: dict[str, Any] = {
@@ -79,38 +81,52 @@ class Answer(Struct, frozen=True):
 class FileAnswer:
     """Send the bytes of an answer: a whole file by path, a range in pieces."""
 
-    def __init__(self, path: Path, answer: Answer, *, head: bool) -> None:
-        self._path = path
+    def __init__(self, shelf: Shelf, key: str, answer: Answer, *, head: bool) -> None:
+        self._shelf = shelf
+        self._key = key
         self._answer = answer
         self._head = head
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """
+        Answer one request.
+
+        :raises GoneError: before anything was sent, when the file is no longer there.
+        """
         del receive
         answer = self._answer
         headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        whole = answer.status == 200
+        start: Any = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        path = self._shelf.path(self._key)
         if self._head or not answer.length:
+            await send(start)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif whole and "http.response.pathsend" in (scope.get("extensions") or {}):
-            await send({"type": "http.response.pathsend", "path": str(self._path)})  # type: ignore[arg-type]
+        elif path and answer.status == 200 and "http.response.pathsend" in (scope.get("extensions") or {}):
+            await send(start)
+            await send({"type": "http.response.pathsend", "path": str(path)})  # type: ignore[arg-type]
         else:
-            await self._pieces(send)
+            await self._pieces(start, send)
 
-    async def _pieces(self, send: Send) -> None:
-        """Send a part of the file, never more than one piece in memory."""
-        handle = os.open(self._path, os.O_RDONLY)
-        try:
-            at, left = self._answer.start, self._answer.length
-            while left:
-                piece = os.pread(handle, min(CHUNK, left), at)
-                if not piece:
-                    return
-                at, left = at + len(piece), left - len(piece)
+    async def _pieces(self, start: Any, send: Send) -> None:
+        """Send a part of the file, never more than one piece in memory, and nothing before the first is here."""
+        left = self._answer.length
+        async with aclosing(self._shelf.read(self._key, self._answer.start, left)) as pieces:
+            async for piece in pieces:
+                if left == self._answer.length:
+                    await send(start)
+                left -= len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-        finally:
-            os.close(handle)
+
+
+async def deliver(request: Incoming, key: str, answer: Answer, *, redirect: bool = True) -> ASGIApp:
+    """Send what was decided on, or send the client to where it lies."""
+    shelf = desk(request).media.shelf
+    asks = request.method == "GET" and answer.length and not any(name in request.headers for name in PRECONDITIONS)
+    address = await shelf.address(key) if redirect and asks else None
+    if address is not None:
+        # The method and the range stay; a key of ours does not, as it is for another host.
+        return Reply(307, {"location": address, "cache-control": "no-store"}, b"")
+    return FileAnswer(shelf, key, answer, head=request.method == "HEAD")
 
 
 def hand_over(kept: Rendition, job: Job, front: str) -> ASGIApp:

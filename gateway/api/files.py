@@ -1,18 +1,22 @@
 """``/v1/files``: pictures and clips uploaded once and named by ``file_id``."""
 
-from pathlib import Path
 from typing import Any
 
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
-from gateway.api.content import Answer, FileAnswer
+from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.ids import is_id, new_id
 from gateway.inputs import InputError, Sniffed
+from gateway.media import input_key
 from gateway.store import File
+
+DAY_MS = 86_400_000
+EXPIRY = (3_600, 2_592_000)
+"""Least and most seconds of ``expires_after``: an hour and 30 days, as OpenAI has it."""
 
 
 @post("/files", status_code=200, opt={"scope": "write"}, operation_id="createFile")
@@ -24,22 +28,39 @@ async def create_file(request: Incoming) -> ASGIApp:
         upload = body.fields.get("file")
         if not isinstance(upload, Upload):
             raise invalid("file", "Send the file as multipart/form-data, in the field file.")
+        expires = read_expiry(body.fields.get("expires_after"))
         try:
-            sniffed, _ = await services.media.study_input(upload.path, upload.size)
+            sniffed, seconds = await services.media.study_input(upload.path, upload.size)
         except InputError as error:
             raise invalid("file", error.message, code=error.code) from error
         purpose = body.fields.get("purpose", "user_data")
         named = purpose[:64] if isinstance(purpose, str) else "user_data"
-        file = await keep_upload(request, upload, sniffed, filename=upload.filename, purpose=named)
+        file = await keep_upload(
+            request, upload, sniffed, seconds=seconds, filename=upload.filename, purpose=named, expires=expires
+        )
     finally:
         body.drop()
     return reply(_shown(file))
 
 
-async def keep_upload(request: Incoming, upload: Upload, sniffed: Sniffed, *, filename: str, purpose: str) -> File:
-    """Keep an upload for later calls of its caller's: its bytes first, then what is known of it."""
+async def keep_upload(
+    request: Incoming,
+    upload: Upload,
+    sniffed: Sniffed,
+    *,
+    seconds: float,
+    filename: str,
+    purpose: str,
+    expires: int | None = None,
+) -> File:
+    """
+    Keep an upload for later calls of its caller's: its bytes first, then what is known of it.
+
+    :param expires: after how many seconds it expires; where nothing is said, as the gateway is set.
+    """
     services = desk(request)
     now = services.clock()
+    lasts = int(services.settings.media.file_days * DAY_MS) if expires is None else expires * 1000
     file = File(
         id=new_id("file", now),
         tenant=caller(request).tenant,
@@ -51,8 +72,10 @@ async def keep_upload(request: Incoming, upload: Upload, sniffed: Sniffed, *, fi
         width=sniffed.width,
         height=sniffed.height,
         created_at=now,
+        seconds=seconds,
+        expires_at=now + lasts if lasts else None,
     )
-    await services.media.keep_input(upload.path, upload.sha256)
+    await services.media.keep_input(upload.path, upload.sha256, sniffed.media_type)
     await services.store.add_file(file)
     return file
 
@@ -78,7 +101,6 @@ async def retrieve_file(request: Incoming, file_id: str) -> ASGIApp:
 async def download_file(request: Incoming, file_id: str) -> ASGIApp:
     """Download an uploaded file."""
     file = await _file(request, file_id)
-    path: Path = desk(request).media.input_path(file.sha256)
     headers = {
         "content-type": file.media_type,
         "content-length": str(file.bytes),
@@ -86,7 +108,7 @@ async def download_file(request: Incoming, file_id: str) -> ASGIApp:
         "content-security-policy": "sandbox; default-src 'none'",
         "x-content-type-options": "nosniff",
     }
-    return FileAnswer(path, Answer(200, headers, 0, file.bytes), head=False)
+    return await deliver(request, input_key(file.sha256), Answer(200, headers, 0, file.bytes))
 
 
 @delete(
@@ -115,6 +137,25 @@ async def _file(request: Incoming, file_id: str) -> File:
     return file
 
 
+def read_expiry(given: object) -> int | None:
+    """
+    Read ``expires_after`` as seconds from the upload; ``None`` where nothing is said.
+
+    https://platform.openai.com/docs/api-reference/files/create
+
+    :raises ProblemError: 422 when it is none.
+    """
+    if given is None:
+        return None
+    least, most = EXPIRY
+    if not isinstance(given, dict) or given.get("anchor") != "created_at" or set(given) - {"anchor", "seconds"}:
+        raise invalid("expires_after", 'expires_after is {"anchor": "created_at", "seconds": 3600 to 2592000}.')
+    said = str(given.get("seconds"))
+    if not (said.isascii() and said.isdigit() and len(said) <= 9 and least <= int(said) <= most):
+        raise invalid("expires_after[seconds]", f"seconds is a whole number between {least} and {most}.")
+    return int(said)
+
+
 def _shown(file: File) -> dict[str, Any]:
     """Write a file as OpenAI's File object."""
     return {
@@ -125,7 +166,7 @@ def _shown(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-        "expires_at": None,
+        "expires_at": None if file.expires_at is None else file.expires_at // 1000,
         "media_type": file.media_type,
         "sha256": file.sha256,
     }

@@ -1,14 +1,17 @@
 """``/health`` and ``/metrics``: how the gateway itself is doing."""
 
+import asyncio
+
 from litestar import get
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, Reply, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.database import StoreUnavailableError
+from gateway.shelf import ShelfError
 
-LEAST_FREE_BYTES = 64 * 2**20
-"""Below this much room no clip can be kept, so none should be bought."""
+SHELF_SECONDS = 4.0
+"""How long an object store may take to answer."""
 
 
 @get("/health/live", operation_id="live")
@@ -27,9 +30,9 @@ async def ready(request: Incoming) -> ASGIApp:
     except StoreUnavailableError:
         failing.append("store")
     try:
-        if services.media.free_bytes() < LEAST_FREE_BYTES:
-            failing.append("media")
-    except OSError:
+        async with asyncio.timeout(SHELF_SECONDS):
+            await services.media.ping()
+    except (ShelfError, TimeoutError):
         failing.append("media")
     if not services.shop.accounts:
         failing.append("accounts")

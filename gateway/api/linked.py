@@ -2,18 +2,17 @@
 
 import re
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 from litestar import HttpMethod, route
 from litestar.types import ASGIApp
 
-from gateway.api.content import FileAnswer, choose_bytes
+from gateway.api.content import choose_bytes, deliver
 from gateway.api.desk import Incoming, desk
 from gateway.api.problems import ProblemError
 from gateway.ids import is_id
 from gateway.links import MEDIA_TYPES
-from gateway.media import Media
+from gateway.media import clip_folder, input_key
 
 CLIP = re.compile(r"[0-9]{1,2}\.(mp4|mov|webm)", re.ASCII)
 INPUT = re.compile(r"([0-9a-f]{64})\.(\w{2,4})", re.ASCII)
@@ -24,21 +23,16 @@ MOST = 64
 async def _open_clip(request: Incoming, video_id: str, name: str) -> ASGIApp:
     """Download a clip by a signed link."""
     _check(request, f"/links/clips/{video_id}/{name}")
-    media = desk(request).media
     known = is_id("video", video_id) and CLIP.fullmatch(name)
-    return _serve(request, media.clip_folder(video_id) / name if known else None, name)
+    return await _serve(request, f"{clip_folder(video_id)}/{name}" if known else None, name)
 
 
 async def _open_input(request: Incoming, name: str) -> ASGIApp:
     """Download an input by a signed link."""
     _check(request, f"/links/inputs/{name}")
-    return _serve(request, _input(desk(request).media, name), name)
-
-
-def _input(media: Media, name: str) -> Path | None:
-    """Find an input by the name it is linked by."""
     found = INPUT.fullmatch(name)
-    return media.input_path(found[1]) if found else None
+    # Whoever fetches an input is a provider's own program: nobody says that it follows a redirect.
+    return await _serve(request, input_key(found[1]) if found else None, name, redirect=False)
 
 
 def _check(request: Incoming, path: str) -> None:
@@ -55,19 +49,19 @@ def _check(request: Incoming, path: str) -> None:
         raise ProblemError(403, "invalid_link", message)
 
 
-def _serve(request: Incoming, path: Path | None, name: str) -> ASGIApp:
+async def _serve(request: Incoming, key: str | None, name: str, *, redirect: bool = True) -> ASGIApp:
     """Send a file whole or in part."""
-    if path is None or not path.is_file():
+    found = await desk(request).media.shelf.find(key) if key else None
+    if found is None:
         raise ProblemError(410, "link_expired", "What this link opened is no longer kept.")
-    found = path.stat()
     described = {
-        "etag": f'"{found.st_size:x}-{found.st_mtime_ns:x}"',
-        "last-modified": formatdate(found.st_mtime, usegmt=True),
+        "etag": f'"{found.size:x}-{found.modified:x}"',
+        "last-modified": formatdate(found.modified / 1000, usegmt=True),
         "content-type": MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream"),
         "content-disposition": f'attachment; filename="{name}"',
     }
-    answer = choose_bytes(described, found.st_size, request.headers)
-    return FileAnswer(path, answer, head=request.method == "HEAD")
+    answer = choose_bytes(described, found.size, request.headers)
+    return await deliver(request, found.key, answer, redirect=redirect)
 
 
 CLIPS = "/links/clips/{video_id:str}/{name:str}"

@@ -4,17 +4,22 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from msgspec.structs import replace
 
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Desk, Incoming, caller, desk, repeat_of
 from gateway.api.problems import ProblemError, missing_video
 from gateway.api.wishes import media, wish
+from gateway.database import Statement
 from gateway.ids import is_id
 from gateway.job import Job
 from gateway.routing import Decision
+from gateway.shelf import ShelfError
 from gateway.wish import Wish, read_wish
 from providers.base.order import Mode, Role, read_size
+
+log = structlog.get_logger()
 
 
 async def place(
@@ -93,3 +98,14 @@ async def job_of(request: Incoming, video_id: str) -> Job:
     if job is None:
         raise missing_video(video_id)
     return job
+
+
+async def remove_clips(services: Desk, job: str) -> None:
+    """Remove the clips of a job that was just deleted; where they cannot be reached, a worker goes on trying."""
+    try:
+        await services.media.remove_clips(job)
+    except ShelfError as error:
+        log.error("clips.unremoved", job=job, reason=str(error))
+        retire = Statement("job_retire", {"id": job, "now": services.clock()})
+        await services.store.database.write(retire, wakes=True)
+        services.wake()

@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ExceptionHandlersMap
 
 from gateway.database import StoreUnavailableError
+from gateway.shelf import GoneError, ShelfError
 from gateway.store import MismatchError
 
 log = structlog.get_logger()
@@ -101,6 +102,12 @@ def understand(error: Exception) -> ProblemError:
             "The gateway cannot write to its store; nothing was bought. Try again.",
             headers={"retry-after": "5"},
         )
+    if isinstance(error, ShelfError):
+        log.error("shelf.unavailable", reason=str(error))
+        message = "The gateway cannot reach its media; nothing was bought. Try again."
+        return ProblemError(503, "media_unavailable", message, headers={"retry-after": "5"})
+    if isinstance(error, GoneError):
+        return ProblemError(410, "video_expired", "What was asked for is no longer kept.")
     if isinstance(error, MismatchError):
         return ProblemError(
             422,

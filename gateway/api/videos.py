@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.api import answers
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
-from gateway.api.order import job_of, place
+from gateway.api.order import job_of, place, remove_clips
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
 from gateway.ids import is_id
@@ -117,7 +117,7 @@ async def delete_video(request: Incoming, video_id: str) -> ASGIApp:
             f"Video '{job.id}' is still being made; cancel it first.",
             headers={"x-should-retry": "false"},
         )
-    await services.media.remove_clips(job.id)
+    await remove_clips(services, job.id)
     return reply({"id": job.id, "object": "video.deleted", "deleted": True})
 
 

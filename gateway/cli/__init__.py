@@ -1,6 +1,6 @@
 """
 The command line: ``reelgate serve``, ``work``, ``generate``, ``batch``, ``watch``, ``quote``, ``keys``, ``jobs``,
-``spend``, ``halt``, ``go-on``, ``doctor``, ``webhooks``, ``check``, ``table``, ``new-provider``, ``demo``.
+``spend``, ``halt``, ``go-on``, ``doctor``, ``webhooks``, ``media``, ``check``, ``table``, ``new-provider``, ``demo``.
 
 Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL`` and sign with
 ``REELGATE_API_KEY``; the others read the same ``config.toml`` the gateway does.
@@ -28,6 +28,7 @@ app.command("gateway.cli.money:halt")
 app.command("gateway.cli.money:go_on")
 app.command("gateway.cli.doctor:doctor")
 app.command("gateway.cli.webhooks:app", name="webhooks")
+app.command("gateway.cli.media:app", name="media")
 
 
 def main() -> None:

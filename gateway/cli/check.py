@@ -9,7 +9,9 @@ from rich.table import Table
 
 from gateway.cli.common import Config, settings_of
 from gateway.database import StoreUnavailableError, connect, is_postgres
-from gateway.settings import is_loopback, local_path, missing
+from gateway.media import open_media
+from gateway.settings import Settings, is_loopback, local_path, missing
+from gateway.shelf import ShelfError
 from gateway.store import Store
 from providers.base.listing import listings
 
@@ -28,7 +30,11 @@ def check(*, config: Config = None) -> None:
         table.add_row(name, account.provider, str(len(listing.offers)), state)
     console = Console()
     console.print(table)
-    places = [("media", local_path(settings.media.url, "file").absolute())]
+    places = [("media" if settings.media.in_folder else "media.local", settings.media.folder)]
+    if not settings.media.in_folder:
+        said = asyncio.run(_shelved(settings))
+        wrong += bool(said)
+        console.print(f"media: {settings.media.url} {said or 'can be written'}", soft_wrap=True)
     if is_postgres(settings.store.url):
         said = asyncio.run(_reached(settings.store.url))
         wrong += bool(said)
@@ -43,6 +49,15 @@ def check(*, config: Config = None) -> None:
     if not is_loopback(settings.server.host):
         console.print(f"server: listens on {settings.server.host}, so an API key must exist (reelgate keys list)")
     sys.exit(1 if wrong else 0)
+
+
+async def _shelved(settings: Settings) -> str:
+    """Say what keeps media from being kept in an object store, if anything does."""
+    try:
+        await open_media(settings.media).shelf.prove()
+    except ShelfError as error:
+        return f"CANNOT be written: {error}"
+    return ""
 
 
 async def _reached(url: str) -> str:

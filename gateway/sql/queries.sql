@@ -252,20 +252,41 @@ SELECT count(*) FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR ex
 UPDATE keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING *;
 
 -- file_insert --
-INSERT INTO files (id, tenant, filename, purpose, media_type, sha256, bytes, width, height, created_at)
-VALUES (:id, :tenant, :filename, :purpose, :media_type, :sha256, :bytes, :width, :height, :created_at);
+INSERT INTO files (id, tenant, filename, purpose, media_type, sha256, bytes, width, height, created_at, seconds, expires_at)
+VALUES (:id, :tenant, :filename, :purpose, :media_type, :sha256, :bytes, :width, :height, :created_at, :seconds, :expires_at);
 
 -- file_of_tenant --
-SELECT * FROM files WHERE id = :id AND tenant = :tenant;
+SELECT * FROM files WHERE id = :id AND tenant = :tenant AND (expires_at IS NULL OR expires_at > :now);
 
 -- files_newest --
-SELECT * FROM files WHERE tenant = :tenant AND id < :after ORDER BY id DESC LIMIT :most;
+SELECT * FROM files WHERE tenant = :tenant AND id < :after AND (expires_at IS NULL OR expires_at > :now)
+ORDER BY id DESC LIMIT :most;
 
 -- files_oldest --
-SELECT * FROM files WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :most;
+SELECT * FROM files WHERE tenant = :tenant AND id > :after AND (expires_at IS NULL OR expires_at > :now)
+ORDER BY id LIMIT :most;
 
 -- file_delete --
 DELETE FROM files WHERE id = :id AND tenant = :tenant RETURNING *;
+
+-- files_sweep --
+DELETE FROM files WHERE id IN (SELECT id FROM files WHERE expires_at <= :now ORDER BY expires_at LIMIT :most)
+RETURNING id;
+
+-- file_with --
+SELECT id FROM files WHERE sha256 = :sha256 LIMIT 1;
+
+-- jobs_with_inputs --
+-- A page of the jobs that still have a use for their inputs: those under way, and those whose clips are kept, or that
+-- ended without one no longer ago than clips are kept.
+SELECT id, wish FROM jobs
+WHERE id > :after AND deleted_at IS NULL AND wish LIKE '%"sha256":%'
+AND (completed_at IS NULL OR expires_at > :now OR (expires_at IS NULL AND completed_at > :since))
+ORDER BY id LIMIT :most;
+
+-- job_retire --
+-- A deleted job whose clips could not be removed: a worker tries again.
+UPDATE jobs SET due_at = :now WHERE id = :id AND deleted_at IS NOT NULL;
 
 -- version_table on postgresql --
 CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY);

@@ -17,7 +17,7 @@ import msgspec
 from litestar import Router, get, post
 from litestar.types import ASGIApp
 
-from gateway.api.content import Answer, FileAnswer
+from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import pieces
@@ -28,7 +28,7 @@ from gateway.events import CREATED, STARTED, TYPES
 from gateway.inputs import InputError
 from gateway.job import Job
 from gateway.letters import Letter
-from gateway.media import ClipError
+from gateway.media import ClipError, input_key
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,
@@ -85,7 +85,7 @@ async def join_videos(request: Incoming) -> ASGIApp:
             message = f"media[{at}] is not an extension of the clip before it; only such clips can be joined here"
             raise invalid(f"media[{at}]", message)
     clip = clips_of(jobs[-1])[0]
-    data = await asyncio.to_thread(desk(request).media.path(clip).read_bytes)
+    data = await desk(request).media.whole(clip)
     answer = {
         "jobId": jobs[-1].id,
         "status": "MEDIA_GENERATION_STATUS_SUCCESSFUL",
@@ -140,19 +140,19 @@ async def read_asset(request: Incoming, name: str) -> ASGIApp:
     found = words.read_name(name, "mediaGenerationId")
     file = await services.store.file(found.file, tenant) if found.file else None
     if file is not None:
-        path, kind, size = services.media.input_path(file.sha256), file.media_type, file.bytes
+        key, kind, size = input_key(file.sha256), file.media_type, file.bytes
         url = f"{base_url(request)}/v1/files/{file.id}/content"
     else:
         job = await services.store.job(found.video, tenant) if found.video else None
         clip = next((each for each in clips_of(job) if each.index == found.index), None) if job else None
         if job is None or clip is None:
             raise ProblemError(404, "asset_not_found", "Asset not found", param="mediaGenerationId")
-        path, kind, size = services.media.path(clip), clip.content_type, clip.bytes
+        key, kind, size = clip.path, clip.content_type, clip.bytes
         url = content_link(base_url(request), job, clip)
     if b"raw" not in request.scope["query_string"].replace(b"=", b"&").split(b"&"):
         return reply({"url": url, "mediaGenerationId": name})
     headers = {"content-type": kind, "content-length": str(size), "x-content-type-options": "nosniff"}
-    return FileAnswer(path, Answer(200, headers, 0, size), head=False)
+    return await deliver(request, key, Answer(200, headers, 0, size))
 
 
 @get("/accounts", operation_id="listFlowAccounts", **READ)
@@ -268,7 +268,7 @@ async def _take(request: Incoming, email: str) -> ASGIApp:
             raise invalid("body", f"Send {', '.join(sorted(UPLOADS))}; this is {sniffed.media_type}")
         if sniffed.kind == "image" and upload.size > IMAGE_MOST:
             raise invalid("body", f"File size ({upload.size}) is over {IMAGE_MOST} bytes", code="too_large")
-        file = await keep_upload(request, upload, sniffed, filename="asset", purpose="user_data")
+        file = await keep_upload(request, upload, sniffed, seconds=seconds, filename="asset", purpose="user_data")
     finally:
         upload.drop()
     length = {"durationSeconds": round(seconds, 3)} if sniffed.kind == "video" else {}

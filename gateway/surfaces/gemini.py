@@ -273,7 +273,7 @@ async def fetch(request: Incoming) -> ASGIApp:
 async def download(request: Incoming) -> ASGIApp:
     """Download a clip."""
     job, index = await _file(request)
-    return serve(request, job, "video", index)
+    return await serve(request, job, "video", index)
 
 
 @get("/file", operation_id="googleFile", **READ)
@@ -346,17 +346,14 @@ def _name(asked: Asked, job: Job) -> str:
 
 def _operation(request: Incoming, asked: Asked, job: Job) -> ASGIApp:
     """Write a job as an operation: ``done`` is absent while it runs, and what the filter took is no error."""
-    inline = Inline()
+    inline = Inline(desk(request).media.shelf)
     name = _name(asked, job) if asked.model else f"operations/{asked.id}"
     said: dict[str, Any] = {"name": name}
-    clips = [each for each in clips_of(job) if desk(request).media.path(each).is_file()]
+    clips = clips_of(job)
     if not job.state.final:
         pass
     elif clips and asked.vertex:
-        videos = [
-            {"bytesBase64Encoded": inline.put(desk(request).media.path(each)), "mimeType": each.content_type}
-            for each in clips
-        ]
+        videos = [{"bytesBase64Encoded": inline.put(each), "mimeType": each.content_type} for each in clips]
         response = {"@type": VERTEX_OPERATION, "raiMediaFilteredCount": 0, "videos": videos}
         said |= {"done": True, "response": response}
     elif clips:

@@ -8,7 +8,6 @@ answered under :data:`INSIDE`, where the router can tell them apart.
 import base64
 import re
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeVar, cast
 
@@ -22,6 +21,7 @@ from gateway.api.create import explain
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.problems import WRITTEN, ProblemError, invalid
 from gateway.job import Job
+from gateway.shelf import Shelf
 from gateway.surfaces.common import base_url, told
 from gateway.wish import Rendition
 
@@ -273,37 +273,39 @@ def headers_of(request: Incoming, job: Job) -> dict[str, str]:
     return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
-CHUNK = 3 * 2**16
-"""Bytes read at a time: a multiple of three, so that pieces of base64 join."""
-
-
 class Inline:
     """Hold a clip's place in a JSON answer until its bytes are read, piece by piece, as base64."""
 
-    def __init__(self) -> None:
-        self._paths: list[Path] = []
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._clips: list[Rendition] = []
         self._written = 0
         # By chance, so that no prompt that is echoed can hold one.
         self._mark = f"~{token_hex(16)}~"
 
-    def put(self, path: Path) -> str:
-        """Keep a place for a file; places are filled in the order they were kept."""
-        self._paths.append(path)
+    def put(self, clip: Rendition) -> str:
+        """Keep a place for a clip; places are filled in the order they were kept."""
+        self._clips.append(clip)
         return self._mark
 
     def length(self, body: bytes) -> int:
-        """Say how long a body is with its files in place."""
+        """Say how long a body is with its clips in place."""
         texts = body.split(self._mark.encode())
-        return sum(map(len, texts)) + sum(-(-path.stat().st_size // 3) * 4 for path in self._paths)
+        return sum(map(len, texts)) + sum(-(-clip.bytes // 3) * 4 for clip in self._clips)
 
     async def pieces(self, body: bytes) -> AsyncIterator[bytes]:
-        """Write the next of the files into a body, as many as it has places for."""
+        """Write the next of the clips into a body, as many as it has places for."""
         first, *rest = body.split(self._mark.encode())
         yield first
         for text in rest:
-            with self._paths[self._written].open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    yield base64.b64encode(chunk)
+            clip, over = self._clips[self._written], b""
+            async for piece in self._shelf.read(clip.path, 0, clip.bytes):
+                # Three bytes are four letters; what is over waits for the next piece.
+                whole = over + piece
+                end = len(whole) - len(whole) % 3
+                yield base64.b64encode(whole[:end])
+                over = whole[end:]
+            yield base64.b64encode(over)
             self._written += 1
             yield text
 

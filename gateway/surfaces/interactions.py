@@ -18,7 +18,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
-from gateway.api.order import job_of
+from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError, invalid
 from gateway.ids import is_id
 from gateway.job import Job, State
@@ -361,7 +361,7 @@ async def delete_interaction(request: Incoming) -> ASGIApp:
     services = desk(request)
     if await services.store.delete(job.id, job.tenant) is None:
         raise ProblemError(409, "interaction_not_finished", "It is still being made; cancel it first.")
-    await services.media.remove_clips(job.id)
+    await remove_clips(services, job.id)
     return reply({})
 
 
@@ -393,7 +393,7 @@ async def _find(request: Incoming) -> Job:
 
 def _shown(request: Incoming, job: Job) -> ASGIApp:
     """Answer how an interaction stands."""
-    inline = Inline()
+    inline = Inline(desk(request).media.shelf)
     return answer(_interaction(request, job, inline), inline, headers_of(request, job))
 
 
@@ -431,15 +431,15 @@ def _head(job: Job) -> dict[str, Any]:
 
 def _content(request: Incoming, job: Job, inline: Inline) -> list[dict[str, Any]]:
     """Write the clips of a job, each in the answer itself or by its address, as was asked for."""
-    services, by_address = desk(request), wish_of(job).echo.get("delivery") == "uri"
+    by_address = wish_of(job).echo.get("delivery") == "uri"
 
     def write(clip: Rendition) -> dict[str, Any]:
         head = {"type": "video", "mime_type": clip.content_type}
         if by_address:
             return {**head, "uri": file_uri(request, job, clip)}
-        return {**head, "data": inline.put(services.media.path(clip))}
+        return {**head, "data": inline.put(clip)}
 
-    return [write(each) for each in clips_of(job) if services.media.path(each).is_file()]
+    return [write(each) for each in clips_of(job)]
 
 
 def _stream(request: Incoming, job: Job) -> ASGIApp:
@@ -462,7 +462,7 @@ async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[
         async for seen in watch(services, job, services.settings.server.hold_seconds):
             job = seen
             yield b": %d%%\n\n" % job.progress
-    inline = Inline()
+    inline = Inline(services.media.shelf)
     content = _content(request, job, inline)
     if content:
         yield event("step.start", index=0, step={"type": "model_output"})

@@ -166,7 +166,7 @@ async def download(request: Incoming, video_id: str) -> ASGIApp:
     index = request.query_params.get("index", "0")
     if not (index.isascii() and index.isdigit() and len(index) <= 2):
         raise invalid("index", "index is the number of the clip, from 0.")
-    return serve(request, await job_of(request, video_id), "video", int(index))
+    return await serve(request, await job_of(request, video_id), "video", int(index))
 
 
 @get("/videos/models", operation_id="openrouterModels", **READ)
@@ -193,7 +193,7 @@ def _video(request: Incoming, job: Job) -> dict[str, Any]:
     }
     if not job.state.final:
         return said
-    clips = [each for each in clips_of(job) if services.media.path(each).is_file()]
+    clips = clips_of(job)
     if clips:
         until = services.clock() + LINK_MS
         said["unsigned_urls"] = [base + services.links.to_clip(job.id, each, until) for each in clips]

@@ -83,7 +83,7 @@ def test_compose_starts_what_there_is(tmp_path: Path) -> None:
 
 
 def test_the_chart_is_whole(chart: dict[str, Any]) -> None:
-    """Two deployments, their service and their configuration; every value is used, and every one used is there."""
+    """Two deployments, what cleans up, the service, the configuration; every value is used, and is there."""
     used: set[str] = set()
     for path in TEMPLATES:
         rendered(path, used)
@@ -94,7 +94,7 @@ def test_the_chart_is_whole(chart: dict[str, Any]) -> None:
         for key in (value if isinstance(value, dict) else [""])
     }
 
-    assert {each["kind"] for each in chart.values()} == {"ConfigMap", "Deployment", "Service"}
+    assert {each["kind"] for each in chart.values()} == {"ConfigMap", "CronJob", "Deployment", "Service"}
     assert used == leaves | {"Release.Name"}
     meta = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (meta["apiVersion"], meta["name"]) == ("v2", "reelgate")
@@ -127,6 +127,35 @@ def test_a_pod_would_start(chart: dict[str, Any], name: str, tmp_path: Path) -> 
     assert environ["REELGATE_CONFIG"] == "/etc/reelgate/config.toml"
     assert pod["spec"]["securityContext"]["runAsNonRoot"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_the_cleaning_sees_what_the_workers_keep(chart: dict[str, Any]) -> None:
+    """It has their volume, their secret and their words for where media and rows lie, and runs once a day."""
+    spec = chart["cleaning"]["spec"]
+    pod, worker = spec["jobTemplate"]["spec"]["template"]["spec"], chart["worker"]["spec"]["template"]["spec"]
+    (cleans,), (works,) = pod["containers"], worker["containers"]
+    said = [each for each in works["env"] if each["name"].partition("__")[2][:5] in {"STORE", "MEDIA"}]
+
+    assert (cleans["args"], spec["concurrencyPolicy"]) == (["media", "gc"], "Forbid")
+    assert len(said) == 3
+    assert all(each in cleans["env"] for each in said)
+    for name in ("volumes", "securityContext", "serviceAccountName"):
+        assert pod[name] == worker[name]
+    for name in ("envFrom", "image", "securityContext", "volumeMounts"):
+        assert cleans[name] == works[name]
+
+
+def test_an_object_store_needs_no_volume(chart: dict[str, Any], tmp_path: Path) -> None:
+    """With the words the chart gives for one, a pod's settings are read and nothing is claimed."""
+    environ = {
+        each["name"]: each["value"] for each in chart["worker"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    said = re.findall(r"^#   (\w+): (\S+|\{.*\})  +\(", (CHART / "values.yaml").read_text(), re.MULTILINE)
+    given = {name: yaml.safe_load(value) for name, value in said}
+    settings = started({**environ, "REELGATE__MEDIA__URL": given["url"]}, None, tmp_path)
+
+    assert given == {"url": "s3://bucket/prefix", "volume": {"emptyDir": {}}}
+    assert (settings.media.in_folder, settings.media.folder) == (False, Path("/data/local"))
 
 
 def test_the_service_finds_the_gateways_only(chart: dict[str, Any]) -> None:

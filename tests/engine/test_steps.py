@@ -8,7 +8,8 @@ import pytest
 
 from gateway.accept import Repeat
 from gateway.database import ConflictError
-from gateway.job import CONFIRM, UNDER_WAY, Outcome, State
+from gateway.job import CONFIRM, UNDER_WAY, Job, Outcome, State
+from gateway.media import clip_folder
 from gateway.store import MismatchError
 from gateway.wish import Notice, Problem, Rendition
 from providers.base.errors import (
@@ -65,9 +66,9 @@ async def test_a_wish_becomes_a_kept_clip(engine: Engine) -> None:
         8.0,
         True,
     )
-    assert engine.media.path(video).read_bytes() == engine.wire.default
+    assert await engine.media.whole(video) == engine.wire.default
     assert [thumbnail.kind, sheet.kind] == ["thumbnail", "spritesheet"]
-    assert engine.media.path(thumbnail).read_bytes()[8:12] == b"WEBP"
+    assert (await engine.media.whole(thumbnail))[8:12] == b"WEBP"
     assert job.warnings == "[]"
     (attempt,) = await engine.store.attempts(job.id)
     assert attempt.outcome is Outcome.SUCCEEDED
@@ -424,14 +425,18 @@ async def test_an_idempotency_key_is_one_job(engine: Engine) -> None:
     assert (await engine.accept(Repeat(key="k"))).id != first.id
 
 
+async def clips(engine: Engine, job: Job) -> list[str]:
+    """List what lies on the shelf of a job."""
+    return [each.key async for each in engine.media.shelf.walk(clip_folder(job.id))]
+
+
 async def test_clips_are_removed_when_their_time_is_over(engine: Engine) -> None:
     """Retention removes the files; the job stays completed and says that they are gone."""
     job = await engine.run((await engine.accept()).id)
-    folder = engine.media.clip_folder(job.id)
-    assert folder.exists()
+    assert 3 == len(await clips(engine, job))
     await engine.turn(seconds=3601)
 
-    assert not folder.exists()
+    assert [] == await clips(engine, job)
     after = await engine.job(job.id)
     assert (after.state, after.outputs, after.due_at) == (State.SUCCEEDED, "[]", None)
 

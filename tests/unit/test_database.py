@@ -104,9 +104,9 @@ async def test_ids_are_in_one_order(database: Database) -> None:
     """Text is compared byte by byte, whatever the order of the country: a page ends where the next begins."""
     for name in ("file_a", "file_B", "file_~", "file_0", "File_z"):
         blank = dict.fromkeys(("tenant", "filename", "purpose", "media_type", "sha256"), "t")
-        numbers = dict.fromkeys(("bytes", "width", "height", "created_at"), 1)
+        numbers = dict.fromkeys(("bytes", "width", "height", "created_at", "seconds", "expires_at"), 1)
         await database.write(Statement("file_insert", {"id": name, **blank, **numbers}, 1))
-    rows = await database.read("files_oldest", {"tenant": "t", "after": "", "most": 9})
+    rows = await database.read("files_oldest", {"tenant": "t", "after": "", "most": 9, "now": 0})
 
     assert [row[0] for row in rows] == ["File_z", "file_0", "file_B", "file_a", "file_~"]
 

@@ -71,7 +71,11 @@ def test_the_environment_overrides() -> None:
         ("[accounts.a]\nprovider = 'sandbox'\nmax_running = 0", "max_running"),
         ("[accounts.a]\nenabled = true", "provider"),
         ("[store]\nurl = 'mysql://x'", "mysql"),
-        ("[media]\nurl = 's3://x'", "s3"),
+        ("[media]\nurl = 'ftp://x'", "ftp"),
+        ("[media]\nurl = 's3://'", "s3"),
+        ("[media]\nurl = 's3://b/p?endpoint=x'", "endpoint=x"),
+        ("[media]\nendpoint = 'minio:9000'", "media.endpoint"),
+        ("[server]\nsendfile = 'x-accel:/clips/'\n[media]\nurl = 'gs://b'", "sendfile"),
         ("not toml", "TOML"),
     ],
 )

@@ -1,0 +1,179 @@
+"""Keep assets in a folder of this machine, or one that several mount."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from gateway.shelf import GoneError, Item, Label, ShelfError
+
+PIECE = 256 * 1024
+LEAST_FREE_BYTES = 64 * 2**20
+"""With less room than this no clip can be kept, so none should be bought."""
+
+
+class Folder:
+    """A :class:`~gateway.shelf.Shelf`: a file is flushed, then gets its final name, and that is flushed too."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def put(self, source: Path, key: str, label: Label) -> None:
+        """Move a file of the same file system to its place."""
+        del label
+        await asyncio.to_thread(_settle, source, self.path(key))
+
+    async def copy(self, source: str, target: str) -> None:
+        """
+        Give the same bytes one more name.
+
+        :raises GoneError: when there are none.
+        """
+        await asyncio.to_thread(_link, self.path(source), self.path(target))
+
+    async def find(self, key: str) -> Item | None:
+        """Look at a file."""
+        try:
+            found = self.path(key).stat()
+        except FileNotFoundError:
+            return None
+        return Item(key, found.st_size, found.st_mtime_ns // 1_000_000)
+
+    async def read(self, key: str, start: int, length: int) -> AsyncGenerator[bytes]:
+        """
+        Read a part of a file.
+
+        :raises GoneError: when there is none.
+        """
+        try:
+            handle = os.open(self.path(key), os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise GoneError(key) from error
+        try:
+            while length and (piece := os.pread(handle, min(PIECE, length), start)):
+                start, length = start + len(piece), length - len(piece)
+                yield piece
+        finally:
+            os.close(handle)
+
+    @asynccontextmanager
+    async def lend(self, key: str) -> AsyncIterator[Path]:
+        """
+        Name the file itself.
+
+        :raises GoneError: when there is none.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            raise GoneError(key)
+        yield path
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove files, and the folders they leave empty."""
+        await asyncio.to_thread(_remove, [self.path(key) for key in keys])
+
+    async def walk(self, folder: str) -> AsyncIterator[Item]:
+        """List files, a folder at a time."""
+        waiting = [self.path(folder)]
+        while waiting:
+            folders, files = await asyncio.to_thread(_look, waiting.pop())
+            waiting += folders
+            for path, found in files:
+                key = path.relative_to(self._root).as_posix()
+                yield Item(key, found.st_size, found.st_mtime_ns // 1_000_000)
+
+    def path(self, key: str) -> Path:
+        """Name the file."""
+        return self._root / key
+
+    async def address(self, key: str) -> None:
+        """A file has no address of its own."""
+
+    async def ping(self) -> None:
+        """
+        Look whether there is room.
+
+        :raises ShelfError: when there is not, or no folder.
+        """
+        try:
+            free = shutil.disk_usage(self._root).free
+        except OSError as error:
+            raise ShelfError(f"{self._root}: {error.strerror}") from error
+        if free < LEAST_FREE_BYTES:
+            raise ShelfError(f"{self._root} has {free // 2**20} MB left")
+
+    async def prove(self) -> None:
+        """
+        Write a file and remove it.
+
+        :raises ShelfError: when it cannot be written.
+        """
+        try:
+            with TemporaryFile(dir=self._root) as file:
+                file.write(b"reelgate check")
+        except OSError as error:
+            raise ShelfError(f"{self._root}: {error.strerror}") from error
+
+
+def _settle(source: Path, target: Path) -> None:
+    """Flush a file, give it its final name, flush that too."""
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    except FileNotFoundError:
+        # Its folder was empty, and somebody who tidied up was between the two lines.
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    _flush(target.parent)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file one more name, and the time of now: what has just been named is nobody's litter."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(source, target)
+        os.utime(target)
+    except FileNotFoundError as error:
+        raise GoneError(source.name) from error
+    _flush(target.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Flush the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """Remove files, then the folders that are empty."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _look(folder: Path) -> tuple[list[Path], list[tuple[Path, os.stat_result]]]:
+    """List the folders and files in a folder; what vanishes meanwhile is not there."""
+    folders: list[Path] = []
+    files: list[tuple[Path, os.stat_result]] = []
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return folders, files
+    for entry in entries:
+        if entry.is_dir():
+            folders.append(Path(entry.path))
+        else:
+            with suppress(FileNotFoundError):
+                files.append((Path(entry.path), entry.stat()))
+    return folders, files

@@ -1,0 +1,126 @@
+"""Laws of a shelf, whichever it is: whole or not at all, by key, until it is removed."""
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.folder import Folder
+from gateway.shelf import GoneError, Label, Shelf
+from gateway.surfaces.google import Inline
+from gateway.wish import Rendition
+from tests.objects import shelf_in
+
+LABEL = Label("video/mp4", "a.mp4")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    (tmp_path / "media" / "incoming").mkdir(parents=True)
+    return shelf_in(tmp_path) or Folder(tmp_path / "media")
+
+
+def file_of(folder: Path, data: bytes) -> Path:
+    """Write a file that is to be kept."""
+    path = folder / "media" / "incoming" / os.urandom(4).hex()
+    path.write_bytes(data)
+    return path
+
+
+async def read(shelf: Shelf, key: str, start: int = 0, length: int = 2**40) -> bytes:
+    return b"".join([piece async for piece in shelf.read(key, start, length)])
+
+
+async def test_what_is_put_is_read(shelf: Shelf, tmp_path: Path) -> None:
+    """In whole and in part; the file it came in is gone, and putting it anew replaces it."""
+    data = os.urandom(5 * 2**20)
+    source = file_of(tmp_path, data)
+    await shelf.put(source, "clips/ab/j/0.mp4", LABEL)
+    found = await shelf.find("clips/ab/j/0.mp4")
+
+    assert not source.exists()
+    assert found is not None
+    assert len(data) == found.size
+    assert data == await read(shelf, "clips/ab/j/0.mp4", 0, len(data))
+    assert data[7:4_000_000] == await read(shelf, "clips/ab/j/0.mp4", 7, 3_999_993)
+    assert b"" == await read(shelf, "clips/ab/j/0.mp4", 7, 0)
+    await shelf.put(file_of(tmp_path, b"other"), "clips/ab/j/0.mp4", LABEL)
+    assert b"other" == await read(shelf, "clips/ab/j/0.mp4", 0, 5)
+
+
+async def test_what_is_not_there_is_gone(shelf: Shelf) -> None:
+    """Nobody finds, reads, lends or copies it; to remove it is no error."""
+    assert await shelf.find("inputs/aa/none") is None
+    assert [] == [each async for each in shelf.walk("inputs")]
+    with pytest.raises(GoneError):
+        await read(shelf, "inputs/aa/none")
+    with pytest.raises(GoneError):
+        async with shelf.lend("inputs/aa/none"):
+            pass
+    with pytest.raises(GoneError):
+        await shelf.copy("inputs/aa/none", "inputs/bb/some")
+    await shelf.remove(["inputs/aa/none", "inputs/aa/nobody"])
+
+
+async def test_a_folder_is_walked_and_removed(shelf: Shelf, tmp_path: Path) -> None:
+    """What lies below a folder is listed, nothing beside it; what is removed is gone, and the rest stays."""
+    keys = {"clips/ab/j/0.mp4", "clips/ab/j/0.webp", "clips/ab/jj/0.mp4", "inputs/ab/x"}
+    for key in keys:
+        await shelf.put(file_of(tmp_path, key.encode()), key, LABEL)
+
+    assert {"clips/ab/j/0.mp4", "clips/ab/j/0.webp"} == {each.key async for each in shelf.walk("clips/ab/j")}
+    assert keys == {each.key for top in ("clips", "inputs") for each in [one async for one in shelf.walk(top)]}
+    await shelf.remove(["clips/ab/j/0.mp4", "clips/ab/j/0.webp"])
+    assert ["clips/ab/jj/0.mp4"] == [each.key async for each in shelf.walk("clips")]
+    assert b"inputs/ab/x" == await read(shelf, "inputs/ab/x", 0, 11)
+
+
+async def test_a_copy_outlives_what_it_was_made_of(shelf: Shelf, tmp_path: Path) -> None:
+    """And it is as young as its making, so that nobody takes it for litter."""
+    await shelf.put(file_of(tmp_path, b"clip"), "clips/ab/j/0.mp4", LABEL)
+    before = await shelf.find("clips/ab/j/0.mp4")
+    for _ in range(2):
+        await shelf.copy("clips/ab/j/0.mp4", "inputs/cc/x")
+    await shelf.remove(["clips/ab/j/0.mp4"])
+    after = await shelf.find("inputs/cc/x")
+
+    assert before is not None
+    assert after is not None
+    assert after.modified >= before.modified
+    assert b"clip" == await read(shelf, "inputs/cc/x", 0, 4)
+
+
+async def test_what_is_lent_is_a_file_for_a_while(shelf: Shelf, tmp_path: Path) -> None:
+    """It has the bytes that are kept; afterwards nothing is left of it but those."""
+    await shelf.put(file_of(tmp_path, b"picture"), "inputs/cc/x", Label("image/png"))
+    async with shelf.lend("inputs/cc/x") as path:
+        assert b"picture" == path.read_bytes()
+
+    assert [] == list((tmp_path / "media" / "incoming").iterdir())
+    assert b"picture" == await read(shelf, "inputs/cc/x", 0, 7)
+
+
+async def test_it_can_be_proven(shelf: Shelf) -> None:
+    """What is kept to prove that it can be leaves no trace."""
+    await shelf.ping()
+    await shelf.prove()
+
+    assert [] == [each async for each in shelf.walk("")]
+
+
+async def test_answers_hold_what_is_kept(shelf: Shelf, tmp_path: Path) -> None:
+    """A JSON answer with clips in it is as long as it says, and each is whole, whatever pieces it is read in."""
+    inline, texts = Inline(shelf), []
+    for number, size in enumerate((2**21 + 1, 1, 3 * 2**18)):
+        data = os.urandom(size)
+        await shelf.put(file_of(tmp_path, data), f"clips/ab/j/{number}.mp4", LABEL)
+        clip = Rendition(
+            index=number, kind="video", path=f"clips/ab/j/{number}.mp4", content_type="video/mp4", bytes=size, sha256=""
+        )
+        texts.append((inline.put(clip), base64.b64encode(data)))
+    body = b"[" + b",".join(mark.encode() for mark, _ in texts) + b"]"
+    written = b"".join([piece async for piece in inline.pieces(body)])
+
+    assert b"[" + b",".join(text for _, text in texts) + b"]" == written
+    assert len(written) == inline.length(body)
