@@ -98,7 +98,8 @@ class Steps(Watching):
             return await lent.enter_async_context(self._orders.at_hand(wish, choice))
         except ShelfError as error:
             log.error("inputs.unreachable", **names(job), reason=str(error))
-            await self._later(job, backoff(job.tries, None, 0.5), also=also)
+            waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
+            await self._later(waiting, backoff(job.tries, None, 0.5), also=also)
         except GoneError:
             message = "An input of this video is no longer kept; send it again with a new call."
             problem = Problem(code="input_lost", message=message, type="invalid_request_error")

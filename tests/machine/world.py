@@ -24,6 +24,7 @@ from gateway.clock import Clock
 from gateway.courier import Courier
 from gateway.database import StoreUnavailableError
 from gateway.ledger import Limits
+from gateway.letters import Letters
 from gateway.media import Media
 from gateway.orders import Orders
 from gateway.outbox import Outbox
@@ -318,7 +319,10 @@ class Life:
             workers.append(Worker(self.store, steps, self.clock, at_once=4, lease_seconds=LEASE))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))
         outbox, settings = Outbox(self.database, self.clock), Webhooks(seconds=10)
-        courier = Courier(outbox, Vault(b"k" * 32), lambda: world.ears, self.clock, settings, Metrics())  # type: ignore[arg-type,return-value]
+        courier = Courier(
+            outbox, Vault(b"k" * 32), lambda: world.ears, self.clock, settings, Metrics(),  # type: ignore[arg-type,return-value]
+            Letters(self.store.any_job, {}),
+        )  # fmt: skip
         self.store.on_move.append(lambda job: courier.wake() if job.state.final else None)
         working = [asyncio.create_task(each.run()) for each in (*workers, courier)]
         beside = [asyncio.create_task(self._client(each)) for each in world.wanted if not each.done]

@@ -26,6 +26,14 @@ SICK = {
     "bought_unsaid": ["DELETE FROM entries"],
     "held_for_ever": [ENDED.format("failed"), "UPDATE attempts SET outcome = 'failed'"],
     "below_nothing": ["INSERT INTO budgets VALUES ('x', 'x', 'day', 0, -1, 0, 0)"],
+    "in_line_ended": [
+        "UPDATE jobs SET state = 'running'",
+        "INSERT INTO lines (job, account, model, buyer, turn) SELECT id, 'acme', 'x', '', 1 FROM jobs",
+    ],
+    "in_no_line": [
+        "UPDATE attempts SET outcome = 'not_accepted'",
+        "UPDATE jobs SET state = 'queued', account = 'acme', attempt = NULL",
+    ],
     "lease_dead": [f"UPDATE jobs SET lease_until = :now - {3 * MINUTE}"],
     "clip_missing": [
         ENDED.format("succeeded"), "UPDATE attempts SET outcome = 'succeeded', usd_micros = 0", "DELETE FROM entries",
