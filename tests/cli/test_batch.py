@@ -29,7 +29,7 @@ from tests.outside import picture
 from tests.sdk.lossy import losing
 from tests.server import Server, eventually
 
-SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p"}
+SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p", "fps": 12}
 
 
 def write(folder: Path, rows: list[Any], **defaults: Any) -> Path:
@@ -92,7 +92,7 @@ def test_every_line_becomes_its_clips(server: Server, tmp_path: Path, capsys: py
             "plain",
             {"prompt": "framed", "startImage": "a.png", "endImage": "./b.png", "file": "scene 1/framed"},
             {"prompt": "two", "count": 2, "seed": 5},
-            {"prompt": "two apart", "count": 2, "model": "google/gemini-omni-1.2-flash", "seconds": 3},
+            {"prompt": "two apart", "count": 2, "model": "google/gemini-omni-1.2-flash", "seconds": 3, "fps": None},
         ],
     )
 
@@ -202,7 +202,7 @@ def test_dead_at_every_call_it_goes_on(
     for at in range(1, 40):
         folder = tmp_path / str(at)
         folder.mkdir()
-        path = write(folder, [f"{at} {after}"], fps=12)
+        path = write(folder, [f"{at} {after}"])
         Mortal.dies, Mortal.calls = (at, after), 0
         try:
             code = run(path, server.url)

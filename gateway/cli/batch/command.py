@@ -13,7 +13,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from gateway.cli.batch.plan import Line, plan, refuse
-from gateway.cli.batch.results import ORDERING, Batch, Result, Results
+from gateway.cli.batch.results import ORDERED, ORDERING, Batch, Result, Results
 from gateway.cli.batch.run import Move, Quoted, Run, lies_in, move_of
 from gateway.cli.batch.screen import end_of, screen_of, show_quotes, sum_usd, summary
 from gateway.cli.batch.sheet import Row, SheetError, read_sheet
@@ -99,6 +99,9 @@ def batch(
             kept.keep(Batch(id=secrets.token_hex(8), input=prompts.name, gateway=url))
         quotes = asyncio.run(_quote(url, kept, folder, buying, at_once)) if buying or going else []
         _tell(console, len(lines) - len(buying) - len(going), len(going), quotes)
+        gone = _gone(lines, kept)
+        if gone:
+            print(f"{gone} ordered in an earlier run stand no more in the file: see `reelgate jobs`", file=sys.stderr)
         if dry_run:
             return
         _agree(terms, quotes)
@@ -116,6 +119,12 @@ def _moves(lines: Sequence[Line], kept: Results, folder: Path, *, retry: bool) -
     """Decide what is to be done for every line."""
     now, whole = time.time(), lies_in(folder)
     return {line.id: move_of(kept.lines.get(line.id), line.file, retry=retry, now=now, whole=whole) for line in lines}
+
+
+def _gone(lines: Sequence[Line], kept: Results) -> int:
+    """Count what may be under way for lines that were taken out of the file."""
+    ids = {line.id for line in lines}
+    return sum(each.line not in ids and each.status in {ORDERING, ORDERED} for each in kept.lines.values())
 
 
 def _tell(console: Console, done: int, going: int, quotes: Sequence[Quoted]) -> None:
