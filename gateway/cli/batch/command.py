@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -78,7 +79,7 @@ def batch(
     url
         The gateway.
     """
-    console = Console()
+    console, url = Console(), url.rstrip("/")
     most = _usd("--max-cost", max_cost) if max_cost else None
     terms = Terms(yes=yes, most=most, ask_above=_usd("--ask-above", ask_above))
     try:
@@ -168,7 +169,17 @@ def _make(
     quotes: Sequence[Quoted],
     at_once: int,
 ) -> None:
-    """Do what is to be done; Ctrl-C says how to go on."""
+    """
+    Do what is to be done; Ctrl-C says how to go on.
+
+    :raises UsageError: when there is no place for clips, before anything is bought, or nobody answers any more.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}; nothing was bought") from error
 
     async def run() -> None:
         async with Gate(url, most=at_once) as gate:
