@@ -59,3 +59,13 @@ def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {answer.status_code}"
     raise UsageError(message)
+
+
+def plain(text: str) -> str:
+    r"""
+    Write a stranger's words in one line that commands no terminal.
+
+    >>> plain("a\tkite\x1b[2J")
+    'a kite [2J'
+    """
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -52,8 +52,8 @@ class Gate:
     """
     Hold the connections to one gateway.
 
-    Every call made here may be sent twice: it reads, it changes nothing the second time, or it carries an
-    Idempotency-Key. So each is repeated until it is answered, or nobody has answered for :data:`LOST_SECONDS`.
+    Every call made here may be sent twice: it reads, it carries an Idempotency-Key, or it leaves a spare upload at
+    worst. So each is repeated until it is answered, or nobody has answered for :data:`LOST_SECONDS`.
     """
 
     def __init__(self, url: str, *, patience: float = LOST_SECONDS, most: int = 16) -> None:

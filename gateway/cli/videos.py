@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client
+from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client, plain
 from gateway.cli.gate import UNDER_WAY, Video
 from gateway.cli.store import now
 from gateway.cli.watch import price
@@ -116,7 +116,7 @@ def show(
     console = Console()
     table = Table.grid(Column(no_wrap=True, style="dim"), Column(overflow="fold"), padding=(0, 2))
     for name, value in about(video):
-        table.add_row(name, escape(value))
+        table.add_row(name, escape(plain(value)))
     console.print(table)
     console.print(attempts_table(attempts))
 
@@ -166,7 +166,7 @@ def jobs_table(videos: list[Video], now: int, width: int) -> Table:
         (
             each["id"],
             f"{each['provider']}:{each['resolved_model']}",
-            escape(" ".join((each["prompt"] or "").split())),
+            escape(plain(each["prompt"] or "")),
             f"{each['status_detail']} {each['progress']:.0f}%"
             if each["status"] in UNDER_WAY
             else each["status_detail"],
@@ -243,7 +243,7 @@ def attempts_table(attempts: list[dict[str, Any]]) -> Table:
             f"${each['quoted_usd']:.4f}",
             moment(each["intent_at"])[11:],
             f"{each['ended_at'] - each['intent_at']} s" if each["ended_at"] else "",
-            escape(each["error"] or ""),
+            escape(plain(each["error"] or "")),
         )
     return table
 

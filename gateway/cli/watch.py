@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from gateway.cli.common import DEFAULT_URL, Url
+from gateway.cli.common import DEFAULT_URL, Url, plain
 from gateway.cli.gate import UNDER_WAY, Gate, Video, files_of
 
 FAILED_CODE = 1
@@ -95,9 +95,9 @@ def price(video: Video) -> str:
 def end_of(video: Video, files: list[Path]) -> str:
     """Write what came of a video."""
     if video["error"]:
-        return f"{video['id']} {video['status_detail']}: {video['error']['message']} ({price(video)})"
+        return f"{video['id']} {video['status_detail']}: {plain(video['error']['message'])} ({price(video)})"
     kept = f" as {' '.join(map(str, files))}" if files else ""
-    notes = "".join(f"\n  note: {each['details']}" for each in video["warnings"])
+    notes = "".join(f"\n  note: {plain(each['details'])}" for each in video["warnings"])
     return f"{video['id']} made by {video['provider']} as {video['resolved_model']} for {price(video)}{kept}{notes}"
 
 

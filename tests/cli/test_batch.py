@@ -12,16 +12,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
 import msgspec
 import pytest
+from rich.console import Console
 
 from gateway.cli.batch import command
-from gateway.cli.batch.results import COMPLETED, ORDERED, ORDERING, Batch, Result, Results, Upload
+from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, Batch, Fault, Result, Results, Saved, Upload
 from gateway.cli.batch.run import OLD_SECONDS, TAG
+from gateway.cli.batch.screen import screen_of, summary
 from gateway.cli.common import UsageError
 from gateway.cli.gate import Gate, GoneError
 from tests.market import Market
@@ -29,7 +32,7 @@ from tests.outside import picture
 from tests.sdk.lossy import losing
 from tests.server import Server, eventually
 
-SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p"}
+SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p", "fps": 12}
 
 
 def write(folder: Path, rows: list[Any], **defaults: Any) -> Path:
@@ -92,7 +95,7 @@ def test_every_line_becomes_its_clips(server: Server, tmp_path: Path, capsys: py
             "plain",
             {"prompt": "framed", "startImage": "a.png", "endImage": "./b.png", "file": "scene 1/framed"},
             {"prompt": "two", "count": 2, "seed": 5},
-            {"prompt": "two apart", "count": 2, "model": "google/gemini-omni-1.2-flash", "seconds": 3},
+            {"prompt": "two apart", "count": 2, "model": "google/gemini-omni-1.2-flash", "seconds": 3, "fps": None},
         ],
     )
 
@@ -202,7 +205,7 @@ def test_dead_at_every_call_it_goes_on(
     for at in range(1, 40):
         folder = tmp_path / str(at)
         folder.mkdir()
-        path = write(folder, [f"{at} {after}"], fps=12)
+        path = write(folder, [f"{at} {after}"])
         Mortal.dies, Mortal.calls = (at, after), 0
         try:
             code = run(path, server.url)
@@ -366,6 +369,51 @@ def test_money_is_asked_about(market: Market, tmp_path: Path, monkeypatch: pytes
     assert b"flow:google/veo-3.1-fast" in shown
     assert b"2 to buy, quoted $0.8800 in all" in shown
     assert [] == market.http.get("/videos").json()["data"]
+
+
+def test_where_there_is_no_place_for_clips_nothing_is_bought(server: Server, tmp_path: Path) -> None:
+    """A folder that cannot be made is told first."""
+    path = write(tmp_path, ["[fail] nowhere to go"])
+    (tmp_path / "prompts").write_text("a file")
+    with pytest.raises(UsageError, match="cannot be written: File exists; nothing was bought"):
+        run(path, server.url)
+    assert "[fail] nowhere to go" not in {each["prompt"] for each in server.get("/v1/videos").json()["data"]}
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_how_a_batch_is_shown(terminal: bool) -> None:
+    """Bars on a terminal, lines elsewhere: where each line's video is made, how far it is, what came of it."""
+    shown = StringIO()
+    console = Console(file=shown, force_terminal=terminal, width=200)
+    line = msgspec.structs.replace(result("1", ORDERED), clips=(Saved(file="k[i].mp4", bytes=1, sha256="s"),))
+    video = {"id": "video_1", "status_detail": "generating", "provider": "flow", "progress": 40}
+    with screen_of(console, 2) as screen:
+        screen.moved(line, video)
+        screen.moved(line, {**video, "status_detail": "unknown"})
+        screen.ended(msgspec.structs.replace(line, status=COMPLETED, video="video_1", provider="flow"))
+        screen.ended(msgspec.structs.replace(line, status=FAILED, fault=Fault(code="c", message="why\x1b[2J [b]")))
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+    assert "line 1: k[i].mp4  video_1 by flow for $0.0000" in plain
+    assert "line 1: failed: why [2J [b]" in plain
+    if terminal:
+        assert "2/2" in plain
+    else:
+        assert ["line 1: video_1 ordered at flow", "line 1: video_1 nobody knows yet whether it was taken at flow"] == (
+            plain.splitlines()[:2]
+        )
+    assert "1 made, 1 failed; quoted $0.3000, charged $0.1000, $0.2000 in doubt" == summary(
+        [
+            msgspec.structs.replace(line, status=COMPLETED, quoted_usd=0.1, charged_usd=0.1, billing="billed"),
+            msgspec.structs.replace(
+                line,
+                status=FAILED,
+                quoted_usd=0.2,
+                charged_usd=0.2,
+                billing="possibly_billed",
+                fault=Fault(code="", message=""),
+            ),
+        ]
+    )
 
 
 def test_where_nobody_answers_it_says_what_to_start(tmp_path: Path) -> None:

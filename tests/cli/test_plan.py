@@ -1,5 +1,6 @@
 """Laws of a batch file: what it says is what is bought, and what it says wrongly is told with its line and field."""
 
+import doctest
 import json
 import random
 from collections.abc import Callable
@@ -7,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from gateway.cli import common, gate, videos
+from gateway.cli.batch import plan as batch_plan
+from gateway.cli.batch import words
 from gateway.cli.batch.plan import Line, plan
 from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, REFUSED, Result, Saved
 from gateway.cli.batch.run import OLD_SECONDS, Move, move_of, named, read_quote
@@ -53,6 +58,12 @@ def lines(
     """Plan a file."""
     data = text if isinstance(text, str) else json.dumps(text)
     return plan(read_sheet(name, data.encode()), FOLDER, look, **{"named": {}, **more})
+
+
+def test_examples_in_docstrings_hold() -> None:
+    """What a docstring shows is what comes out."""
+    for module in (common, gate, videos, batch_plan, words):
+        assert 0 == doctest.testmod(module).failed < doctest.testmod(module).attempted
 
 
 def test_useapis_own_file_means_what_it_says() -> None:
@@ -255,8 +266,6 @@ CLIP = Saved(file="a.mp4", bytes=1, sha256="s")
 )
 def test_the_last_record_decides(status: str, changes: dict[str, Any], retry: bool, move: Move) -> None:
     """Only what no run has begun is bought, and what failed on a person's word."""
-    from msgspec.structs import replace  # noqa: PLC0415
-
     known = replace(RESULT, status=status, **changes) if status else None
     file = known.file if known else "a.mp4"
     found = move_of(known, file, retry=retry, now=1001, whole=lambda file, clip: file == "a.mp4" and clip is CLIP)

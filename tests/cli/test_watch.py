@@ -94,6 +94,16 @@ class Way(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() != "host"}
         self.asked.append((self.path, headers))
+        busy = (
+            [429, 503, 200][min(2, len(self.asked) - 1)]
+            if self.spoil == "busy"
+            else 503
+            if self.spoil == "down"
+            else 200
+        )
+        if busy != 200:
+            self._answer(busy, {"content-type": "application/json", "retry-after": "0"}, b'{"error": {}}')
+            return
         events, content = self.path.endswith("/events"), "/content" in self.path
         if events and self.spoil == "no streams":
             self._answer(200, {"content-type": "text/html"}, b"<p>not here</p>")
@@ -209,6 +219,26 @@ def test_what_is_not_the_clip_is_not_kept(server: Server, made: Video, tmp_path:
     assert not (tmp_path / "a.mp4").exists()
     save(server.url, made, tmp_path / "a.mp4")
     assert made["outputs"][0]["sha256"] == hashlib.sha256((tmp_path / "a.mp4").read_bytes()).hexdigest()
+
+
+async def test_a_gateway_that_is_busy_is_asked_again(server: Server, made: Video) -> None:
+    """As long as it is worth it; its own no is not asked about twice, and one to what may have been heard says so."""
+    with way(server, "busy") as (url, asked):
+        async with Gate(url, patience=5) as gate:
+            assert made["id"] == (await gate.video(made["id"]))["id"]
+            assert 3 == len(asked)
+            with pytest.raises(RefusedError) as caught:
+                await gate.video("video_1")
+            assert (404, False, 4) == (caught.value.status, caught.value.doubtful, len(asked))
+        asked.clear()
+        async with Gate(url, patience=5) as gate:
+            with pytest.raises(RefusedError) as caught:
+                await gate.video("video_1")
+            assert (404, True, 3) == (caught.value.status, caught.value.doubtful, len(asked))
+    with way(server, "down") as (url, asked):
+        async with Gate(url, patience=0) as gate:
+            with pytest.raises(RefusedError, match="HTTP 503"):
+                await gate.video(made["id"])
 
 
 async def test_events_are_read_as_they_are_written() -> None:

@@ -79,7 +79,12 @@ def test_the_terminal_example(server: Server, tmp_path: Path) -> None:
 
 def test_the_batch_example(server: Server, tmp_path: Path) -> None:
     """The file is what the command reads: quoted, bought, and three clips where it says; one is followed and shown."""
-    (tmp_path / "prompts.json").write_text(example("json", '"prompts"'))
+    batch = example("json", '"prompts"')
+    small = batch.replace(
+        '"model": "sora-2", "seconds": 4', '"model": "sandbox/demo", "seconds": 1, "resolution": "360p"'
+    )
+    assert batch != small  # as it stands but for what takes long to render
+    (tmp_path / "prompts.json").write_text(small)
     for name, colour in (("stage", "gold"), ("dark", "black")):
         Image.new("RGB", (640, 360), colour).save(tmp_path / f"{name}.png")
     commands = [

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -13,7 +14,7 @@ from msgspec import Struct
 from rich.console import Console
 
 from gateway.cli.batch.plan import Line, plan, refuse
-from gateway.cli.batch.results import ORDERING, Batch, Result, Results
+from gateway.cli.batch.results import ORDERED, ORDERING, Batch, Result, Results
 from gateway.cli.batch.run import Move, Quoted, Run, lies_in, move_of
 from gateway.cli.batch.screen import end_of, screen_of, show_quotes, sum_usd, summary
 from gateway.cli.batch.sheet import Row, SheetError, read_sheet
@@ -78,7 +79,7 @@ def batch(
     url
         The gateway.
     """
-    console = Console()
+    console, url = Console(), url.rstrip("/")
     most = _usd("--max-cost", max_cost) if max_cost else None
     terms = Terms(yes=yes, most=most, ask_above=_usd("--ask-above", ask_above))
     try:
@@ -99,6 +100,9 @@ def batch(
             kept.keep(Batch(id=secrets.token_hex(8), input=prompts.name, gateway=url))
         quotes = asyncio.run(_quote(url, kept, folder, buying, at_once)) if buying or going else []
         _tell(console, len(lines) - len(buying) - len(going), len(going), quotes)
+        gone = _gone(lines, kept)
+        if gone:
+            print(f"{gone} ordered in an earlier run stand no more in the file: see `reelgate jobs`", file=sys.stderr)
         if dry_run:
             return
         _agree(terms, quotes)
@@ -116,6 +120,12 @@ def _moves(lines: Sequence[Line], kept: Results, folder: Path, *, retry: bool) -
     """Decide what is to be done for every line."""
     now, whole = time.time(), lies_in(folder)
     return {line.id: move_of(kept.lines.get(line.id), line.file, retry=retry, now=now, whole=whole) for line in lines}
+
+
+def _gone(lines: Sequence[Line], kept: Results) -> int:
+    """Count what may be under way for lines that were taken out of the file."""
+    ids = {line.id for line in lines}
+    return sum(each.line not in ids and each.status in {ORDERING, ORDERED} for each in kept.lines.values())
 
 
 def _tell(console: Console, done: int, going: int, quotes: Sequence[Quoted]) -> None:
@@ -159,7 +169,17 @@ def _make(
     quotes: Sequence[Quoted],
     at_once: int,
 ) -> None:
-    """Do what is to be done; Ctrl-C says how to go on."""
+    """
+    Do what is to be done; Ctrl-C says how to go on.
+
+    :raises UsageError: when there is no place for clips, before anything is bought, or nobody answers any more.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}; nothing was bought") from error
 
     async def run() -> None:
         async with Gate(url, most=at_once) as gate:

@@ -7,7 +7,8 @@ and a last line that was cut off never was. When a run ends the file is rewritte
 
 import fcntl
 import os
-from io import BufferedRandom
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,7 +101,7 @@ class Results:
         self.batch: Batch | None = None
         self.uploads: dict[str, str] = {}
         self.lines: dict[str, Result] = {}
-        self._file: BufferedRandom | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> Self:
         """
@@ -125,19 +126,28 @@ class Results:
         """Leave one record a line, and close."""
         assert self._file
         try:
-            if self.lines:
-                self._shorten()
-            elif not self.uploads:
-                self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # Then the long file stays, and says the same.
+                if self.lines:
+                    self._shorten()
+                elif not self.uploads:
+                    self.path.unlink(missing_ok=True)
         finally:
             self._file.close()
 
     def keep(self, record: Record) -> None:
-        """Add a record; it is on disk when this returns."""
+        """
+        Add a record; it is on disk when this returns.
+
+        :raises UsageError: when it cannot be written.
+        """
         assert self._file
-        self._file.write(_line(record))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        left = memoryview(_line(record))
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be written: {error.strerror}") from error
         self._take(record)
 
     def _read(self) -> None:
@@ -148,7 +158,7 @@ class Results:
         """
         assert self._file
         whole = 0
-        for number, line in enumerate(self._file.readlines(), 1):
+        for number, line in enumerate(self._file.readall().splitlines(keepends=True), 1):
             if not line.endswith(b"\n"):
                 break
             try:
@@ -170,14 +180,14 @@ class Results:
         else:
             self.lines[record.line] = record
 
-    def _locked(self) -> BufferedRandom:
+    def _locked(self) -> FileIO:
         """
         Open the file and lock it for as long as it is open.
 
         :raises UsageError: when another run holds it.
         """
         while True:
-            file = self.path.open("a+b")
+            file = self.path.open("a+b", buffering=0)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

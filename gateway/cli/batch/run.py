@@ -293,7 +293,8 @@ class Run:
         except RefusedError as error:
             if error.status in LATER | {401, 403}:
                 raise
-            status = FAILED if error.status == 404 else COMPLETED
+            # What is gone for good can only be bought again, on a person's word; the rest is fetched another time.
+            status = FAILED if error.status in {404, 410} else COMPLETED
             return replace(result, status=status, fault=Fault(code=error.code, message=error.message))
 
     async def _fetch(self, result: Result, video: Video) -> tuple[Saved, ...]:

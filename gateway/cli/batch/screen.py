@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from gateway.cli.batch.results import COMPLETED, Result
 from gateway.cli.batch.run import Quoted
+from gateway.cli.common import plain
 from gateway.cli.gate import Video
 from gateway.cli.quote import clip_of
 
@@ -104,7 +105,7 @@ def end_of(result: Result) -> str:
     """Write what became of a line."""
     if result.fault is not None:
         word = "made, but not downloaded" if result.status == COMPLETED else result.status
-        return f"{result.where}: {word}: {result.fault.message}"
+        return f"{result.where}: {word}: {plain(result.fault.message)}"
     files = " ".join(clip.file for clip in result.clips)
     return f"{result.where}: {files}  {result.video} by {result.provider} for ${result.charged_usd:.4f}"
 
@@ -130,7 +131,7 @@ def show_quotes(console: Console, quotes: Sequence[Quoted]) -> None:
         )
         for each in quotes:
             line = each.line
-            table.add_row(line.where, escape(line.prompt), clip_of(each.spec), each.offer, f"${each.usd:.4f}")
+            table.add_row(line.where, escape(plain(line.prompt)), clip_of(each.spec), each.offer, f"${each.usd:.4f}")
         console.print(table)
     console.print(f"{len(quotes)} to buy, quoted ${total:.4f} in all", highlight=False)
 
