@@ -9,6 +9,7 @@ import pytest
 from pytest_httpx import HTTPXMock
 
 from providers.base.errors import Billed, Indeterminate, Malformed, ProviderError, Unavailable
+from providers.base.signing import HomeAuth
 from providers.base.transport import AiohttpTransport
 from providers.base.wire import Call, HttpWire
 from tests.server import free_port
@@ -218,3 +219,31 @@ async def test_an_aiohttp_transport_serves_a_client_of_httpx() -> None:
 
     async with upstream(fine) as url, httpx.AsyncClient(transport=AiohttpTransport(), trust_env=False) as client:
         assert {} == (await client.get(url)).json()
+
+
+KEY = "a-key-nobody-may-see"
+
+
+@pytest.mark.parametrize("size", [1, 7, 19, 20, 21, 1000])
+async def test_what_signed_a_call_is_taken_out_of_its_answer(size: int) -> None:
+    """However the answer is cut into pieces, whole or as it comes, whatever its status; all else stays as it was."""
+    said = f"{KEY[:5]} Bearer {KEY}, {KEY}{KEY} and {KEY[:-1]}".encode()
+
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 No\r\nx-said: %s\r\ntransfer-encoding: chunked\r\n\r\n" % KEY.encode())
+        for at in range(0, len(said), size):
+            piece = said[at : at + size]
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    expected = said.replace(KEY.encode(), b"[hidden]")
+    async with upstream(repeat) as url, AiohttpTransport() as transport:
+        out = HttpWire(transport, HomeAuth(url, {"authorization": f"Bearer {KEY}"}))
+        reply = await out.send(Call(method="GET", url=url, repeatable=True))
+        async with out.stream(Call(method="GET", url=url, repeatable=True)) as download:
+            streamed = b"".join([chunk async for chunk in download.chunks])
+    assert expected == reply.body == streamed
+    assert "[hidden]" == reply.headers["x-said"] == download.headers["x-said"]
