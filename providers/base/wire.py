@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from providers.base.errors import Indeterminate, Malformed, ProviderError, Unavailable
 
@@ -75,6 +76,16 @@ CONNECT = {"connect": 10.0, "pool": 10.0}
 EVERY = {"accept-encoding": "identity", "user-agent": "reelgate"}
 """Headers of every call that does not say otherwise; some vendors' edges turn nameless clients away."""
 
+SPOKEN = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"} | {
+    "transfer-encoding", "x-goog-user-project"
+}  # fmt: skip
+"""Headers that hold no secret, whoever adds them."""
+CLIPS = ("video/", "audio/", "image/", "application/octet-stream", "binary/")
+"""How the types of answers begin that are not searched for secrets: they are kept as they are, and large."""
+LEAST_SECRET = 8
+"""Fewest characters of what is taken for a secret: a shorter text stands in answers by chance."""
+HIDDEN = b"[hidden]"
+
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 """The socket never carried a byte of the call."""
 
@@ -89,6 +100,8 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
     """Names in lower case."""
     stream: httpx.AsyncByteStream
+    secrets: tuple[str, ...] = ()
+    """What its call was signed with."""
 
 
 class Carrier(httpx.AsyncBaseTransport):
@@ -191,7 +204,7 @@ class HttpWire:
                 await answer.stream.aclose()
         except BROKEN as error:
             raise judge(error, call) from error
-        return Reply(status=answer.status, headers=answer.headers, body=bytes(body))
+        return hide(Reply(status=answer.status, headers=answer.headers, body=bytes(body)), answer.secrets)
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Download]:
@@ -205,7 +218,11 @@ class HttpWire:
         except BROKEN as error:
             raise judge(error, call) from error
         try:
-            yield Download(status=answer.status, headers=answer.headers, chunks=_chunks(answer, call))
+            chunks = _chunks(answer, call)
+            if answer.secrets and not answer.headers.get("content-type", "").startswith(CLIPS):
+                chunks = _hidden(chunks, [secret.encode("latin-1", "replace") for secret in answer.secrets])
+            head = hide(Reply(status=answer.status, headers=answer.headers, body=b""), answer.secrets)
+            yield Download(status=head.status, headers=head.headers, chunks=chunks)
         finally:
             await answer.stream.aclose()
 
@@ -217,11 +234,12 @@ class HttpWire:
         try:
             request = await anext(flow)
             while True:
-                response = _response(await self._carrier.carry(await _call(request, call.timeout)))
+                signed = await _call(request, call.timeout)
+                response = _response(await self._carrier.carry(signed))
                 try:
                     request = await flow.asend(response)
                 except StopAsyncIteration:
-                    return _answer(response)
+                    return replace(_answer(response), secrets=_added(call, signed))
                 await response.aclose()  # Some credentials need an answer first: a token that ran out.
         finally:
             await flow.aclose()
@@ -233,6 +251,29 @@ def judge(error: Exception, call: Call) -> ProviderError:
     if call.repeatable or isinstance(error, NOT_SENT):
         return Unavailable(message)
     return Indeterminate(message)
+
+
+def _added(call: Call, signed: Call) -> tuple[str, ...]:
+    """Read what signing a call has put into it: values alone, without the word of the scheme before them."""
+    before = {name.lower(): value for name, value in call.headers.items()}
+    added = (value for name, value in signed.headers.items() if before.get(name) != value and name not in SPOKEN)
+    return tuple(value.rpartition(" ")[2] for value in added if len(value.rpartition(" ")[2]) >= LEAST_SECRET)
+
+
+def hide(reply: Reply, secrets: tuple[str, ...]) -> Reply:
+    """
+    Take out of an answer what its call was signed with; pure.
+
+    Some providers repeat a key they refuse, and what they say goes into logs, rows and answers to clients.
+    """
+    for secret in secrets:
+        raw = secret.encode("latin-1", "replace")
+        if raw in reply.body:
+            reply = replace(reply, body=reply.body.replace(raw, HIDDEN))
+        if any(secret in value for value in reply.headers.values()):
+            clean = {name: value.replace(secret, HIDDEN.decode()) for name, value in reply.headers.items()}
+            reply = replace(reply, headers=clean)
+    return reply
 
 
 def _carrier(transport: httpx.AsyncBaseTransport) -> Carrier:
@@ -290,6 +331,27 @@ def written(headers: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
 def parsed(url: str) -> httpx.URL:
     """Read an address; orders go to a few, and reading one costs as much as sending a small call."""
     return httpx.URL(url)
+
+
+async def _hidden(chunks: AsyncIterator[bytes], secrets: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Take secrets out of bytes as they come; what may be the beginning of one waits for what follows it."""
+    for secret in secrets:
+        chunks = _without(chunks, secret)
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _without(chunks: AsyncIterator[bytes], secret: bytes) -> AsyncIterator[bytes]:
+    """Take one secret out of bytes as they come."""
+    kept = b""
+    async for chunk in chunks:
+        text = (kept + chunk).replace(secret, HIDDEN)
+        begun = next((size for size in range(len(secret) - 1, 0, -1) if text.endswith(secret[:size])), 0)
+        text, kept = text[: len(text) - begun], text[len(text) - begun :]
+        if text:
+            yield text
+    if kept:
+        yield kept
 
 
 async def _chunks(answer: Answer, call: Call) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ from pytest_httpx import HTTPXMock
 
 from providers.base import transport
 from providers.base.errors import Billed, Indeterminate, Malformed, ProviderError, Unavailable
+from providers.base.signing import HomeAuth
 from providers.base.transport import AiohttpTransport
 from providers.base.wire import Call, HttpWire
 from tests.server import free_port
@@ -247,3 +248,31 @@ def test_a_short_cut_leads_to_the_same_address(origin: str, path: str, query: st
     assert (str(short), short.raw_host, short.port, short.raw_path_qs) == (
         str(whole), whole.raw_host, whole.port, whole.raw_path_qs
     )  # fmt: skip
+
+
+KEY = "a-key-nobody-may-see"
+
+
+@pytest.mark.parametrize("size", [1, 7, 19, 20, 21, 1000])
+async def test_what_signed_a_call_is_taken_out_of_its_answer(size: int) -> None:
+    """However the answer is cut into pieces, whole or as it comes, whatever its status; all else stays as it was."""
+    said = f"{KEY[:5]} Bearer {KEY}, {KEY}{KEY} and {KEY[:-1]}".encode()
+
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 No\r\nx-said: %s\r\ntransfer-encoding: chunked\r\n\r\n" % KEY.encode())
+        for at in range(0, len(said), size):
+            piece = said[at : at + size]
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+    expected = said.replace(KEY.encode(), b"[hidden]")
+    async with upstream(repeat) as url, AiohttpTransport() as transport:
+        out = HttpWire(transport, HomeAuth(url, {"authorization": f"Bearer {KEY}"}))
+        reply = await out.send(Call(method="GET", url=url, repeatable=True))
+        async with out.stream(Call(method="GET", url=url, repeatable=True)) as download:
+            streamed = b"".join([chunk async for chunk in download.chunks])
+    assert expected == reply.body == streamed
+    assert "[hidden]" == reply.headers["x-said"] == download.headers["x-said"]
