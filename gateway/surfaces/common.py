@@ -10,21 +10,18 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import structlog
-from litestar import Request, Response, Router
-from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from gateway.api import answers
 from gateway.api.create import parse
-from gateway.api.desk import Desk, Dispatch, Incoming, desk
+from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.order import place
-from gateway.api.problems import ProblemError, invalid, understand
+from gateway.api.problems import ProblemError, Render, invalid
 from gateway.events import TYPES
 from gateway.job import Job, State
 from gateway.wish import Choice, Problem, Rendition, Wish
@@ -351,18 +348,13 @@ Shape = Callable[[ProblemError], tuple[int, Any]]
 """How a dialect writes a problem: the status, and the body as JSON."""
 
 
-def in_words(shape: Shape) -> ExceptionHandlersMap:
-    """Have whatever is raised on a router's routes written as its client reads errors."""
+def in_words(shape: Shape) -> Render:
+    """Put problems into bytes in a dialect's shape."""
 
-    def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        problem = understand(error)
+    def write(problem: ProblemError, headers: Mapping[str, str], _: str) -> tuple[int, dict[str, str], bytes]:
+        del headers
         status, body = shape(problem)
-        headers = {"cache-control": "no-store", **problem.headers}
-        return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type="application/json")
+        out = {"content-type": "application/json", "cache-control": "no-store", **problem.headers}
+        return status, out, msgspec.json.encode(body)
 
-    return cast("ExceptionHandlersMap", {Exception: answer, HTTPException: answer})
-
-
-def surface(path: str, handlers: Sequence[HTTPRouteHandler], shape: Shape) -> Router:
-    """Serve a dialect below its own path, errors in its own words."""
-    return Router(path, route_handlers=handlers, middleware=[Dispatch], exception_handlers=in_words(shape))
+    return write
