@@ -49,7 +49,7 @@ from gateway.settings import Network, Settings, SettingsError, is_loopback
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
-from gateway.surfaces import Surfaces, chat, flow, jobs, newapi
+from gateway.surfaces import Surfaces, chat
 from gateway.telemetry import Metrics
 from gateway.telling import open_telling
 from gateway.vault import NAME, open_vault
@@ -158,9 +158,6 @@ def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
         Router("/v1", route_handlers=resources, middleware=[Dispatch]),
         # Clients whose base URL lacks the version ask without it.
         Router("/", route_handlers=resources, middleware=[Dispatch], include_in_schema=False),
-        flow.router(),
-        jobs.router(),
-        newapi.router(),
         *surfaces.ROUTERS,
         *linked.HANDLERS,
         *hooks.HANDLERS,
@@ -236,7 +233,7 @@ def _build(
 
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
-    return Gateway(Edge(Surfaces(app), metrics), tuple(held), guarded, alive, telling.watch.close)
+    return Gateway(Surfaces(Edge(app, metrics)), tuple(held), guarded, alive, telling.watch.close)
 
 
 def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:

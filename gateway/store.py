@@ -64,7 +64,7 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     fingerprint: str
     """Hash of what was asked, files included."""
     fresh: bool
-    """Whether an older job of the same name gives way (a first try without an Idempotency-Key)."""
+    """Whether an older job of the same name gives way, its caller answered (a first try without an Idempotency-Key)."""
     expires_at: int
 
 
@@ -224,9 +224,15 @@ class Store:
             ((fingerprint, kept),) = rows
             if fingerprint != idempotency.fingerprint:
                 raise MismatchError(idempotency.name) from None
+            if idempotency.fresh:  # A repeat of one whose caller hung up; now it is answered.
+                await self._database.write(Statement("idempotency_heard", named))
             found = await self._database.read("job_read", {"id": kept})
             return _job(found[0]), False
         return job, True
+
+    async def unheard(self, job: Job) -> None:
+        """Remember that a create's caller hung up unanswered, so that the same call again is the same job."""
+        await self._database.write(Statement("idempotency_unheard", {"tenant": job.tenant, "job": job.id}))
 
     async def job(self, id_: str, tenant: str) -> Job | None:
         """Find a tenant's job; another tenant's is as unknown as none."""

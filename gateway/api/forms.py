@@ -23,6 +23,8 @@ from gateway.api.uploads import Upload
 MAX_PARTS = 256
 MAX_TEXT = 4 * 2**20
 """Longest text part in bytes; room for a data URL goes to JSON or a file."""
+HEARD_OUT = 8 * 2**20
+"""Bytes beyond the most that are still read, and dropped: who is cut off in mid-sentence never hears why."""
 DEPTH = 32
 MAX_VALUES = 100_000
 """Most values of a JSON text: room is made for every one before any is looked at."""
@@ -94,9 +96,9 @@ async def pieces(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterat
             raise ProblemError(400, "invalid_request", "The body broke off.")
         chunk = message["body"]
         seen += len(chunk)
-        if seen > max_bytes:
+        if seen > max_bytes and (seen > max_bytes + HEARD_OUT or not message["more_body"]):
             raise _too_large(max_bytes)
-        if chunk:
+        if chunk and seen <= max_bytes:
             yield chunk
         if not message["more_body"]:
             return

@@ -13,17 +13,23 @@ INSERT INTO jobs (
 );
 
 -- idempotency_take --
--- ``fresh`` takes the name over from an older job; otherwise only an expired row gives way. No row comes back
--- where the name is taken.
+-- ``fresh`` takes the name over from an older job whose caller was answered; otherwise only an expired row gives way.
+-- No row comes back where the name is taken.
 INSERT INTO idempotency (tenant, name, fingerprint, job, expires_at)
 VALUES (:tenant, :name, :fingerprint, :job, :expires_at)
 ON CONFLICT (tenant, name) DO UPDATE
-SET fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at
-WHERE :fresh = 1 OR idempotency.expires_at <= :now
+SET fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at, unheard = 0
+WHERE (:fresh = 1 AND idempotency.unheard = 0) OR idempotency.expires_at <= :now
 RETURNING job;
 
 -- idempotency_read --
 SELECT fingerprint, job FROM idempotency WHERE tenant = :tenant AND name = :name;
+
+-- idempotency_unheard --
+UPDATE idempotency SET unheard = 1 WHERE tenant = :tenant AND job = :job;
+
+-- idempotency_heard --
+UPDATE idempotency SET unheard = 0 WHERE tenant = :tenant AND name = :name;
 
 -- idempotency_sweep --
 DELETE FROM idempotency WHERE expires_at <= :now;

@@ -11,21 +11,33 @@ from litestar import Router
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gateway.api.desk import Dispatch
+from gateway.api.problems import WRITTEN, Render
 from gateway.letters import Dialect
-from gateway.surfaces import flow, gemini, google, interactions, jobs, openrouter
+from gateway.surfaces import _flow, flow, gemini, google, interactions, jobs, newapi, openrouter
+from gateway.surfaces.common import in_words
 
-ROUTERS = (
-    Router(
-        google.INSIDE,
-        route_handlers=[*gemini.HANDLERS, *interactions.HANDLERS],
-        middleware=[Dispatch],
-        include_in_schema=False,
-    ),
-    Router("/api/v1", route_handlers=openrouter.HANDLERS, middleware=[Dispatch], include_in_schema=False),
+ROUTERS = tuple(
+    Router(path, route_handlers=handlers, middleware=[Dispatch], include_in_schema=False)
+    for path, handlers in (
+        (google.INSIDE, [*gemini.HANDLERS, *interactions.HANDLERS]),
+        ("/api/v1", [*openrouter.HANDLERS, *jobs.HANDLERS]),
+        ("/v1/google-flow", flow.HANDLERS),
+        ("/veo/v1", newapi.HANDLERS),
+    )
 )
 
 DIALECTS: dict[str, Dialect] = {**flow.DIALECTS, **jobs.DIALECTS}
 """How a job that came by a dialect is told to the address its call named; the others are told in our own words."""
+
+
+# Whose words stand below a path, the most exact first: kie.ai and OpenRouter share a host's /api/v1.
+KIE = in_words(jobs.write_problem)
+SPOKEN: tuple[tuple[str, Render], ...] = (
+    ("/v1/google-flow", in_words(_flow.write_problem)),
+    ("/veo/v1", in_words(newapi.write_problem)),
+    *((f"/api/v1/{each}", KIE) for each in ("jobs", "veo", "common", "chat/credit")),
+    ("/api/v1", openrouter.write),
+)
 
 
 class Surfaces:
@@ -38,5 +50,8 @@ class Surfaces:
         """Answer one request."""
         if str(scope["type"]) == "http" and not scope["path"].startswith("/v1/videos"):
             google.hear(cast("HTTPScope", scope))
-            openrouter.hear(cast("HTTPScope", scope))
+            path = f"{scope['path']}/"
+            write = next((write for below, write in SPOKEN if path.startswith(f"{below}/")), None)
+            if write is not None:
+                scope[WRITTEN] = write  # type: ignore[literal-required]
         await self._app(scope, receive, send)

@@ -9,24 +9,25 @@ the client's own names.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, cast
+from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router
-from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
+import structlog
+from litestar.types import Receive, Scope, Send
 
 from gateway.api import answers
 from gateway.api.create import parse
-from gateway.api.desk import Desk, Dispatch, Incoming, desk
+from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.order import place
-from gateway.api.problems import ProblemError, invalid, understand
+from gateway.api.problems import ProblemError, Render, invalid
 from gateway.events import TYPES
 from gateway.job import Job, State
 from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
 from providers.base.order import Mode
+
+log = structlog.get_logger()
 
 BEAT = 10.0
 """Most seconds of silence on a call that is held open."""
@@ -66,11 +67,14 @@ async def create(
     if told_in and "callback_url" in given:
         told_as = {"told_in": told_in, "told_of": " ".join(told_of), "base_url": base_url(request)}
         echo = {**(echo or {}), **told_as}
-    try:
-        call = parse(Body(given, strict=True, uploads=[]))
-        job, _ = await place(request, call, mode=mode, operation=operation, echo=echo)
-    except ProblemError as problem:
-        raise renamed(problem, names) from problem
+    async with leaving(request) as left:
+        try:
+            call = parse(Body(given, strict=True, uploads=[]))
+            job, _ = await place(request, call, mode=mode, operation=operation, echo=echo)
+        except ProblemError as problem:
+            raise renamed(problem, names) from problem
+        if left.done():
+            await _unheard(request, job)
     return job
 
 
@@ -173,17 +177,48 @@ class ClosingError(Exception):
     """The gateway stops; the job goes on when it starts again."""
 
 
+async def hold(request: Incoming, job: Job, seconds: float) -> Job:
+    """
+    Hold a call until its job has ended, the time is over, or nobody is there to be answered.
+
+    A caller that hangs up unanswered may be one whose proxy lost patience: what it asks then is no second order.
+
+    :raises ProblemError: 410 when the job was deleted.
+    :raises ClosingError: the gateway stops.
+    """
+    watching: asyncio.Future[Job] = asyncio.ensure_future(_newest(watch(desk(request), job, seconds)))
+    try:
+        async with leaving(request) as left:
+            both: list[asyncio.Future[Any]] = [watching, left]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            return watching.result()
+        await _unheard(request, job)
+        return job
+    finally:
+        watching.cancel()
+
+
+async def _newest(seen: AsyncIterator[Job]) -> Job:
+    """Say how a job stands at the end of looking at it."""
+    return [each async for each in seen][-1]
+
+
+async def _unheard(request: Incoming, job: Job) -> None:
+    """Remember that nobody was there to be told of a job."""
+    await desk(request).store.unheard(job)
+    log.info("answer.unheard", job=job.id)
+
+
 async def ended(request: Incoming, job: Job) -> Job:
     """
     Hold a call until its job has ended.
 
     :raises ProblemError: 408 when that takes longer than calls are held, 503 when the gateway stops.
     """
-    services = desk(request)
-    held = services.settings.server.hold_seconds
+    held = desk(request).settings.server.hold_seconds
     try:
-        async for seen in watch(services, job, held):
-            job = seen
+        job = await hold(request, job, held)
     except ClosingError as error:
         message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
         raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
@@ -191,6 +226,16 @@ async def ended(request: Incoming, job: Job) -> Job:
         message = f"Video '{job.id}' is not ready after {held:g} s and still being made: GET /v1/videos/{job.id}."
         raise ProblemError(408, "video_not_ready", message, headers=told(job))
     return job
+
+
+@asynccontextmanager
+async def leaving(request: Incoming) -> AsyncIterator[asyncio.Future[None]]:
+    """Listen, while the body is done and nothing answered, for the caller to hang up."""
+    left = asyncio.ensure_future(_gone(request.receive))
+    try:
+        yield left
+    finally:
+        left.cancel()
 
 
 class Stream:
@@ -208,15 +253,15 @@ class Stream:
         del scope
         headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        leaving = asyncio.ensure_future(_gone(receive))
+        left = asyncio.ensure_future(_gone(receive))
         try:
             async for event in self._events:
-                if leaving.done():
+                if left.done():
                     return
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            leaving.cancel()
+            left.cancel()
 
 
 async def _gone(receive: Receive) -> None:
@@ -303,18 +348,13 @@ Shape = Callable[[ProblemError], tuple[int, Any]]
 """How a dialect writes a problem: the status, and the body as JSON."""
 
 
-def in_words(shape: Shape) -> ExceptionHandlersMap:
-    """Have whatever is raised on a router's routes written as its client reads errors."""
+def in_words(shape: Shape) -> Render:
+    """Put problems into bytes in a dialect's shape."""
 
-    def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        problem = understand(error)
+    def write(problem: ProblemError, headers: Mapping[str, str], _: str) -> tuple[int, dict[str, str], bytes]:
+        del headers
         status, body = shape(problem)
-        headers = {"cache-control": "no-store", **problem.headers}
-        return Response(msgspec.json.encode(body), status_code=status, headers=headers, media_type="application/json")
+        out = {"content-type": "application/json", "cache-control": "no-store", **problem.headers}
+        return status, out, msgspec.json.encode(body)
 
-    return cast("ExceptionHandlersMap", {Exception: answer, HTTPException: answer})
-
-
-def surface(path: str, handlers: Sequence[HTTPRouteHandler], shape: Shape) -> Router:
-    """Serve a dialect below its own path, errors in its own words."""
-    return Router(path, route_handlers=handlers, middleware=[Dispatch], exception_handlers=in_words(shape))
+    return write

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import msgspec
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.types import ASGIApp
 
 from gateway.api.content import Answer, deliver
@@ -40,7 +40,6 @@ from gateway.surfaces.common import (
     ended,
     fault_of,
     model_of,
-    surface,
     told,
 )
 from gateway.wish import Rendition
@@ -302,8 +301,3 @@ HANDLERS = (
 
 DIALECTS = {"flow": call_back}
 """How jobs ordered here are told of."""
-
-
-def router() -> Router:
-    """Serve the dialect, errors and all."""
-    return surface("/v1/google-flow", HANDLERS, words.write_problem)

@@ -59,6 +59,7 @@ STATUSES = {
     409: (400, "FAILED_PRECONDITION"),  # the SDK would repeat a 409 by itself
     410: (404, "NOT_FOUND"),
     413: (413, "INVALID_ARGUMENT"),
+    415: (415, "INVALID_ARGUMENT"),
     422: (400, "INVALID_ARGUMENT"),
     429: (429, "RESOURCE_EXHAUSTED"),
     500: (500, "INTERNAL"),

@@ -22,7 +22,19 @@ from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError, invalid
 from gateway.ids import is_id
 from gateway.job import Job, State
-from gateway.surfaces.common import READ, WRITE, ClosingError, Stream, clips_of, create, fault_of, told, watch, wish_of
+from gateway.surfaces.common import (
+    READ,
+    WRITE,
+    ClosingError,
+    Stream,
+    clips_of,
+    create,
+    fault_of,
+    hold,
+    told,
+    watch,
+    wish_of,
+)
 from gateway.surfaces.google import (
     Inline,
     address,
@@ -329,7 +341,7 @@ async def create_interaction(request: Incoming) -> ASGIApp:
     if said.stream:
         return _stream(request, job)
     if not said.background:
-        job = await _held(services, job, services.settings.server.hold_seconds)
+        job = await _held(request, job, services.settings.server.hold_seconds)
     return _shown(request, job)
 
 
@@ -350,7 +362,7 @@ async def cancel(request: Incoming) -> ASGIApp:
     asked = await services.store.cancel(job.id, job.tenant)
     if asked is not None:
         services.wake()
-        job = await _held(services, asked, CANCEL_SECONDS)
+        job = await _held(request, asked, CANCEL_SECONDS)
     return _shown(request, job)
 
 
@@ -365,16 +377,16 @@ async def delete_interaction(request: Incoming) -> ASGIApp:
     return reply({})
 
 
-async def _held(services: Desk, job: Job, seconds: float) -> Job:
+async def _held(request: Incoming, job: Job, seconds: float) -> Job:
     """
     Hold a call until its job has ended or the time is over.
 
     A gateway that stops lets it go as well, and says how the job stands: an error would be answered with a new order.
     """
-    with suppress(ClosingError):
-        async for seen in watch(services, job, seconds):
-            job = seen
-    return job
+    try:
+        return await hold(request, job, seconds)
+    except ClosingError:
+        return await job_of(request, job.id)
 
 
 async def _find(request: Incoming) -> Job:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, body_of, reply
@@ -36,7 +36,6 @@ from gateway.surfaces.common import (
     links,
     model_of,
     references,
-    surface,
     told,
     unknown,
     wish_of,
@@ -309,7 +308,7 @@ def _letter(job: Job, said: Mapping[str, Any]) -> Letter:
 def write_problem(problem: ProblemError) -> tuple[int, dict[str, Any]]:
     """Write a problem as kie does: a code and a text."""
     code = CODES.get(problem.status, problem.status)
-    if code == 404 and problem.code not in {"task_not_found", "unknown_url"}:
+    if problem.status == 404 and problem.code not in {"task_not_found", "unknown_url"}:
         code = 422  # A model or a file nobody knows is a wrong value; only tasks are not found.
     code = code if code in KNOWN_CODES | {455} else 500
     message = f"{MESSAGES[code]}: {problem.message}" if code in MESSAGES else problem.message
@@ -368,8 +367,3 @@ HANDLERS = (create_task, create_veo_task, extend_veo_task, read_record, read_veo
 
 DIALECTS = {"kie": call_back, "kie-veo": call_back_veo}
 """How tasks ordered here are told of."""
-
-
-def router() -> Router:
-    """Serve the dialect, errors and all."""
-    return surface("/api/v1", HANDLERS, write_problem)

@@ -7,7 +7,7 @@ cometapi.com/new-veo3-1-more-consistency-diverse-output-and-richer/, github Quan
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from litestar import Router, get, post
+from litestar import get, post
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, body_of, reply
@@ -24,7 +24,6 @@ from gateway.surfaces.common import (
     frames,
     links,
     model_of,
-    surface,
     told,
     unknown,
 )
@@ -108,8 +107,3 @@ def write_problem(problem: ProblemError) -> tuple[int, dict[str, Any]]:
 
 
 HANDLERS = (create_video, query_video)
-
-
-def router() -> Router:
-    """Serve the dialect, errors and all."""
-    return surface("/veo/v1", HANDLERS, write_problem)

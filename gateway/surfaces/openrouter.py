@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 from litestar import get, post
-from litestar.types import ASGIApp, HTTPScope
+from litestar.types import ASGIApp
 
 from gateway.accounts import Account
 from gateway.api.answers import poll_after_ms
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.order import job_of
-from gateway.api.problems import WRITTEN, ProblemError, invalid
+from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown
 from providers.base.catalog import dollars_per_credit
@@ -72,13 +72,6 @@ STATUS = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
-
-
-def hear(scope: HTTPScope) -> None:
-    """Note a request in OpenRouter's words."""
-    path = scope["path"]
-    if path == PATH or path.startswith(f"{PATH}/"):
-        scope[WRITTEN] = write  # type: ignore[literal-required]
 
 
 def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) -> tuple[int, dict[str, str], bytes]:

@@ -5,15 +5,23 @@ The second gateway is the sandbox behind the dialect's surface, and the adapter 
 that: each side keeps the other honest, over a real socket, with a key.
 """
 
+import json
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.tables import MODES
 from providers.base.listing import listings
 from tests.server import ROOT, Server, eventually
+from tests.surfaces import test_relayed
 from tests.surfaces.conftest import as_url, picture
 
 SELLER = """
@@ -45,6 +53,11 @@ plan = "ultra-200"
 base_url = "{url}/v1/google-flow"
 max_running = 16
 
+[accounts.vertex]
+provider = "vertex"
+base_url = "{url}"
+max_running = 16
+
 {offers}
 """
 
@@ -62,6 +75,10 @@ WAYS = {
     ("aigenerate", "jobs"): "`/api/v1/jobs`",
     ("aigenerate", "veo"): "`/api/v1/veo`",
     ("flow", ""): "`/v1/google-flow`",
+    ("gemini", "veo"): "`/v1beta/models/{model}:predictLongRunning`",
+    ("gemini", "interactions"): "`/v1/interactions`",
+    ("vertex", "veo"): "`/v1beta1/projects/{p}/locations/{l}/publishers/google/models/{model}:predictLongRunning`",
+    ("vertex", "interactions"): "`/v1beta1/projects/{p}/locations/global/interactions`",
 }
 """Which surface answers each way an adapter orders by."""
 
@@ -104,11 +121,27 @@ CASES = {
     "flow-ends": Case("flow:google/veo-3.1-fast", "frames", {"seconds": 4, **ENDS}),
     "flow-guides": Case("flow:google/gemini-omni-flash", "reference", {"seconds": 4, **SMALL, **GUIDES}),
     "flow-two": Case("flow:google/gemini-omni-flash", "text", {"seconds": 4, "n": 2, **SMALL}),
+    "vertex-text": Case("vertex:google/veo-3.1", "text", {"seconds": 4, "seed": 7}),
+    "vertex-first": Case("vertex:google/veo-3.1-lite", "first_frame", {"seconds": 4, **FIRST}),
+    "vertex-ends": Case("vertex:google/veo-3.1-fast", "frames", {"seconds": 4, **ENDS}),
+    "vertex-guides": Case("vertex:google/veo-3.1-fast", "reference", GUIDES),
+    "vertex-omni": Case("vertex:google/gemini-omni-1.2-flash", "text", {"seconds": 3, **SMALL}),
+    "vertex-omni-first": Case("vertex:google/gemini-omni-flash", "first_frame", {"seconds": 3, **SMALL, **FIRST}),
+    "vertex-omni-ends": Case("vertex:google/gemini-omni-1.2-flash", "frames", {"seconds": 3, **SMALL, **ENDS}),
+    "vertex-omni-guides": Case("vertex:google/gemini-omni-1.2-flash", "reference", {"seconds": 3, **SMALL, **GUIDES}),
     "comet-chat-extend": Case("cometapi:cometapi/veo-3.1", "extend", {"task": "extend"}, "comet-chat-ends"),
     "flow-edit": Case("flow:google/gemini-omni-flash", "edit", {}, "flow-text"),
     "flow-extend": Case("flow:google/veo-3.1-fast", "extend", {"task": "extend"}, "flow-text"),
     "flow-upscale": Case(
         "flow:google/veo-3.1-fast", "upscale", {"task": "upscale", "resolution": "1080p"}, "flow-text"
+    ),
+    "vertex-extend": Case("vertex:google/veo-3.1", "extend", {"task": "extend"}, "vertex-text"),
+    "vertex-omni-edit": Case("vertex:google/gemini-omni-1.2-flash", "edit", {}, "vertex-omni"),
+    "vertex-omni-extend": Case(
+        "vertex:google/gemini-omni-1.2-flash", "extend", {"task": "extend", "seconds": 3}, "vertex-omni"
+    ),
+    "vertex-omni-upscale": Case(
+        "vertex:google/gemini-omni-1.2-flash", "upscale", {"task": "upscale", "resolution": "720p"}, "vertex-omni"
     ),
 }
 
@@ -126,28 +159,73 @@ VERDICTS = {
     ("flow:google/veo-3.1-fast", "[refuse]"): "content_policy_violation",
     ("flow:google/veo-3.1-fast", "[block]"): "content_policy_violation",
     ("flow:google/veo-3.1-fast", "[fail]"): "generation_failed",
+    ("vertex:google/veo-3.1-fast", "[refuse]"): "content_policy_violation",
+    ("vertex:google/veo-3.1-fast", "[block]"): "content_policy_violation",
+    ("vertex:google/veo-3.1-fast", "[fail]"): "generation_failed",
+    ("vertex:google/gemini-omni-1.2-flash", "[refuse]"): "content_policy_violation",
+    ("vertex:google/gemini-omni-1.2-flash", "[fail]"): "generation_failed",
 }
+
+
+@contextmanager
+def token_service(token: str, folder: Path) -> Iterator[str]:
+    """Give out one token as Google's service does, to whoever signs for it; answers the path of a key that can."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    asked: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["content-length"])))
+            body = json.dumps({"access_token": token, "expires_in": 3600, "token_type": "Bearer"}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+        threading.Thread(target=service.serve_forever, args=(0.02,), daemon=True).start()
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        account = {
+            "type": "service_account", "project_id": "p", "client_email": "reel@p.iam.gserviceaccount.com",
+            "private_key": pem, "token_uri": f"http://127.0.0.1:{service.server_address[1]}/token",
+        }  # fmt: skip
+        path = folder / "service-account.json"
+        path.write_text(json.dumps(account))
+        yield str(path)
+        service.shutdown()
+    assert asked
+    assert all(each.startswith(b"assertion=") or b"&assertion=" in each for each in asked)
 
 
 @pytest.fixture(scope="module")
 def buyer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A gateway that buys at another, and a client of it."""
+    with ExitStack() as stack:
+        yield stack.enter_context(opened(tmp_path_factory, stack))
+
+
+def opened(tmp_path_factory: pytest.TempPathFactory, stack: ExitStack) -> httpx.Client:
+    """Start both, and connect to the one that buys."""
     seller = Server(tmp_path_factory.mktemp("seller"))
     (seller.folder / "config.toml").write_text(SELLER)
     key = seller.create_key("--name", "buyer")
-    secrets = {"COMETAPI_KEY": key, "AIGENERATE_API_KEY": key, "USEAPI_TOKEN": key}
+    signer = stack.enter_context(token_service(key, seller.folder))
+    secrets = {
+        "COMETAPI_KEY": key, "AIGENERATE_API_KEY": key, "USEAPI_TOKEN": key, "GOOGLE_CLOUD_PROJECT": "p",
+        "GOOGLE_APPLICATION_CREDENTIALS": signer,
+    }  # fmt: skip
     shop = Server(tmp_path_factory.mktemp("buyer"), **secrets)
     offers = "\n".join(f'[offers."{each}"]\nusd = "0.40"' for each in UNPRICED)
     (shop.folder / "config.toml").write_text(BUYER.format(url=seller.url, offers=offers))
     mine = {"authorization": f"Bearer {shop.create_key('--name', 'app')}"}
-    seller.start()
-    shop.start()
-    try:
-        with httpx.Client(base_url=shop.url, headers=mine, trust_env=False, timeout=30) as client:
-            yield client
-    finally:
-        shop.stop()
-        seller.stop()
+    for each in (seller, shop):
+        each.start()
+        stack.callback(each.stop)
+    return httpx.Client(base_url=shop.url, headers=mine, trust_env=False, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +277,8 @@ def test_a_clip_comes_through(buyer: httpx.Client, ordered: dict[Any, str], name
     assert ALLOWED.get(name, []) == [each["feature"] for each in video["warnings"]]
 
 
-# The sandbox extends by eight seconds, and Flow's page says seven.
-ALLOWED = {"flow-extend": ["seconds"]}
+# The sandbox extends by eight seconds, and Flow's page and Google's say seven.
+ALLOWED = {"flow-extend": ["seconds"], "vertex-extend": ["seconds"]}
 
 
 @pytest.mark.timeout(180)
@@ -215,12 +293,18 @@ def test_a_verdict_comes_through(buyer: httpx.Client, ordered: dict[Any, str], o
 
 def ways() -> str:
     """Write what is shown here as a table: each dialect, and from what a clip was made through it."""
-    shown = {(*way_of(case.offer), case.mode) for case in CASES.values()}
+    shown = seen()
     rows = [["spoken by", "answered at", *MODES.values()], ["---"] * (len(MODES) + 2)]
     for (slug, route), path in WAYS.items():
         cells = ["yes" if (slug, route, each) in shown else UNSEEN.get((slug, route, each), "-") for each in MODES]
         rows.append([f"`{slug}`", path, *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def seen() -> set[tuple[str, str, str]]:
+    """Say what is shown: which adapter, by which of its ways, makes a clip from what; Gemini's in a file of its own."""
+    relayed = {("gemini", *each) for each in test_relayed.MODES.values()}
+    return {(*way_of(case.offer), case.mode) for case in CASES.values()} | relayed
 
 
 def way_of(offer: str) -> tuple[str, str]:
@@ -233,7 +317,7 @@ def way_of(offer: str) -> tuple[str, str]:
 
 def test_everything_a_dialect_can_say_is_shown() -> None:
     """No offer of these sellers has a way and a mode that is not made here, or said to be missing."""
-    shown = {(*way_of(case.offer), case.mode) for case in CASES.values()}
+    shown = seen()
     sold = {
         (slug, each.route, mode) for slug, _ in WAYS for each in listings()[slug].offers for mode in map(str, each.mode)
     }

@@ -112,11 +112,21 @@ def made(pair: Pair, picture: str) -> dict[str, dict[str, Any]]:
     return {**ended, **{name: pair.ended(id_) for name, id_ in second_round.items()}}
 
 
-MODES = [
-    *("veo text", "veo first frame", "veo frames", "veo references", "veo extended"),
-    *("omni text", "omni first frame", "omni frames", "omni references"),
-    *("omni edited", "omni extended", "omni upscaled"),
-]
+MODES = {
+    "veo text": ("veo", "text"),
+    "veo first frame": ("veo", "first_frame"),
+    "veo frames": ("veo", "frames"),
+    "veo references": ("veo", "reference"),
+    "veo extended": ("veo", "extend"),
+    "omni text": ("interactions", "text"),
+    "omni first frame": ("interactions", "first_frame"),
+    "omni frames": ("interactions", "frames"),
+    "omni references": ("interactions", "reference"),
+    "omni edited": ("interactions", "edit"),
+    "omni extended": ("interactions", "extend"),
+    "omni upscaled": ("interactions", "upscale"),
+}
+"""What is made, by which way, from what."""
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -124,6 +134,7 @@ def test_every_mode_is_made(made: dict[str, dict[str, Any]], name: str) -> None:
     """What one gateway orders in Google's words, the other makes as it was ordered."""
     job = made[name]
     assert "completed" == job["status"], job["error"]
+    assert MODES[name][1] == job["request"]["mode"]
     clip = job["outputs"][0]
     # The far end's stand-in for Veo adds eight seconds where Google's adds seven.
     mismatches = [each["feature"] for each in job["warnings"] if each["type"] == "mismatch"]
