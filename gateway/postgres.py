@@ -9,7 +9,6 @@ whoever needs one next, so being connected is nowhere a state to keep.
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import Any
 
 import asyncpg
@@ -57,6 +56,9 @@ AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, as
 """What a server that cannot be used raises."""
 
 
+Shape = tuple[tuple[str, int | None], ...]
+
+
 class Write(Struct):
     """Hold statements that wait, and who waits for them."""
 
@@ -65,9 +67,9 @@ class Write(Struct):
     wakes: bool
 
     @property
-    def shape(self) -> list[tuple[str, int | None]]:
+    def shape(self) -> Shape:
         """Say what it does, whatever the values."""
-        return [(each.query, each.rows) for each in self.statements]
+        return tuple([(each.query, each.rows) for each in self.statements])
 
     def fail(self, error: Exception) -> None:
         """Tell its caller that nothing was kept."""
@@ -198,12 +200,15 @@ class Postgres(Database):
         """
         Run a batch as if nothing could go wrong.
 
-        Writes of one shape that follow each other are run a column at a time: the first statement of each, then
-        the second. No statement looks at what another one of its own write has touched, so the order is as good.
+        Writes of one shape are run a column at a time: the first statement of each, then the second. No statement
+        looks at what another one of its own write has touched, and nobody has been answered yet who could mind
+        which write of a batch comes first, so any order is as good.
         """
         done: list[Done] = []
-        for _, alike in groupby(batch, key=lambda write: write.shape):
-            writes = list(alike)
+        shapes: dict[Shape, list[Write]] = {}
+        for write in batch:
+            shapes.setdefault(write.shape, []).append(write)
+        for writes in shapes.values():
             columns = [await _run(writer, column) for column in zip(*(w.statements for w in writes), strict=True)]
             done += [(write, [column[at] for column in columns]) for at, write in enumerate(writes)]
         return done
