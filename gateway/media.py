@@ -11,22 +11,25 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from gateway import inputs
-from gateway.failpoints import failpoint
+from gateway.finished import ClipError, Missed
 from gateway.inputs import InputError, Sniffed
+from gateway.parts import SUFFIXES as RESUMED
+from gateway.parts import sweep
 from gateway.wish import Rendition
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
-
-
-class ClipError(Exception):
-    """What the provider delivered is not a clip; it was paid for all the same."""
+DRAWN = (
+    ("thumbnail", "webp", "image/webp"),
+    ("spritesheet", "jpg", "image/jpeg"),
+    ("last_frame", "png", "image/png"),
+)
+"""What is drawn of a clip: its kind, how its file ends, and what that is."""
 
 
 class Media:
@@ -37,21 +40,23 @@ class Media:
         self.incoming = root / "incoming"
         """Where bytes lie while they arrive."""
         self._pool = pool
-        self._max_clip_bytes = max_clip_bytes
+        self.max_clip_bytes = max_clip_bytes
 
     def open(self, *, alone: bool = True) -> None:
         """
         Make the folders, and clear away what an earlier process left half done.
 
-        Beside other processes only what has not grown for an hour is known to be left.
+        Beside other processes only what has not grown for an hour is known to be left; and what has come of a clip
+        is gone on with.
         """
         for name in ("inputs", "clips"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.incoming.mkdir(mode=0o700, exist_ok=True)
         for left in self.incoming.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if alone or left.stat().st_mtime < time.time() - 3600:
+                if left.suffix not in RESUMED and (alone or left.stat().st_mtime < time.time() - 3600):
                     left.unlink()
+        sweep(self.incoming)
 
     def free_bytes(self) -> int:
         """Say how much room is left."""
@@ -106,51 +111,44 @@ class Media:
         """Say where a rendition lies."""
         return self.root / rendition.path
 
-    async def keep_clip(
-        self, job: str, index: int, chunks: AsyncIterator[bytes], *, media_type: str = "video/mp4"
-    ) -> list[Rendition]:
+    async def keep_clip(self, job: str, index: int, part: Path, *, media_type: str = "video/mp4") -> list[Rendition]:
         """
-        Write a clip as it arrives, measure it, draw its renditions, and answer what is kept.
+        Measure a clip that has arrived, draw its renditions, move all to their places, and answer what is kept.
 
-        :raises ClipError: when it is too large, or not a clip.
+        :param media_type: what it is where its own bytes do not say.
+        :raises ClipError: when it is not a clip, or not a whole one; it stays where it was.
+        :raises OSError: when our own disk takes nothing.
         """
         folder = self.clip_folder(job)
         folder.mkdir(parents=True, exist_ok=True)
         # A worker that lost its lease may still be at it: each has names of its own until the file is whole.
         stem = f"{job}-{index}-{token_hex(4)}"
-        part = self.incoming / f"{stem}.part"
-        size = 0
         try:
-            with part.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > self._max_clip_bytes:
-                        raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
-                    file.write(chunk)
-                    failpoint("while_fetching")
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+            facts = await self._study(part, stem)
+            media_type = facts.pop("media_type", None) or media_type
+            drawn = facts.pop("drawn")
+            suffix = SUFFIXES.get(media_type, "mp4")
+            kept = [await self._place(part, folder / f"{index}.{suffix}", index, "video", media_type, facts)]
+            for kind, suffix, content_type in DRAWN if drawn else ():
+                drawing = self.incoming / f"{stem}.{suffix}"
+                kept.append(await self._place(drawing, folder / f"{index}.{suffix}", index, kind, content_type, {}))
+        finally:
+            for _, suffix, _ in DRAWN:
+                (self.incoming / f"{stem}.{suffix}").unlink(missing_ok=True)
+        return kept
+
+    async def _study(self, part: Path, stem: str) -> dict[str, Any]:
+        """Measure a clip that has arrived and draw its renditions, in another process."""
         loop = asyncio.get_running_loop()
         try:
             facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), stem)
         except (ValueError, BrokenExecutor) as error:
-            part.unlink(missing_ok=True)
             raise ClipError(str(error)) from error
+        if facts.pop("short", False):
+            raise ClipError("not a whole clip: it ends before it says it does", Missed.SHORT)
         if "codec" not in facts:
-            part.unlink(missing_ok=True)
             raise ClipError("not a clip: no pictures")
-        drawn = facts.pop("drawn")
-        suffix = SUFFIXES.get(media_type, "mp4")
-        kept = [await self._place(part, folder / f"{index}.{suffix}", index, "video", media_type, facts)]
-        if drawn:
-            for kind, suffix, content_type in (
-                ("thumbnail", "webp", "image/webp"),
-                ("spritesheet", "jpg", "image/jpeg"),
-            ):
-                drawing = self.incoming / f"{stem}.{suffix}"
-                kept.append(await self._place(drawing, folder / f"{index}.{suffix}", index, kind, content_type, {}))
-        return kept
+        return facts
 
     async def animate(self, rendition: Rendition) -> bytes:
         """

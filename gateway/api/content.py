@@ -25,11 +25,11 @@ from gateway.job import Job, State
 from gateway.wish import Rendition
 
 CHUNK = 256 * 1024
-VARIANTS = ("video", "thumbnail", "spritesheet")
+VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")
 
 
 async def _download(request: Incoming, video_id: str) -> ASGIApp:
-    """Download the clip, its thumbnail or its spritesheet (``variant``); of several clips, one (``index``)."""
+    """Download the clip, its thumbnail, spritesheet or last picture (``variant``); of several, one (``index``)."""
     job = await job_of(request, video_id)
     variant = request.query_params.get("variant", "video")
     if variant not in VARIANTS:

@@ -6,9 +6,7 @@ from litestar.types import ASGIApp
 from gateway.api.desk import Incoming, Reply, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.database import StoreUnavailableError
-
-LEAST_FREE_BYTES = 64 * 2**20
-"""Below this much room no clip can be kept, so none should be bought."""
+from gateway.parts import LEAST_FREE_BYTES
 
 
 @get("/health/live", operation_id="live")

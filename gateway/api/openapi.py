@@ -59,6 +59,8 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
             "name": "variant",
             "in": "query",
             "schema": {"type": "string", "enum": [*VARIANTS], "default": "video"},
+            "description": "The clip; its first picture, small (WebP); pictures in even steps on one sheet (JPEG); or "
+            "its last picture as it is (PNG), from which another clip can go on.",
         },
         {"name": "index", "in": "query", "schema": {"type": "integer", "minimum": 0, "default": 0}},
     ],

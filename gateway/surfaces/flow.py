@@ -23,9 +23,9 @@ from gateway.api.forms import pieces
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
+from gateway.finished import ClipError
 from gateway.inputs import InputError
 from gateway.job import Job
-from gateway.media import ClipError
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,

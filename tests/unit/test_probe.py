@@ -27,7 +27,7 @@ def test_a_playlist_is_no_clip(tmp_path: Path, head: str) -> None:
     for line in (str(secret), f"file {secret}", "http://127.0.0.1:9/a.mp4"):
         path = tmp_path / "list.mp4"
         path.write_text(f"{head}{line}\n")
-        for read in (probe, lambda name: draw(name, str(tmp_path / "t"), str(tmp_path / "s"))):
+        for read in (probe, lambda name: draw(name, str(tmp_path / "t"), str(tmp_path / "s"), str(tmp_path / "l"))):
             with pytest.raises(ValueError, match="not a clip"):
                 read(str(path))
 
