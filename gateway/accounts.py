@@ -1,7 +1,7 @@
 """Join each enabled account to the adapter that speaks its dialect and the wire that carries it."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from importlib import import_module
 
@@ -52,10 +52,13 @@ class Account:
         looks: float = 1000,
         listing: Listing | None = None,
         links: bool = True,
+        abroad: Wire | None = None,
     ) -> None:
         self.name = name
         self.provider = provider
         self.wire = wire
+        self.abroad = abroad or wire
+        """What carries downloads from hosts that are not its own: under the guard, in any gateway that is built."""
         self.plan = plan
         self.max_running = max_running
         self.listing = listing or provider.listing
@@ -218,11 +221,17 @@ def adapter(dialect: str) -> type[Provider]:
 
 
 def open_accounts(
-    settings: Settings, environ: Mapping[str, str], transport: httpx.AsyncBaseTransport, *, sandbox_only: bool
+    settings: Settings,
+    environ: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport,
+    abroad: Callable[[httpx.Auth], Wire],
+    *,
+    sandbox_only: bool,
 ) -> tuple[dict[str, Account], list[Held]]:
     """
     Build every account that can be used, and say of the others why not.
 
+    ``transport`` leads to the providers, what ``abroad`` makes to wherever they say their clips lie.
     ``sandbox_only`` holds real accounts back: nobody without a key may spend money.
     """
     known = {slug: adjusted(listing, settings.offers) for slug, listing in listings().items()}
@@ -239,10 +248,12 @@ def open_accounts(
             held.append(Held(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
         else:
             provider = adapter(listing.dialect)(listing, secrets(name, listing, environ), base_url=each.base_url)
+            auth = provider.auth()
             accounts[name] = Account(
                 name,
                 provider,
-                HttpWire(transport, provider.auth()),
+                HttpWire(transport, auth),
+                abroad=abroad(auth),
                 plan=each.plan,
                 max_running=each.max_running,
                 looks=each.looks_per_second,

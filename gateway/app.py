@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import surfaces
+from gateway.abroad import Abroad
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts
 from gateway.api import (
@@ -183,11 +184,11 @@ def _build(
     media = open_media(settings.media, probing)
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
-    accounts, held = open_accounts(settings, environ, transport, sandbox_only=not guarded)
+    abroad = outbound or _abroad(settings.network)
+    accounts, held = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
     links = Links(_links_key(settings, environ, shared=store.shared))
     shop = Shop(accounts, settings.aliases, settings.routing, clock)
     receipts = Receipts(root / "receipts")
-    abroad = outbound or _abroad(settings.network)
     telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)
     steps = Steps(
         store,

@@ -1,11 +1,17 @@
 """Say how a clip, a task or an order turned out, in the words a client reads: pure."""
 
+from collections.abc import Iterator
+
 from gateway.job import CONFIRM, UNDER_WAY, backoff
 from gateway.wish import Choice, Notice, Problem, Rendition, Wish
 from providers.base.errors import ProviderError, Refused
-from providers.base.order import Mode
+from providers.base.order import Mode, Spec
 from providers.base.task import State as TaskState
 from providers.base.task import Update
+
+ROUNDING = 0.02
+"""How far a picture may be off: encoders pad to whole blocks, 1088 lines for 1080."""
+CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
 
 
 def compare(choice: Choice, wish: Wish, kept: list[Rendition]) -> list[Notice]:
@@ -20,12 +26,23 @@ def compare(choice: Choice, wish: Wish, kept: list[Rendition]) -> list[Notice]:
     for clip in clips:
         if clip.duration_seconds is not None and abs(clip.duration_seconds - stitched) > 0.5:
             found.append(("seconds", f"{stitched:g} s were ordered, {clip.duration_seconds:g} s came"))
-        if spec.mode is not Mode.EXTEND and (clip.width, clip.height) != spec.frame:
-            ordered = "x".join(map(str, spec.frame))
-            found.append(("size", f"{ordered} was ordered, {clip.width}x{clip.height} came"))
+        if spec.mode is not Mode.EXTEND:
+            found += _misframed(spec, clip)
+        if clip.content_type != CONTAINERS.get(spec.container, clip.content_type):
+            found.append(("container", f"{CONTAINERS[spec.container]} was ordered, {clip.content_type} came"))
         if clip.has_audio is not None and clip.has_audio is not spec.audio:
             found.append(("audio", f"sound was {'' if spec.audio else 'not '}ordered; the opposite came"))
     return [Notice(type="mismatch", feature=feature, details=details) for feature, details in found]
+
+
+def _misframed(spec: Spec, clip: Rendition) -> Iterator[tuple[str, str]]:
+    """Say how a clip's picture differs: in its lines, its shape, or both."""
+    (width, height), came = spec.frame, (clip.width, clip.height)
+    told = f"{width}x{height} was ordered, {clip.width}x{clip.height} came"
+    if abs(min(came) / min(width, height) - 1) > ROUNDING:
+        yield "resolution", told
+    if not clip.height or abs(clip.width / clip.height * height / width - 1) > ROUNDING:
+        yield "aspect_ratio", told
 
 
 def verdict(update: Update, provider: str) -> Problem:

@@ -50,7 +50,7 @@ def sniff(path: Path, size: int) -> Sniffed:
     """
     with path.open("rb") as file:
         head = file.read(64)
-    kind = _magic(head)
+    kind = magic(head)
     if kind is None:
         raise InputError("unsupported_image", "Send a PNG, JPEG, WebP or GIF picture, or an MP4, MOV or WebM clip.")
     if kind.startswith("image/"):
@@ -79,7 +79,7 @@ def read_data_url(url: str) -> bytes:
         raise InputError("invalid_data_url", "The data URL is not base64.") from error
 
 
-def _magic(head: bytes) -> str | None:
+def magic(head: bytes) -> str | None:
     """Name the type of a file by how it starts."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"

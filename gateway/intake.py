@@ -194,7 +194,8 @@ class Intake:
         if isinstance(source.get("file_id"), str):
             return await self._by_file(source["file_id"], param, tenant)
         if isinstance(source.get("id"), str):
-            return await self._by_video(source["id"], source.get("index", 0), param, tenant)
+            kind = "video" if "video" in KINDS[medium.role] else "last_frame"
+            return await self._by_video(source["id"], source.get("index", 0), kind, param, tenant)
         for name in ("image_url", "video_url", "audio_url", "url"):
             value = source.get(name)
             if isinstance(value, dict):
@@ -241,19 +242,19 @@ class Intake:
         sniffed = Sniffed(file.media_type, file.width, file.height) if known else None
         return Found(file.bytes, file.sha256, sniffed=sniffed, seconds=file.seconds or 0)
 
-    async def _by_video(self, id_: str, index: Any, param: str, tenant: str) -> Found:
-        """Find a clip of an earlier job."""
+    async def _by_video(self, id_: str, index: Any, kind: str, param: str, tenant: str) -> Found:
+        """Find a clip of an earlier job, or its last picture, where a picture is wanted to go on from."""
         job = await self._store.job(id_, tenant) if is_id("video", id_) else None
         if job is None:
             raise missing_video(id_)
         if job.state is not State.SUCCEEDED:
             raise ProblemError(400, "video_not_ready", f"Video '{id_}' is not completed.", param=param)
         kept = msgspec.json.decode(job.outputs, type=list[Rendition])
-        clip = next((each for each in kept if each.kind == "video" and each.index == index), None)
+        clip = next((each for each in kept if each.kind == kind and each.index == index), None)
         if clip is None:
-            message = f"Video '{id_}' has no clip of that index, or it is no longer kept."
+            message = f"Video '{id_}' has no {kind} of that index, or it is no longer kept."
             raise ProblemError(404, "video_expired", message, param=param)
-        sniffed = Sniffed(clip.content_type, clip.width, clip.height)
+        sniffed = Sniffed(clip.content_type, clip.width, clip.height) if kind == "video" else None
         return Found(
             clip.bytes,
             clip.sha256,

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import BrokenExecutor, Executor
@@ -18,24 +19,25 @@ from secrets import token_hex
 from typing import Any
 
 from gateway import inputs
-from gateway.failpoints import failpoint
+from gateway.finished import ClipError, Missed
 from gateway.folder import Folder
 from gateway.inputs import InputError, Sniffed
+from gateway.parts import SUFFIXES as RESUMED
+from gateway.parts import touched
 from gateway.settings import MediaSettings, SettingsError
 from gateway.shelf import Label, Shelf, ShelfError
 from gateway.wish import Rendition
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
-DRAWN = (("thumbnail", "webp", "image/webp"), ("spritesheet", "jpg", "image/jpeg"))
-"""What is drawn of every clip: its kind, the end of its name, its type."""
-
+DRAWN = (
+    ("thumbnail", "webp", "image/webp"),
+    ("spritesheet", "jpg", "image/jpeg"),
+    ("last_frame", "png", "image/png"),
+)
+"""What is drawn of a clip: its kind, how its file ends, and what that is."""
 
 LITTER_SECONDS = 3600
 """What has not grown for so long is nobody's any more."""
-
-
-class ClipError(Exception):
-    """What the provider delivered is not a clip; it was paid for all the same."""
 
 
 class Media:
@@ -49,13 +51,14 @@ class Media:
         self._disk = Folder(root)
         self.shelf = shelf or self._disk
         self._pool = pool
-        self._max_clip_bytes = max_clip_bytes
+        self.max_clip_bytes = max_clip_bytes
 
     def open(self, *, alone: bool = True) -> None:
         """
         Make the folders, and clear away what an earlier process left half done.
 
-        Beside other processes only what has not grown for an hour is known to be left.
+        Beside other processes only what has not grown for an hour is known to be left; and what has come of a clip
+        is gone on with.
         """
         for name in ("inputs", "clips"):
             path = self.shelf.path(name)
@@ -65,11 +68,12 @@ class Media:
         self.clear(0 if alone else LITTER_SECONDS)
 
     def litter(self, seconds: float) -> list[Path]:
-        """List what arrived and was not kept, where it has not grown for so long."""
+        """List what arrived and was not kept, and has not grown for so long: of a clip to be gone on with, an hour."""
         found: list[Path] = []
         for left in self.incoming.iterdir() if self.incoming.is_dir() else ():
+            idle = max(seconds, LITTER_SECONDS) if left.suffix in RESUMED else seconds
             with contextlib.suppress(FileNotFoundError):
-                if not seconds or left.stat().st_mtime < time.time() - seconds:
+                if not idle or touched(left) < time.time() - idle:
                     found.append(left)
         return found
 
@@ -77,6 +81,10 @@ class Media:
         """Remove what arrived and was not kept."""
         for left in self.litter(seconds):
             left.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Say how much room is left where bytes arrive."""
+        return shutil.disk_usage(self.root).free
 
     async def ping(self) -> None:
         """
@@ -159,20 +167,20 @@ class Media:
 
     # Clips
 
-    async def keep_clip(
-        self, job: str, index: int, chunks: AsyncIterator[bytes], *, media_type: str = "video/mp4"
-    ) -> list[Rendition]:
+    async def keep_clip(self, job: str, index: int, part: Path, *, media_type: str = "video/mp4") -> list[Rendition]:
         """
-        Write a clip as it arrives, measure it, draw its renditions, and answer what is kept.
+        Measure a clip that has arrived, draw its renditions, move all to their places, and answer what is kept.
 
-        :raises ClipError: when it is too large, or not a clip.
+        :param media_type: what it is where its own bytes do not say.
+        :raises ClipError: when it is not a clip, or not a whole one; it stays where it was.
+        :raises OSError: when our own disk takes nothing.
+        :raises ShelfError: when the shelf does not.
         """
         # A worker that lost its lease may still be at it: each has names of its own until the file is whole.
         stem = f"{job}-{index}-{token_hex(4)}"
-        part = self.incoming / f"{stem}.part"
         try:
-            await self._receive(part, chunks)
             facts = await self._study(part, stem)
+            media_type = facts.pop("media_type", None) or media_type
             drawn = facts.pop("drawn")
             suffix = SUFFIXES.get(media_type, "mp4")
             kept = [await self._place(part, job, index, "video", suffix, media_type, facts)]
@@ -181,35 +189,18 @@ class Media:
                 kept.append(await self._place(drawing, job, index, kind, suffix, content_type, {}))
             return kept
         finally:
-            for suffix in ("part", "webp", "jpg"):
+            for _, suffix, _ in DRAWN:
                 (self.incoming / f"{stem}.{suffix}").unlink(missing_ok=True)
 
-    async def _receive(self, part: Path, chunks: AsyncIterator[bytes]) -> None:
-        """
-        Write a clip as it arrives.
-
-        :raises ClipError: when it is too large.
-        """
-        size = 0
-        with part.open("wb") as file:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > self._max_clip_bytes:
-                    raise ClipError(f"the clip is larger than {self._max_clip_bytes // 2**20} MB")
-                file.write(chunk)
-                failpoint("while_fetching")
-
     async def _study(self, part: Path, stem: str) -> dict[str, Any]:
-        """
-        Measure a clip and draw its renditions beside it.
-
-        :raises ClipError: when it is none.
-        """
+        """Measure a clip that has arrived and draw its renditions, in another process."""
         loop = asyncio.get_running_loop()
         try:
             facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), stem)
         except (ValueError, BrokenExecutor) as error:
             raise ClipError(str(error)) from error
+        if facts.pop("short", False):
+            raise ClipError("not a whole clip: it ends before it says it does", Missed.SHORT)
         if "codec" not in facts:
             raise ClipError("not a clip: no pictures")
         return facts

@@ -170,6 +170,20 @@ class Outbound:
                     raise FetchError("url_unreachable", "The server's headers are too large.")
                 yield answer
 
+    @staticmethod
+    async def pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """
+        Hand an answer's bytes over as they come.
+
+        :raises FetchError: when it breaks off.
+        """
+        while True:
+            with _as_ours():
+                chunk = await answer.content.readany()
+            if not chunk:
+                return
+            yield chunk
+
     @property
     def _terms(self) -> str:
         """Say which addresses are fetched: the same words, whatever was wrong with one."""
@@ -308,10 +322,6 @@ async def _receive(answer: aiohttp.ClientResponse, write: Callable[[bytes], None
     if answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
         raise FetchError("url_not_media", "The server at this address sends its answer packed, which is not taken.")
     errand.expect(answer.content_length or 0)
-    while True:
-        with _as_ours():
-            chunk = await answer.content.readany()
-        if not chunk:
-            return
+    async for chunk in Outbound.pieces(answer):
         errand.take(len(chunk))
         write(chunk)

@@ -81,6 +81,12 @@ class Metrics:
             ["provider", "feature"],
             registry=self.registry,
         )
+        self.fetches = Counter(
+            "reelgate_fetches",
+            "Tries to fetch a finished clip, by what came of it: kept, lost, or why not this time.",
+            ["provider", "outcome"],
+            registry=self.registry,
+        )
         self.deliveries = Counter(
             "reelgate_deliveries", "Webhooks sent, by what came of it.", ["outcome"], registry=self.registry
         )

@@ -14,34 +14,32 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.billing import Bill, bill_of, closed
-from gateway.database import Statement
+from gateway.database import ConflictError, Statement
 from gateway.events import announce, foretell
 from gateway.failpoints import failpoint
-from gateway.fetch import open_asset
 from gateway.findings import compare, verdict
+from gateway.finished import PASSING, ClipError, Finished, Missed, next_try
 from gateway.health import Health
 from gateway.hooks import Hooks, take_task
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.keeping import Keeper
 from gateway.line import Line
-from gateway.media import ClipError, Media
+from gateway.media import Media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
 from gateway.shelf import ShelfError
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.telemetry import Metrics, names
-from gateway.wish import Notice, Problem, Rendition, read_choice, read_wish
+from gateway.wish import Notice, Problem, read_choice, read_wish
 from providers.base.errors import Missing, ProviderError, Unsupported
-from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState
+from providers.base.task import Task, Update
 
 log = structlog.get_logger()
 
-FETCH_TRIES = 5
 LOOKED_AT = frozenset({State.RUNNING, State.STORING})
 """Where a step asks the provider how a task stands."""
-SHELF_TRIES = 300
-"""How often a clip is fetched that our own shelf would not take: for about five hours, while it lives where it is."""
 
 
 class Watching:
@@ -65,6 +63,7 @@ class Watching:
         self._store = store
         self._shop = shop
         self._media = media
+        self._keeper = Keeper(media)
         self._metrics = metrics
         self._clock = clock
         self._receipts = receipts
@@ -96,6 +95,9 @@ class Watching:
         account = self._shop.accounts.get(job.account or "")
         if account is None:
             await self._later(job, 30.0)
+            return
+        if job.state is State.STORING:
+            await self._collect(job, account)
             return
         listing = account.provider.listing
         task = msgspec.json.decode(job.task or "", type=Task)
@@ -146,8 +148,6 @@ class Watching:
         state = VERDICTS[update.state]
         if update.state is TaskState.UNKNOWN:
             log.warning("task.state_unknown", **names(job), word=update.raw_state)
-        if state is State.RUNNING and job.state is State.STORING:
-            state = State.STORING  # It was done before; a word that takes that back is not a verdict.
         seen = {"task": task, "progress": update.progress, "error": None}
         if update.usage:
             seen["usage"] = as_json(self._shop.settle(job, update.usage))
@@ -168,10 +168,11 @@ class Watching:
         elif state is State.STORING:
             failpoint("after_verdict")
             lease = now + self._lease
-            storing = move(job, state, now, due_at=lease, lease_until=lease, **seen)
+            finished = Finished(id=update.task.id, data=update.task.data, at=now, assets=update.assets)
+            storing = move(job, state, now, due_at=lease, lease_until=lease, **{**seen, "task": _noted(finished)})
             await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task), also=own)
             failpoint("after_storing")
-            await self._fetch(storing, update.assets, account)
+            await self._fetch(storing, finished, account)
         elif state is State.CANCELLED:
             ended = standing(job, Outcome.CANCELLED, now, None, task)
             await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own)
@@ -180,31 +181,79 @@ class Watching:
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
             await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
 
-    async def _fetch(self, job: Job, assets: tuple[AssetRef, ...], account: Account) -> None:
-        """Copy a finished clip into our own store, measure it, and end the job."""
-        kept: list[Rendition] = []
+    async def _collect(self, job: Job, account: Account) -> None:
+        """
+        Go on with a clip that is not kept yet: from fresh addresses where its provider names some, else the last.
+
+        It was made before; whatever its provider says of the task now is not a verdict.
+        """
+        finished = msgspec.json.decode(job.task or "", type=Finished)
         try:
-            if not assets:
-                raise ClipError("the provider named no clip")
-            for asset in assets:
-                async with open_asset(account, asset) as chunks:
-                    clip, *drawn = await self._media.keep_clip(job.id, asset.index, chunks, media_type=asset.media_type)
-                kept += [replace(clip, handle=asset.handle), *drawn]
-        except ShelfError as error:
-            await self._unshelved(job, account, error)
-            return
-        except (ClipError, ProviderError, OSError) as error:
-            log.warning("clip.missed", **names(job), reason=str(error), tries=job.tries + 1)
-            if job.tries + 1 < FETCH_TRIES:
-                await self._later(job, min(8.0, 0.25 * 4**job.tries))
+            update = await account.provider.poll(Task(finished.id, finished.data), account.wire)
+        except ProviderError as error:
+            log.info("poll.failed", **names(job), kind=error.kind)
+            self._health.heard(account, error, self._clock())
+            if not finished.assets:
+                await self._missed(job, finished, account, ClipError(error.message, Missed.UNREACHABLE))
                 return
-            await self._miss(job, account, error)
+        else:
+            account.answered(self._clock())
+            if VERDICTS[update.state] is State.STORING and update.assets:
+                finished = replace(finished, assets=update.assets)
+        await self._fetch(job, finished, account)
+
+    async def _fetch(self, job: Job, finished: Finished, account: Account) -> None:
+        """Copy what is not kept yet of a finished task into our own store, and end the job."""
+        provider = account.provider.listing.slug
+        try:
+            if not finished.assets:
+                raise ClipError("the provider names no clip", Missed.UNNAMED)
+            for asset in finished.links():
+                clip, *drawn = await self._keeper.keep(job.id, asset, account)
+                finished = replace(finished, kept=(*finished.kept, replace(clip, handle=asset.handle), *drawn))
+                self._metrics.fetches.labels(provider, "kept").inc()
+        except ClipError as miss:
+            self._metrics.fetches.labels(provider, miss.kind).inc()
+            await self._missed(job, finished, account, miss)
             return
         failpoint("after_file")
+        await self._deliver(job, finished)
+
+    async def _missed(self, job: Job, finished: Finished, account: Account, miss: ClipError) -> None:
+        """Try again while that may help; then make do with the clips that are kept, or say that it is lost."""
+        now, listing = self._clock(), account.provider.listing
+        finished = replace(finished, at=finished.at or now, doubts=finished.doubts + (miss.kind not in PASSING))
+        left = listing.link_hours * 3600 - (now - finished.at) / 1000
+        wait = next_try(miss.kind, job.tries, finished.doubts, left)
+        told = {**names(job), "kind": miss.kind, "reason": str(miss), "tries": job.tries + 1, "left": int(left)}
+        if wait is not None:
+            # What only we can mend, or soon nobody, is not left among the warnings.
+            grave = miss.kind in {Missed.STORAGE, Missed.SHELF} or left < listing.link_hours * 900
+            (log.error if grave else log.warning)("clip.missed", **told)
+            try:
+                await self._later(job, wait, task=_noted(finished))
+            except ConflictError:
+                self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
+                raise
+            return
+        log.error("clip.lost", **told)
+        self._metrics.fetches.labels(listing.slug, "lost").inc()
+        self._keeper.forget(job.id)
+        if finished.kept:
+            lost = Notice(type="result_lost", feature="n", details=f"A clip was made and paid for, but lost: {miss}.")
+            await self._deliver(job, finished, lost)
+            return
+        message = f"The clip was made and paid for, but could not be kept: {miss}."
+        problem = Problem(code="result_lost", message=message, provider=listing.slug)
+        ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
+        await self._fail(job, problem, ended, bill=Bill.PRICE)
+
+    async def _deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:
+        """End a job whose clips are kept, saying where they differ from what was ordered."""
         now = self._clock()
         choice = read_choice(job.quote)
         wish = read_wish(job.wish)
-        differences = compare(choice, wish, kept)
+        differences = compare(choice, wish, [*finished.kept])
         for each in differences:
             self._metrics.mismatches.labels(choice.provider, each.feature).inc()
         retention = self._retention_ms if wish.retention_seconds is None else wish.retention_seconds * 1000
@@ -213,29 +262,15 @@ class Watching:
             job,
             State.SUCCEEDED,
             now,
-            outputs=as_json(kept),
-            warnings=as_json([*msgspec.json.decode(job.warnings, type=list[Notice]), *differences]),
+            task=_plain(finished),
+            outputs=as_json(finished.kept),
+            warnings=as_json([*msgspec.json.decode(job.warnings, type=list[Notice]), *differences, *notices]),
             expires_at=expires,
             due_at=expires,
         )
         if job.started_at is not None:
             self._shop.observe(choice.offer, (now - job.started_at) / 1000)
         await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
-
-    async def _unshelved(self, job: Job, account: Account, error: ShelfError) -> None:
-        """Go on with a job whose clip our own shelf would not take: it stays where it is while that lasts."""
-        log.error("clip.unshelved", **names(job), reason=str(error), tries=job.tries + 1)
-        if job.tries + 1 < SHELF_TRIES:
-            await self._later(job, backoff(job.tries, None, 0.5))
-        else:
-            await self._miss(job, account, ClipError("the gateway's own store of media did not take it"))
-
-    async def _miss(self, job: Job, account: Account, error: Exception) -> None:
-        """End a job whose clip was bought and could not be had."""
-        message = f"The clip was made and paid for, but could not be kept: {error}."
-        problem = Problem(code="result_lost", message=message, provider=account.provider.listing.slug)
-        lost = standing(job, Outcome.SUCCEEDED, self._clock(), str(error))
-        await self._fail(job, problem, lost, bill=Bill.PRICE)
 
     async def _expire(self, job: Job) -> None:
         """Remove the clips of a job whose retention is over, or that was deleted; the row stays."""
@@ -249,12 +284,12 @@ class Watching:
             return
         await self._store.save(move(job, job.state, self._clock(), outputs="[]", due_at=None))
 
-    async def _later(self, job: Job, seconds: float, *, also: Sequence[Statement] = ()) -> None:
+    async def _later(self, job: Job, seconds: float, *, also: Sequence[Statement] = (), **changes: str) -> None:
         """Look again later; this time came to nothing."""
         now = self._clock()
         due = now + int(seconds * 1000)
         due = min(due, job.deadline_at) if now < job.deadline_at else due
-        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due), also=also)
+        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due, **changes), also=also)
 
     async def _give_up(self, job: Job, account: Account, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""
@@ -291,3 +326,13 @@ class Watching:
 def as_json(value: Any) -> str:
     """Write a record as the store keeps it."""
     return msgspec.json.encode(value).decode()
+
+
+def _noted(finished: Finished) -> str:
+    """Write a finished task as its job keeps it; a clip that came inside the answer is asked for again."""
+    return as_json(replace(finished, assets=tuple(each for each in finished.assets if each.url)))
+
+
+def _plain(finished: Finished) -> str:
+    """Write the task alone: nobody needs its addresses any more."""
+    return as_json(Task(finished.id, finished.data))

@@ -75,7 +75,7 @@ class Rendition(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     index: int
     kind: str
-    """video, thumbnail or spritesheet."""
+    """video, thumbnail, spritesheet or last_frame."""
     path: str
     """Where it lies below the media root."""
     content_type: str

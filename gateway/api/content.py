@@ -26,13 +26,13 @@ from gateway.job import Job, State
 from gateway.shelf import Shelf
 from gateway.wish import Rendition
 
-VARIANTS = ("video", "thumbnail", "spritesheet")
+VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")
 PRECONDITIONS = ("if-match", "if-range", "if-unmodified-since")
 """What a client asks by our validators, and another server would answer by its own."""
 
 
 async def _download(request: Incoming, video_id: str) -> ASGIApp:
-    """Download the clip, its thumbnail or its spritesheet (``variant``); of several clips, one (``index``)."""
+    """Download the clip, its thumbnail, spritesheet or last picture (``variant``); of several, one (``index``)."""
     job = await job_of(request, video_id)
     variant = request.query_params.get("variant", "video")
     if variant not in VARIANTS:

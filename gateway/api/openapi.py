@@ -78,7 +78,11 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
     "listWebhookEndpoints": _paging(_id("whep")),
     "listWebhookDeliveries": _paging(DELIVERY.pattern)[:2],
     "downloadVideo": [
-        _query("variant", type="string", enum=[*VARIANTS], default="video"),
+        {
+            **_query("variant", type="string", enum=[*VARIANTS], default="video"),
+            "description": "The clip; its first picture, small (WebP); pictures in even steps on one sheet (JPEG); or "
+            "its last picture as it is (PNG), from which another clip can go on.",
+        },
         _query("index", type="integer", minimum=0, maximum=99, default=0),
     ],
     "getSpend": [
@@ -89,7 +93,7 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
 }
 
 FILES = {
-    "downloadVideo": ["video/mp4", "image/webp", "image/jpeg"],
+    "downloadVideo": ["video/mp4", "image/webp", "image/jpeg", "image/png"],
     "downloadFile": ["image/*", "video/*", "audio/*"],
     "metrics": ["text/plain"],
     "streamVideo": ["text/event-stream"],

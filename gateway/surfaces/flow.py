@@ -25,10 +25,11 @@ from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.events import CREATED, STARTED, TYPES
+from gateway.finished import ClipError
 from gateway.inputs import InputError
 from gateway.job import Job
 from gateway.letters import Letter
-from gateway.media import ClipError, input_key
+from gateway.media import input_key
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,

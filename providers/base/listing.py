@@ -187,6 +187,8 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=
     """How long to wait between two looks at a task."""
     deadline_seconds: float
     """After how long without a verdict a task is given up."""
+    link_hours: float = 24
+    """For how long a finished clip can be fetched at least, as far as anybody says."""
     missing_seconds: float = 120
     """How long a task may be unknown to its own provider before it counts as lost."""
     rate: Rate | None = None

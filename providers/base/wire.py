@@ -305,8 +305,9 @@ async def _call(request: httpx.Request, silence: float) -> Call:
 
 
 def _response(answer: Answer) -> httpx.Response:
-    """Write an answer as httpx's."""
-    return httpx.Response(answer.status, headers=answer.headers, stream=answer.stream)
+    """Write an answer as httpx's, which takes other signs than ASCII in bytes alone."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    return httpx.Response(answer.status, headers=headers, stream=answer.stream)
 
 
 def _answer(response: httpx.Response) -> Answer:

@@ -6,7 +6,12 @@ import pytest
 
 from tests.abuse.target import Target
 
-VARIANTS = {"video": ("video/mp4", "mp4"), "thumbnail": ("image/webp", "webp"), "spritesheet": ("image/jpeg", "jpg")}
+VARIANTS = {
+    "video": ("video/mp4", "mp4"),
+    "thumbnail": ("image/webp", "webp"),
+    "spritesheet": ("image/jpeg", "jpg"),
+    "last_frame": ("image/png", "png"),
+}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -4,6 +4,7 @@ import base64
 import json
 from io import BytesIO
 
+import av
 import httpx
 import pytest
 from PIL import Image
@@ -90,6 +91,30 @@ def test_content_is_served_as_files_are(server: Server, clip: dict[str, object])
     assert server.get(f"{path}?variant=spritesheet").content[:3] == b"\xff\xd8\xff"
     assert server.get(f"{path}?variant=hologram").status_code == 422
     assert server.get(f"{path}?index=1").status_code == 404
+
+
+def test_the_last_picture_is_the_clips_own(server: Server, clip: dict[str, object]) -> None:
+    """``variant=last_frame`` is what the clip ends with, pixel for pixel; and what another clip can begin with."""
+    path = f"/v1/videos/{clip['id']}/content"
+    answer = server.get(f"{path}?variant=last_frame")
+    with av.open(BytesIO(server.get(path).content)) as container:
+        *_, ending = container.decode(video=0)
+    picture = Image.open(BytesIO(answer.content))
+    assert ("image/png", "PNG", (640, 360)) == (answer.headers["content-type"], picture.format, picture.size)
+    assert ending.to_image().tobytes() == picture.tobytes()
+
+    longer = finished(server, input_reference={"id": clip["id"]})
+    (first,) = longer["request"]["inputs"]  # type: ignore[index]
+    assert ("completed", "first_frame") == (longer["status"], longer["request"]["mode"])  # type: ignore[index]
+    assert ("first_frame", "image/png", len(answer.content)) == (first["role"], first["media_type"], first["bytes"])
+    asked = {**CLIP, "input_reference": {"id": clip["id"], "index": 1}}
+    assert (404, "video_expired") == _told(server.post("/v1/videos", asked))
+    asked["input_reference"] = {"id": "video_" + "0" * 32}
+    assert (404, "video_not_found") == _told(server.post("/v1/videos", asked))
+
+
+def _told(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
 
 
 def test_every_field_is_echoed(server: Server) -> None:

@@ -58,7 +58,7 @@ async def test_a_wish_becomes_a_kept_clip(engine: Engine) -> None:
 
     assert job.state is State.SUCCEEDED
     assert len(engine.provider.ledger) == 1
-    video, thumbnail, sheet = msgspec.json.decode(job.outputs, type=list[Rendition])
+    video, thumbnail, sheet, last = msgspec.json.decode(job.outputs, type=list[Rendition])
     assert (video.codec, video.width, video.height, video.duration_seconds, video.has_audio) == (
         "h264",
         1280,
@@ -67,7 +67,7 @@ async def test_a_wish_becomes_a_kept_clip(engine: Engine) -> None:
         True,
     )
     assert await engine.media.whole(video) == engine.wire.default
-    assert [thumbnail.kind, sheet.kind] == ["thumbnail", "spritesheet"]
+    assert [thumbnail.kind, sheet.kind, last.kind] == ["thumbnail", "spritesheet", "last_frame"]
     assert (await engine.media.whole(thumbnail))[8:12] == b"WEBP"
     assert job.warnings == "[]"
     (attempt,) = await engine.store.attempts(job.id)
@@ -313,7 +313,7 @@ async def test_a_clip_that_is_not_what_was_ordered_says_so(engine: Engine) -> No
 
     assert ended.state is State.SUCCEEDED
     assert [(notice.type, notice.feature) for notice in notices] == [
-        ("mismatch", "seconds"), ("mismatch", "size"), ("mismatch", "audio"),
+        ("mismatch", "seconds"), ("mismatch", "resolution"), ("mismatch", "audio"),
     ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A whole world under one seed: clients, gateways that die, sellers that lie, and time."""
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import random
@@ -28,6 +29,7 @@ from gateway.letters import Letters
 from gateway.media import Media
 from gateway.orders import Orders
 from gateway.outbox import Outbox
+from gateway.parts import _locked as locked
 from gateway.receipts import Receipts
 from gateway.settings import Routing, Webhooks
 from gateway.shop import Shop
@@ -156,6 +158,7 @@ class World:
         self.workers = draw.choice((1, 1, 2))
         self.max_running = draw.choice((1, 2, 4))
         self.dead: list[Any] = []
+        self.locks: set[int] = set()
         self.events: list[str] = []
         self.faults = sorted((draw.uniform(1, TROUBLED), self._fault()) for _ in range(draw.choice((0, 1, 3, 6))))
 
@@ -199,6 +202,19 @@ class World:
         self.note(f"{heard.url} heard {heard.event}")
         self.laws.check_heard(heard)
 
+    def _locked(self, path: Path) -> int | None:
+        """Lock a file as a process does, and remember it: with the process its locks are gone."""
+        file = locked(path)
+        if file is not None:
+            self.locks.add(file)
+        return file
+
+    def unlock(self) -> None:
+        for file in self.locks:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
+        self.locks.clear()
+
     def check_disk(self) -> None:
         if self.time.now < self.disk_back:
             raise sqlite3.OperationalError("disk I/O error")
@@ -230,6 +246,8 @@ class World:
             mock.patch("gateway.ids.os", SimpleNamespace(urandom=lot.randbytes)),
             mock.patch("gateway.media.token_hex", lambda size: lot.randbytes(size).hex()),
             mock.patch("gateway.media._study", study),
+            mock.patch("gateway.parts.token_hex", lambda size: lot.randbytes(size).hex()),
+            mock.patch("gateway.parts._locked", self._locked),
             mock.patch("gateway.receipts.SLOTS", 32),
             mock.patch("gateway.worker.IDLE_SECONDS", 5.0),
             mock.patch("gateway.courier.IDLE_SECONDS", 5.0),
@@ -283,6 +301,7 @@ class Life:
             self.world.dead.append(task)
         self.world.dead.append(self.loop)
         self.database.drop()
+        self.world.unlock()
         for each in self.receipts:
             each.close()
         self.loop.close()

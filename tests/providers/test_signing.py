@@ -8,7 +8,7 @@ import pytest
 
 from gateway.accounts import Account
 from gateway.fetch import open_asset
-from gateway.media import ClipError
+from gateway.finished import ClipError
 from providers.base.listing import listings
 from providers.base.provider import Provider
 from providers.base.signing import HomeAuth, origin

@@ -8,6 +8,7 @@ import pytest
 from gateway.accounts import adapter, open_accounts
 from gateway.settings import Account, Settings, SettingsError, load, missing, secrets
 from providers.base.listing import Secret
+from providers.base.wire import HttpWire
 from tests.make import listing
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +120,8 @@ def test_a_reseller_never_gets_anothers_key() -> None:
 def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
     """A disabled account is named, not dropped in silence."""
     settings = Settings(accounts={"on": Account(provider="sandbox"), "off": Account(provider="sandbox", enabled=False)})
-    accounts, held = open_accounts(settings, {}, httpx.AsyncHTTPTransport(), sandbox_only=True)
+    way = httpx.AsyncHTTPTransport()
+    accounts, held = open_accounts(settings, {}, way, lambda auth: HttpWire(way, auth), sandbox_only=True)
 
     assert list(accounts) == ["on"]
     assert [(each.account, each.reason) for each in held] == [("off", "enabled = false")]
