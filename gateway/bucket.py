@@ -32,11 +32,13 @@ STORES: dict[str, type[S3Store | GCSStore | AzureStore]] = {"s3": S3Store, "gs":
 """Which store a URL's scheme means."""
 ENDPOINTS = {"s3": "endpoint", "gs": "base_url", "az": "endpoint"}
 """What each calls the address of a server other than its cloud's own."""
-PART = 8 * 2**20
+PART = 5 * 2**20
 """Bytes of one part of a large object; parts grow where an object would need more than :data:`PARTS`."""
 PARTS = 9_000
 PARTS_AT_ONCE = 3
-"""Parts of one object on their way at the same time: what an upload takes in memory."""
+"""Parts of one object on their way at the same time."""
+UPLOADS_AT_ONCE = 4
+"""Objects on their way there at the same time: what uploads take in memory does not grow with jobs or sizes."""
 PIECE = 2 * 2**20
 """Bytes asked for at once by those who read: no connection waits for a slow reader."""
 RETRIES: "RetryConfig" = {
@@ -73,6 +75,7 @@ class Bucket:
         self._url = url
         self._scratch = scratch
         self._lifetime = timedelta(seconds=redirect_seconds)
+        self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def put(self, source: Path, key: str, label: Label) -> None:
         """Send a file as it lies on disk, in parts where it is large; it has its key once the last part is kept."""
@@ -83,15 +86,16 @@ class Bucket:
             "Content-Disposition": disposition,
             "Cache-Control": "private, max-age=31536000, immutable",
         }
-        with _said(key):
-            await obstore.put_async(
-                self._store,
-                key,
-                source,
-                attributes=attributes,
-                chunk_size=max(PART, -(-size // PARTS)),
-                max_concurrency=PARTS_AT_ONCE,
-            )
+        async with self._uploading:
+            with _said(key):
+                await obstore.put_async(
+                    self._store,
+                    key,
+                    source,
+                    attributes=attributes,
+                    chunk_size=max(PART, -(-size // PARTS)),
+                    max_concurrency=PARTS_AT_ONCE,
+                )
         await asyncio.to_thread(source.unlink, missing_ok=True)
 
     async def copy(self, source: str, target: str) -> None:
