@@ -1,4 +1,4 @@
-"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|quotes|content|start|memory|all]``."""
+"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|quotes|content|start|memory|rehost|all]``."""
 
 import argparse
 import json
@@ -23,6 +23,7 @@ MEASURES = {
     "content": ("nginx", "content"),
     "start": ("peer_start", "start"),
     "memory": ("peer_start", "start", "memory"),
+    "rehost": ("rehost",),
     "all": (
         "peer_start",
         "start",
@@ -35,6 +36,7 @@ MEASURES = {
         "nginx",
         "content",
         "memory",
+        "rehost",
     ),
 }
 

@@ -5,11 +5,13 @@ A name is ``figure/party``; the table (``report.py``) takes medians over rounds 
 """
 
 import json
+import statistics
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +26,7 @@ IDS = 400
 """Jobs the reads go round."""
 PACE_MB = 40
 """Megabytes per second each of the ten parallel downloads reads: slower than we send, so that a buffer would grow."""
+TEN = 10
 _PROMPT = "Take 00000000: a calico cat plays the piano on a small stage, warm light, slow push in, shallow focus{}."
 _BOUNDARY = "70e0085f4be94e53b9d9ad5c1f3c2d77"
 _DRAINING = 60
@@ -136,13 +139,33 @@ class Bench:
     def memory(self) -> Figures:
         """Watch our resident memory while ten clients read 100 MB each, slower than we could send."""
         with servers.ours(self._stub) as server:
-            path = self._clip(server, "100mb")
+            path, small = self._clip(server, "100mb"), self._clip(server, "10mb")
             _drain(server, path, connections=1, files=1)
             time.sleep(1)
             before = server.rss_mb()
-            with _Watch(server) as watch:
+            with _Watch(server) as watch, _Beside(server, small) as beside:
                 _drain(server, path, connections=10, files=1, pace=PACE_MB)
-            return {"memory.growth_mb/ours": watch.most - before, "memory.peak_mb/ours": watch.most}
+            grown = {"memory.growth_mb/ours": watch.most - before, "memory.peak_mb/ours": watch.most}
+            return grown | beside.figures("memory")
+
+    def rehost(self) -> Figures:
+        """Take ten clips of 100 MB into our store at once, and read another meanwhile."""
+        with servers.ours(self._stub) as server:
+            small = self._clip(server, "10mb")
+            _drain(server, small, connections=1, files=1)
+            time.sleep(1)
+            before, written, begun = server.rss_mb(), server.written_mb(), time.monotonic()
+            with _Watch(server) as watch, _Beside(server, small) as beside, ThreadPoolExecutor(TEN) as pool:
+                kept = list(pool.map(lambda _: self._clip(server, "100mb"), range(TEN)))
+            took = time.monotonic() - begun
+            _same(server.port, kept[0], self._files / "100mb.mp4")
+            size = TEN * clips.SIZES["100mb"] / 2**20
+            return beside.figures("rehost") | {
+                "rehost/ours": size / took,
+                "rehost.growth_mb/ours": watch.most - before,
+                "rehost.copies/ours": watch.most_on_disk / size,
+                "rehost.written/ours": (server.written_mb() - written) / size,
+            }
 
     def _creating(self, server: Server, model: str, mark: str = "") -> Callable[[], bytes]:
         """Write creates as the OpenAI SDK does, each with a prompt of its own."""
@@ -202,6 +225,8 @@ class _Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.most = 0.0
+        self._full = server.disk_mb()
+        self.most_on_disk = 0.0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -215,6 +240,41 @@ class _Watch:
         """Keep the most that was seen."""
         while not self._over.wait(0.02):
             self.most = max(self.most, self._server.rss_mb())
+            self.most_on_disk = max(self.most_on_disk, self._server.disk_mb() - self._full)
+
+
+class _Beside:
+    """Read a clip again and again in a thread while something else happens: what one client waits for meanwhile."""
+
+    def __init__(self, server: Server, path: str) -> None:
+        self._server = server
+        self._path = path
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._firsts: list[float] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def figures(self, name: str) -> Figures:
+        """Say how long the first byte took: usually, and at worst."""
+        if not self._firsts:
+            raise MeasureError("it was over before another clip was read once")
+        return {
+            f"{name}.first_byte_ms/ours": statistics.median(self._firsts),
+            f"{name}.first_byte_worst_ms/ours": max(self._firsts),
+        }
+
+    def _read(self) -> None:
+        """Ask, and ask again."""
+        while not self._over.wait(0.02):
+            seen = load.drain(self._server.port, self._path, connections=1, files=1)
+            self._firsts += [seen.first_byte] if seen.files else []
 
 
 def _busy(figure: str, party: str, server: Server, source: Callable[[], bytes], seconds: float) -> Figures:

@@ -59,6 +59,14 @@ ROWS = (
     Row("start to first 200", "start.seconds/ours", "s", "start.seconds/litellm", LESS, 0.25, 1.5),
     Row("idle memory (RSS)", "memory.idle_mb/ours", "MB", "memory.idle_mb/litellm", LESS, None, 140),
     Row("growth, 10 x 100 MB read", "memory.growth_mb/ours", "MB", "", LESS, None, 50),
+    Row("  first byte meanwhile", "memory.first_byte_ms/ours", "ms", "", LESS, None, 100),
+    Row("  at worst", "memory.first_byte_worst_ms/ours", "ms", "", LESS),
+    Row("kept: 10 x 100 MB at once", "rehost/ours", "MB/s"),
+    Row("  growth", "rehost.growth_mb/ours", "MB", "", LESS, None, 50),
+    Row("  copies on disk at most", "rehost.copies/ours", "", "", LESS, None, 1.05),
+    Row("  written, for each byte", "rehost.written/ours", "", "", LESS),
+    Row("  first byte meanwhile", "rehost.first_byte_ms/ours", "ms", "", LESS, None, 100),
+    Row("  at worst", "rehost.first_byte_worst_ms/ours", "ms", "", LESS),
 )
 
 

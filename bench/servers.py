@@ -62,6 +62,24 @@ class Server(msgspec.Struct, kw_only=True):
                 total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
         return total / 1024
 
+    def written_mb(self) -> float:
+        """Add up what the tree has had written to disk, in megabytes (2^20)."""
+        total = 0
+        for pid in self.tree():
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
+        return total / 2**20
+
+    def disk_mb(self) -> float:
+        """Add up what lies in its folder, in megabytes (2^20)."""
+        sizes: dict[int, int] = {}  # A file that is moved while we look is one all the same.
+        for path in self.directory.rglob("*"):
+            with contextlib.suppress(OSError):
+                seen = path.stat()
+                sizes[seen.st_ino] = seen.st_size
+        return sum(sizes.values()) / 2**20
+
     def cpu_seconds(self) -> float:
         """Add up the processor time of the tree."""
         total = 0

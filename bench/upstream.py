@@ -12,12 +12,14 @@ import json
 import re
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import uvloop
 
 from bench.looks import Looks
 
+_LARGE = 65_536
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _CLIP = re.compile(rb"\[(\d+mb)\]")
@@ -28,6 +30,12 @@ _VIDEO = (
 )
 _FLYING = b'{"id":"%s","state":"rendering","progress":1,"clips":[],"error":null}'
 _TASK = b'{"id":"%s","state":"%s","progress":%d,"poll_after_ms":%d,"clips":[%s],"error":null}'
+
+
+@cache
+def _read(path: Path) -> bytes:
+    """Read a clip once."""
+    return path.read_bytes()
 
 
 class Upstream:
@@ -100,7 +108,7 @@ class Upstream:
     def _clip(self, name: str) -> tuple[bytes, bytes, bytes]:
         """Serve a clip whole."""
         try:
-            return b"200 OK", b"video/mp4", (self.clips / Path(name).name).read_bytes()
+            return b"200 OK", b"video/mp4", _read(self.clips / Path(name).name)
         except (OSError, TypeError):
             return b"404 Not Found", b"application/json", b'{"error":"no such clip"}'
 
@@ -135,9 +143,12 @@ class Connection(asyncio.Protocol):
                 return
             method, path, _ = head.split(b" ", 2)
             status, kind, body = self._upstream.answer(method, path, buffer[end:stop])
-            self._transport.write(
-                b"HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (status, kind, len(body), body)
-            )
+            head = b"HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n" % (status, kind, len(body))
+            if len(body) > _LARGE:
+                self._transport.write(head)
+                self._transport.write(body)  # The one copy there is: uvloop makes none.
+            else:
+                self._transport.write(head + body)
             self._buffer = buffer = buffer[stop:]
 
 
