@@ -116,6 +116,31 @@ class Posting(Struct, frozen=True):
             yield {"id": budget.id, **change}
 
 
+class BudgetRow(Struct, frozen=True):
+    """Hold a budget's sums in micro-dollars: a row of ``budgets``."""
+
+    id: str
+    owner: str
+    period: str
+    since: int
+    held: int
+    spent: int
+    suspense: int
+
+
+class Spent(Struct, frozen=True):
+    """Hold a sum of what was spent, and on what."""
+
+    owner: str
+    provider: str
+    model: str
+    account: str
+    day: int
+    """Days since 1970-01-01 (UTC)."""
+    usd_micros: int
+    purchases: int
+
+
 class About(Struct, frozen=True):
     """Say what money is spent on, and whose."""
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from msgspec import Struct
 
 from gateway.clock import DAY_MS
-from gateway.store import Spent
+from gateway.ledger import Spent
 
 BY = ("provider", "model", "key", "account", "day")
 """What spending can be asked for by; a key is named by its id."""

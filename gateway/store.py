@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.database import ConflictError, Database, Row, Statement, bodies
 from gateway.job import Attempt, Job, Outcome, State
-from gateway.ledger import Book, Entry, Posting
+from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
 
 FIRST = ""
 LAST = "~"
@@ -100,31 +100,6 @@ REFUSED: dict[str, type[ConflictError]] = {
     "task_take": TakenError,
 }
 """What a statement that touched no row means, where it is not that somebody else was first."""
-
-
-class BudgetRow(Struct, frozen=True):
-    """Hold a budget's sums in micro-dollars: a row of ``budgets``."""
-
-    id: str
-    owner: str
-    period: str
-    since: int
-    held: int
-    spent: int
-    suspense: int
-
-
-class Spent(Struct, frozen=True):
-    """Hold a sum of what was spent, and on what."""
-
-    owner: str
-    provider: str
-    model: str
-    account: str
-    day: int
-    """Days since 1970-01-01 (UTC)."""
-    usd_micros: int
-    purchases: int
 
 
 class Page(Struct, frozen=True):

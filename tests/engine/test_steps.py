@@ -433,7 +433,7 @@ async def clips(engine: Engine, job: Job) -> list[str]:
 async def test_clips_are_removed_when_their_time_is_over(engine: Engine) -> None:
     """Retention removes the files; the job stays completed and says that they are gone."""
     job = await engine.run((await engine.accept()).id)
-    assert 3 == len(await clips(engine, job))
+    assert 4 == len(await clips(engine, job))
     await engine.turn(seconds=3601)
 
     assert [] == await clips(engine, job)

@@ -115,7 +115,7 @@ def whole(engine: Kept, job: Job) -> bytes:
     """Read the clip that was kept, and hold its row to it."""
     assert State.SUCCEEDED is job.state, job.error
     video = msgspec.json.decode(job.outputs, type=list[Rendition])[0]
-    data = engine.media.path(video).read_bytes()
+    data = Path(engine.media.root, video.path).read_bytes()
     assert (len(data), msgspec.json.decode(job.task or "", type=dict)) == (video.bytes, {"id": "t", "data": {}})
     assert [] == list(engine.media.incoming.iterdir())
     return data
@@ -227,7 +227,7 @@ async def test_two_who_fetch_one_clip_do_not_mix_it(engine: Kept, host: Host) ->
     host.script = ["slow"]
     (kept, *_) = await first.keep(job.id, asset, account)
 
-    assert CLIP == engine.media.path(kept).read_bytes()
+    assert CLIP == Path(engine.media.root, kept.path).read_bytes()
     assert [] == list(engine.media.incoming.iterdir())
     assert ["bytes=300000-", "whole"] == host.ranges()[2:]
 

@@ -68,7 +68,7 @@ async def hand_in(engine: Engine, data: bytes) -> Input:
 
 
 async def test_what_a_job_says_it_keeps_is_there(engine: Engine) -> None:
-    """Clip, thumbnail and spritesheet of every index, each as long and of the hash it says; nothing lies around."""
+    """Clip and drawings of every index, each as long and of the hash it says; nothing lies around."""
     two = done("t")
     both = (*two.assets, msgspec.structs.replace(two.assets[0], index=1))
     engine.provider.polls = [msgspec.structs.replace(two, assets=both)]
@@ -76,7 +76,7 @@ async def test_what_a_job_says_it_keeps_is_there(engine: Engine) -> None:
 
     assert await keys(engine) == {each.path for each in kept(job)}
     assert [(each.index, each.kind) for each in kept(job)] == [
-        (index, kind) for index in (0, 1) for kind in ("video", "thumbnail", "spritesheet")
+        (index, kind) for index in (0, 1) for kind in ("video", "thumbnail", "spritesheet", "last_frame")
     ]
     for each in kept(job):
         data = await engine.media.whole(each)
@@ -125,7 +125,7 @@ async def test_an_upload_that_dies_half_way_shows_nothing(engine: Engine, tmp_pa
     assert (seen.state, seen.outputs, seen.tries) == (State.STORING, "[]", 1)
     assert set() == await keys(engine)
     assert [] == objects.store().unfinished(str(tmp_path))
-    assert [] == list(engine.media.incoming.iterdir())
+    assert {".part"} == {each.suffix for each in engine.media.incoming.iterdir()} - {".mark"}
 
     ended = await engine.run(job.id)
     assert ended.state is State.SUCCEEDED

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gateway.parts import OLD_SECONDS, Mark, forget, sweep, take
+from gateway.parts import Mark, forget, take, touched
 
 MARK = Mark("https://a.test/clip", '"tag"', 10)
 
@@ -72,18 +72,14 @@ def test_what_is_being_written_is_not_forgotten(tmp_path: Path) -> None:
     held.close(drop=True)
 
 
-def test_what_nobody_goes_on_with_is_swept(tmp_path: Path) -> None:
-    """After an hour without a byte, mark and all; a long download's old mark stays with it."""
-    for name in ("old", "long"):
-        part = take(tmp_path, name)
-        part.restart(MARK)
-        part.write(b"1")
-        part.close()
-    for name in ("old.part", "old.mark", "long.mark"):
-        os.utime(tmp_path / name, (0, 0))
-    (tmp_path / "upload").write_bytes(b"")
-    os.utime(tmp_path / "upload", (0, 0))
-    sweep(tmp_path)
-    assert {"long.part", "long.mark", "upload"} == files(tmp_path)
-    sweep(tmp_path, (tmp_path / "long.part").stat().st_mtime + OLD_SECONDS + 1)
-    assert {"upload"} == files(tmp_path)
+def test_a_mark_is_as_old_as_its_part(tmp_path: Path) -> None:
+    """A long download's old mark is nobody's litter."""
+    part = take(tmp_path, "long")
+    part.restart(MARK)
+    part.close()
+    os.utime(tmp_path / "long.mark", (0, 0))
+    os.utime(tmp_path / "long.part", (5, 5))
+    (tmp_path / "lone.mark").write_bytes(b"")
+    os.utime(tmp_path / "lone.mark", (1, 1))
+
+    assert [touched(tmp_path / name) for name in ("long.mark", "long.part", "lone.mark")] == [5, 5, 1]
