@@ -28,6 +28,7 @@ class Host:
         """Bytes of clips that were handed to a socket."""
         self.known_by = {"ETag": '"one"'}
         self.port = 0
+        self.talks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -39,6 +40,19 @@ class Host:
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and hang up."""
+        talk = asyncio.current_task()
+        assert talk is not None
+        self.talks.add(talk)
+        try:
+            await self._answer(reader, writer)
+        finally:
+            self.talks.discard(talk)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer as the next line of the script says."""
         with suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
@@ -46,7 +60,6 @@ class Host:
             word, _, value = (self.script.pop(0) if self.script else "whole").partition(" ")
             await getattr(self, f"_{word}")(writer, headers, value)
             await writer.drain()
-        writer.close()
 
     def _head(self, writer: asyncio.StreamWriter, status: int, **headers: object) -> None:
         named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
@@ -125,3 +138,7 @@ async def hosting(clip: bytes) -> AsyncIterator[Host]:
     finally:
         server.close()
         await server.wait_closed()
+        talks = [*host.talks]
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)

@@ -227,7 +227,7 @@ async def test_two_who_fetch_one_clip_do_not_mix_it(engine: Kept, host: Host) ->
     host.script = ["slow"]
     (kept, *_) = await first.keep(job.id, asset, account)
 
-    assert CLIP == Path(engine.media.root, kept.path).read_bytes()
+    assert CLIP == await engine.media.whole(kept)
     assert [] == list(engine.media.incoming.iterdir())
     assert ["bytes=300000-", "whole"] == host.ranges()[2:]
 

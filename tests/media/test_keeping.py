@@ -202,7 +202,7 @@ async def test_a_deleted_clip_goes_once_it_can(engine: Engine) -> None:
     with objects.store().troubled(lambda method, target: method == "POST" and "delete" in target):
         await remove_clips(desk, job.id)  # type: ignore[arg-type]
         await engine.turn()
-        assert len(await keys(engine)) == 3
+        assert len(await keys(engine)) == 4
     await engine.turn(seconds=61)
 
     assert set() == await keys(engine)

@@ -210,7 +210,7 @@ def test_deleted_clips_are_gone_from_the_store(server: Server, shelf_kind: str) 
         return {each.key async for each in shelf_of(server).walk("clips")}
 
     listed = asyncio.run(walk())
-    assert 3 == sum(str(stays["id"]) in key for key in listed)
+    assert 4 == sum(str(stays["id"]) in key for key in listed)
     assert not any(str(goes["id"]) in key for key in listed)
 
 
@@ -244,14 +244,14 @@ def test_where_it_is_set_the_bytes_come_from_here(streaming: Server) -> None:
 def test_litter_is_found_from_the_command_line(server: Server) -> None:
     """``media gc --dry-run`` says what would go and lets it be; without, it goes; what is kept stays."""
     kept = finished(server, prompt="kept")
-    place = server.folder / "media" / "incoming" / "lost.part"
+    place = server.folder / "media" / "incoming" / "lost.bin"
     place.write_bytes(b"half a clip")
     dry = server.cli("media", "gc", "--dry-run", "--hours", "0")
     assert place.exists()
     done = server.cli("media", "gc", "--hours", "0")
 
-    assert "would remove  lost.part" in dry.stdout
-    assert "removed  lost.part" in done.stdout
+    assert "would remove  lost.bin" in dry.stdout
+    assert "removed  lost.bin" in done.stdout
     assert "0 clips no job has" in done.stdout
     assert not place.exists()
     with httpx.Client(base_url=server.url, trust_env=False, follow_redirects=True) as client:
