@@ -22,29 +22,16 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.batch import command
-from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, Batch, Fault, Result, Results, Saved, Upload
+from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, Fault, Result, Saved
 from gateway.cli.batch.run import OLD_SECONDS, TAG
 from gateway.cli.batch.screen import screen_of, summary
 from gateway.cli.common import UsageError
 from gateway.cli.gate import Gate, GoneError
+from tests.cli.batches import SMALL, lines_of, result, results_of, run, write
 from tests.market import Market
 from tests.outside import picture
 from tests.sdk.lossy import losing
 from tests.server import Server, eventually
-
-SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p", "fps": 12}
-
-
-def write(folder: Path, rows: list[Any], **defaults: Any) -> Path:
-    """Write a batch of small clips."""
-    path = folder / "prompts.json"
-    path.write_text(json.dumps({"defaults": {**SMALL, **defaults}, "prompts": rows}))
-    return path
-
-
-def results_of(batch: Path) -> Path:
-    """Say where it is kept what became of a batch."""
-    return batch.with_name(f"{batch.stem}.results.jsonl")
 
 
 def bought(server: Server, batch: Path) -> Counter[str]:
@@ -61,21 +48,6 @@ def bought(server: Server, batch: Path) -> Counter[str]:
         for each in found:
             count[each["prompt"]] += len(http.get(f"/v1/videos/{each['id']}/attempts").json()["data"])
     return count
-
-
-def lines_of(path: Path) -> list[Result]:
-    """Read what became of the lines, the last record of each."""
-    read = [msgspec.json.decode(line, type=Batch | Upload | Result) for line in path.read_bytes().splitlines()]
-    return [*{each.line: each for each in read if isinstance(each, Result)}.values()]
-
-
-def run(path: Path, url: str, **options: Any) -> int:
-    """Run the command in this process; answers its exit code."""
-    try:
-        command.batch(path, url=url, **options)
-    except SystemExit as end:
-        return int(str(end.code))
-    return 0
 
 
 def start(server: Server, *words: str) -> "subprocess.Popen[str]":
@@ -499,50 +471,3 @@ def test_where_nobody_answers_it_says_what_to_start(tmp_path: Path) -> None:
     with pytest.raises(GoneError, match="start one with `reelgate serve`"):
         run(path, "http://127.0.0.1:9")
     assert not results_of(path).exists()
-
-
-BEGIN = Batch(id="b", input="prompts.json", gateway="http://here")
-
-
-def result(line: str, status: str) -> Result:
-    """Make a record."""
-    return Result(line=line, where="line 1", status=status, prompt="p", file="f", call={}, key="k")
-
-
-def test_a_results_file_cut_off_anywhere_is_read_to_its_last_whole_record(tmp_path: Path) -> None:
-    """A record is there or was never written; what is added later stands after it."""
-    path = tmp_path / "r.jsonl"
-    records = [BEGIN, Upload(sha256="s", file_id="f"), result("1", ORDERING), result("1", ORDERED)]
-    whole = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
-    ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in sorted({0, *ends, *(end - 1 for end in ends), *range(7, len(whole), 31)}):
-        path.write_bytes(whole[:cut])
-        known = whole[:cut].count(b"\n")
-        with Results(path) as kept:
-            assert (kept.batch is None, len(kept.uploads)) == (known < 1, int(known > 1))
-            assert ({} if known < 3 else {"1": records[known - 1]}) == kept.lines
-            if kept.batch is None:
-                kept.keep(BEGIN)
-            kept.keep(result("2", COMPLETED))
-        assert COMPLETED == lines_of(path)[-1].status
-        assert len(path.read_bytes().splitlines()) == len(lines_of(path)) + 1 + int(known > 1)
-
-
-def test_a_results_file_has_one_writer_and_one_batch(tmp_path: Path, server: Server) -> None:
-    """A second run, another file's results, and a call another gateway may have heard are refused."""
-    kept = tmp_path / "prompts.results.jsonl"
-    path = write(tmp_path, ["[fail] a"])
-    with Results(kept) as held:
-        held.keep(BEGIN)
-        held.keep(result("1", ORDERING))
-        with pytest.raises(UsageError, match="another run is at work"):
-            run(path, server.url)
-    with pytest.raises(UsageError, match="may have been bought at http://here"):
-        run(path, server.url)
-    path.rename(tmp_path / "others.json")
-    with pytest.raises(UsageError, match=r"holds what became of prompts\.json"):
-        run(tmp_path / "others.json", server.url, results=kept)
-    kept.write_text("not ours\n")
-    with pytest.raises(UsageError, match="line 1 is no record of a batch"):
-        run(tmp_path / "others.json", server.url, results=kept)
-    assert "not ours\n" == kept.read_text()
