@@ -149,6 +149,7 @@ SCHEMAS: dict[str, Any] = {
             "request": {"type": "object", "description": "What was asked, every open choice made."},
             "urls": {"type": "object"},
             "metadata": {"type": "object"},
+            "key": _nullable("string", "The id of the key that ordered it."),
         },
     },
     "File": {

@@ -12,6 +12,8 @@ from gateway.settings import Settings, SettingsError, load
 Config = Annotated[Path | None, Parameter(name=["--config", "-c"], env_var="REELGATE_CONFIG")]
 Url = Annotated[str, Parameter(name="--url", env_var="REELGATE_URL")]
 
+HINTS = {401: " It goes into REELGATE_API_KEY."}
+"""What a person at a terminal should know beside the gateway's own words."""
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -58,7 +60,7 @@ def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:
         message = answer.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {answer.status_code}"
-    raise UsageError(message)
+    raise UsageError(f"{message}{HINTS.get(answer.status_code, '')}")
 
 
 def plain(text: str) -> str:

@@ -1,5 +1,6 @@
 """``reelgate demo``: the main job, from nothing to a clip on disk, with no key and no money."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -54,7 +55,8 @@ def demo(*, out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("data/d
                 console.print(f"gateway at {http.base_url} (log: {data / 'gateway.log'})")
                 quotes = call(http, "POST", "/v1/quotes", json={"prompt": PROMPT, "model": "auto", "seconds": 4})
                 console.print(quotes_table(quotes["data"]))
-                make(http, console, {"prompt": PROMPT, "model": "sora-2", "seconds": "4", "seed": 7}, out)
+                wanted = {"prompt": PROMPT, "model": "sora-2", "seconds": "4", "seed": 7}
+                asyncio.run(make(str(http.base_url), console, wanted, out))
         finally:
             server.terminate()
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.cli.common import UsageError, signed
+from gateway.cli.common import HINTS, UsageError, signed
 
 LOST_SECONDS = 60.0
 """How long a gateway that does not answer is waited for: a restart takes seconds."""
@@ -84,7 +84,7 @@ class Gate:
         Call the gateway and read its answer.
 
         :raises RefusedError: with the gateway's own words.
-        :raises GoneError: when nobody answers; at once where not ``patient``.
+        :raises GoneError: when nobody answers; at once where not ``patient`` and there is nobody to connect to.
         """
         since, pause, doubtful = time.monotonic(), 0.25, False
         while True:
@@ -93,7 +93,11 @@ class Gate:
             except httpx.TransportError as error:
                 lost: UsageError = self._gone()
                 lost.__cause__ = error
-                doubtful = True
+                if isinstance(error, httpx.ConnectError):
+                    if not (patient or doubtful):
+                        raise lost from error
+                else:
+                    doubtful = True
             else:
                 if answer.is_success:
                     return answer.json()
@@ -105,7 +109,7 @@ class Gate:
                 pause = max(pause, _seconds(answer.headers.get("retry-after")))
                 if answer.status_code == 429:
                     since = time.monotonic()  # It is there, and says when.
-            if not patient or time.monotonic() - since > self._patience:
+            if time.monotonic() - since > self._patience:
                 raise lost
             await asyncio.sleep(pause)
             pause = min(5.0, pause * 2)
@@ -269,9 +273,10 @@ def files_of(file: str, count: int) -> list[str]:
 
 def refusal(answer: httpx.Response) -> RefusedError:
     """Read a no."""
+    hint = HINTS.get(answer.status_code, "")
     try:
         said = answer.json()["error"]
-        return RefusedError(answer.status_code, str(said["code"]), str(said["message"]), said.get("param"))
+        return RefusedError(answer.status_code, str(said["code"]), f"{said['message']}{hint}", said.get("param"))
     except (ValueError, KeyError, TypeError):
         return RefusedError(answer.status_code, "http", f"HTTP {answer.status_code}")
 

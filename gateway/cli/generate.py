@@ -1,6 +1,7 @@
 """``reelgate generate``: one clip, from the prompt to a file."""
 
-import time
+import asyncio
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +11,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client
+from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client, plain
+from gateway.cli.gate import Gate, Video, files_of
 from gateway.cli.wanted import Wanted, call_of
 
 OPEN = Wanted()
-LOST_SECONDS = 60
-"""How long a gateway that is restarting is waited for; the job goes on without us."""
 
 
 def generate(
@@ -33,12 +33,13 @@ def generate(
     prompt
         What the clip should show.
     out
-        Where to put it.
+        Where to put it; several are numbered.
     url
         The gateway.
     """
     with client(url) as http:
-        make(http, Console(), call_of(prompt, wanted, partial(_uploaded, http)), out)
+        body = call_of(prompt, wanted, partial(_uploaded, http))
+    asyncio.run(make(url, Console(), body, out))
 
 
 def _uploaded(http: httpx.Client, path: Path) -> dict[str, str]:
@@ -48,22 +49,28 @@ def _uploaded(http: httpx.Client, path: Path) -> dict[str, str]:
     return {"file_id": kept["id"]}
 
 
-def make(http: httpx.Client, console: Console, body: dict[str, Any], out: Path) -> dict[str, Any]:
+async def make(url: str, console: Console, body: dict[str, Any], out: Path) -> None:
     """
-    Order a clip, watch it being made, download it, and say what it is.
+    Order clips, watch them being made, download them, and say what they are.
 
     :raises UsageError: when it is refused or not made.
     """
-    video = watch(http, console, call(http, "POST", "/v1/videos", json=body))
-    if video["status"] != "completed":
-        raise UsageError(f"{video['id']} was not made: {video['error']['message']}")
-    save(http, video["id"], out)
-    for line in facts(video, out):
-        console.print(line, highlight=False)
-    return video
+    async with Gate(url) as gate:
+        headers = {"idempotency-key": f"generate-{secrets.token_hex(16)}"}
+        video = await gate.call("POST", "/v1/videos", json=body, headers=headers, patient=False)
+        video = await watch(gate, console, video)
+        if video["status"] != "completed":
+            raise UsageError(f"{video['id']} was not made: {plain(video['error']['message'])}")
+        clips = [each for each in video["outputs"] if each["kind"] == "video"]
+        files = [Path(each) for each in files_of(str(out), len(clips))] if clips else []
+        for clip, file in zip(clips, files, strict=True):
+            await gate.save(video["id"], clip, file)
+            console.print(facts(clip, file), highlight=False, markup=False)
+    for line in cost(video):
+        console.print(line, highlight=False, markup=False)
 
 
-def watch(http: httpx.Client, console: Console, video: dict[str, Any]) -> dict[str, Any]:
+async def watch(gate: Gate, console: Console, video: Video) -> Video:
     """Show a video's progress until it has ended."""
     columns = (
         TextColumn("{task.description}"),
@@ -71,49 +78,24 @@ def watch(http: httpx.Client, console: Console, video: dict[str, Any]) -> dict[s
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
     )
-    seen = time.monotonic()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(video["status_detail"], total=100)
-        while True:
+        async for moved in gate.follow(video["id"]):
+            video = moved
             progress.update(bar, description=f"{video['status_detail']:<11}", completed=video["progress"])
-            if video["status"] not in {"queued", "in_progress"}:
-                return video
-            time.sleep(0.25)
-            try:
-                video = call(http, "GET", f"/v1/videos/{video['id']}")
-                seen = time.monotonic()
-            except UsageError:
-                if time.monotonic() - seen > LOST_SECONDS:
-                    raise
+    return video
 
 
-def save(http: httpx.Client, video_id: str, out: Path) -> None:
-    """
-    Download a clip; the file appears under its name only when it is whole.
-
-    :raises UsageError: when it cannot be had or written.
-    """
-    part = out.with_name(f"{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with http.stream("GET", f"/v1/videos/{video_id}/content") as answer, part.open("wb") as file:
-            answer.raise_for_status()
-            for chunk in answer.iter_bytes():
-                file.write(chunk)
-        part.replace(out)
-    except (httpx.HTTPError, OSError) as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"{video_id} could not be saved as {out}: {error}") from error
-
-
-def facts(video: dict[str, Any], out: Path) -> list[str]:
+def facts(clip: dict[str, Any], out: Path) -> str:
     """Say what a finished clip really is, as the gateway measured it."""
-    clip = next(each for each in video["outputs"] if each["kind"] == "video")
     sound = f"{clip['audio_codec']} sound" if clip["has_audio"] else "no sound"
     picture = f"{clip['codec']} {clip['width']}x{clip['height']}, {clip['duration_seconds']:g} s at {clip['fps']:g} fps"
+    return f"{out}  {clip['bytes']:,} bytes\n  {picture}, {sound}"
+
+
+def cost(video: Video) -> list[str]:
+    """Say who made a video, and for how much."""
     return [
-        f"{out}  {clip['bytes']:,} bytes",
-        f"  {picture}, {sound}",
         f"  {video['id']}, made by {video['provider']} as {video['resolved_model']} for ${video['usage']['cost']:.4f}",
-        *(f"  note: {each['details']}" for each in video["warnings"]),
+        *(f"  note: {plain(each['details'])}" for each in video["warnings"]),
     ]

@@ -22,29 +22,21 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.batch import command
-from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, Batch, Fault, Result, Results, Saved, Upload
+from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, Fault, Result, Saved
 from gateway.cli.batch.run import OLD_SECONDS, TAG
 from gateway.cli.batch.screen import screen_of, summary
 from gateway.cli.common import UsageError
 from gateway.cli.gate import Gate, GoneError
+from tests.cli.batches import SMALL, lines_of, result, results_of, run, write
 from tests.market import Market
 from tests.outside import picture
 from tests.sdk.lossy import losing
 from tests.server import Server, eventually
 
-SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p", "fps": 12}
-
-
-def write(folder: Path, rows: list[Any], **defaults: Any) -> Path:
-    """Write a batch of small clips."""
-    path = folder / "prompts.json"
-    path.write_text(json.dumps({"defaults": {**SMALL, **defaults}, "prompts": rows}))
-    return path
-
 
 def bought(server: Server, batch: Path) -> Counter[str]:
     """Count what the gateway was made to buy for a batch, by prompt: attempts, not jobs."""
-    (begin, *_) = batch.with_name("prompts.results.jsonl").read_text().splitlines()
+    (begin, *_) = results_of(batch).read_text().splitlines()
     id_ = json.loads(begin)["id"]
     with httpx.Client(base_url=server.url, trust_env=False) as http:
         found = [
@@ -56,21 +48,6 @@ def bought(server: Server, batch: Path) -> Counter[str]:
         for each in found:
             count[each["prompt"]] += len(http.get(f"/v1/videos/{each['id']}/attempts").json()["data"])
     return count
-
-
-def lines_of(path: Path) -> list[Result]:
-    """Read what became of the lines, the last record of each."""
-    read = [msgspec.json.decode(line, type=Batch | Upload | Result) for line in path.read_bytes().splitlines()]
-    return [*{each.line: each for each in read if isinstance(each, Result)}.values()]
-
-
-def run(path: Path, url: str, **options: Any) -> int:
-    """Run the command in this process; answers its exit code."""
-    try:
-        command.batch(path, url=url, **options)
-    except SystemExit as end:
-        return int(str(end.code))
-    return 0
 
 
 def start(server: Server, *words: str) -> "subprocess.Popen[str]":
@@ -122,6 +99,59 @@ def test_every_line_becomes_its_clips(server: Server, tmp_path: Path, capsys: py
     shown = server.get(f"/v1/videos/{framed.video}").json()["request"]
     assert ("frames", ["first_frame", "last_frame"]) == (shown["mode"], [each["role"] for each in shown["inputs"]])
     assert Counter({"plain": 1, "framed": 1, "two": 1, "two apart": 2}) == bought(server, path)
+
+
+def test_useapis_file_is_bought_as_it_is(server: Server, tmp_path: Path) -> None:
+    """Every line at the model, length, shape and frames its words say; nothing is rendered of what is asked to fail."""
+    for name, size in (("first_image.jpeg", (640, 360)), ("last_image.jpeg", (640, 362))):
+        (tmp_path / name).write_bytes(picture(size))
+    path = tmp_path / "prompts.json"
+    rows: list[dict[str, Any]] = [
+        {"prompt": "[fail] s1"},
+        {
+            "model": "veo-3.1-quality", "aspectRatio": "landscape", "duration": 8, "count": 2, "seed": 5,
+            "prompt": "[fail] s2",
+        },
+        {
+            "model": "veo-3.1-fast", "aspectRatio": "portrait", "duration": 8, "startImage": "./first_image.jpeg",
+            "endImage": "./last_image.jpeg", "prompt": "[fail] s3",
+        },
+        {"model": "omni-flash", "duration": 10, "prompt": "[fail] s4"},
+    ]  # fmt: skip
+    path.write_text(json.dumps(rows))
+    assert 1 == run(path, server.url)
+    shown = {each.where: server.get(f"/v1/videos/{each.video}").json() for each in lines_of(results_of(path))}
+    facts = {
+        where: (video["resolved_model"], video["seconds"], video["size"], video["request"].get("seed"))
+        for where, video in shown.items()
+    }
+    assert {
+        "prompt 1": ("google/veo-3.1-fast", "8", "1280x720", None),
+        "prompt 2, 1 of 2": ("google/veo-3.1", "8", "1280x720", 5),
+        "prompt 2, 2 of 2": ("google/veo-3.1", "8", "1280x720", 6),
+        "prompt 3": ("google/veo-3.1-fast", "8", "720x1280", None),
+        "prompt 4": ("google/gemini-omni-flash", "10", "1280x720", None),
+    } == facts
+    assert ["first_frame", "last_frame"] == [each["role"] for each in shown["prompt 3"]["request"]["inputs"]]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_lines_and_tables_are_bought_alike(server: Server, tmp_path: Path, kind: str) -> None:
+    """Each line as it says, once, with what ``--default`` says beside."""
+    path = tmp_path / f"p.{kind}"
+    rows = [{"prompt": f"{kind} made", "file": "kite"}, {"prompt": f"[fail] {kind}, not", "seed": "7"}]
+    if kind == "jsonl":
+        path.write_text("\n".join(json.dumps({**row, "seed": 7}) for row in rows))
+    else:
+        path.write_text(f'prompt;file;seed\n{kind} made;kite;7\n"[fail] {kind}, not";;7\n')
+    said = tuple(f"{name}={value}" for name, value in SMALL.items())
+    assert 1 == run(path, server.url, default=said)
+    assert {row["prompt"]: 1 for row in rows} == bought(server, path)
+    assert ["kite.mp4"] == [each.name for each in (tmp_path / "p").iterdir()]
+    for each in lines_of(results_of(path)):
+        assert (7, 12, "360p") == tuple(
+            server.get(f"/v1/videos/{each.video}").json()["request"][name] for name in ("seed", "fps", "resolution")
+        )
 
 
 def test_stopped_anywhere_it_goes_on(tmp_path: Path, server: Server) -> None:
@@ -258,9 +288,9 @@ def begun(server: Server, tmp_path: Path) -> Iterator[Callable[..., Path]]:
 def test_a_call_older_than_its_key_is_looked_for(server: Server, begun: Callable[..., Path], sent: bool) -> None:
     """The gateway forgets keys: a job that was made is found by what it carries, else the line is ordered."""
     path = begun(f"[fail] old {sent}", sent=sent, age=OLD_SECONDS + 60)
-    (before,) = lines_of(path.with_name("prompts.results.jsonl"))
+    (before,) = lines_of(results_of(path))
     assert 1 == run(path, server.url)
-    (after,) = lines_of(path.with_name("prompts.results.jsonl"))
+    (after,) = lines_of(results_of(path))
     jobs = [each for each in server.get("/v1/videos?limit=100").json()["data"] if each["prompt"] == after.prompt]
 
     assert (1 if sent else 2) == len(jobs)
@@ -273,7 +303,7 @@ def test_a_no_to_a_call_sent_again_is_not_believed(server: Server, begun: Callab
     """What is sold now says nothing of a call that may have been heard: its job is looked for."""
     path = begun("[fail] since shut", sent=True, age=0, seconds=599)
     assert 1 == run(path, server.url)
-    (after,) = lines_of(path.with_name("prompts.results.jsonl"))
+    (after,) = lines_of(results_of(path))
 
     assert ("failed", "generation_failed") == (after.status, after.fault and after.fault.code)
     assert 1 == sum(bought(server, path).values())
@@ -283,7 +313,7 @@ def test_a_no_to_a_call_nobody_heard_is_told(server: Server, begun: Callable[...
     """The line is refused, with the gateway's reason."""
     path = begun("[fail] never heard", sent=False, age=0, seconds=599)
     assert 1 == run(path, server.url)
-    (after,) = lines_of(path.with_name("prompts.results.jsonl"))
+    (after,) = lines_of(results_of(path))
     assert "refused" == after.status
     assert after.fault is not None
     assert "seconds" in after.fault.message
@@ -371,6 +401,25 @@ def test_money_is_asked_about(market: Market, tmp_path: Path, monkeypatch: pytes
     assert [] == market.http.get("/videos").json()["data"]
 
 
+def test_what_it_cost_is_added_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was quoted and what was charged; nothing for what was not made, and never more than was quoted."""
+    price = '[offers."sandbox:sandbox/demo"]\nusd = "0.25"\nper = "video"\n[accounts.sandbox]\nprovider = "sandbox"\n'
+    (tmp_path / "config.toml").write_text(price)
+    server = Server(tmp_path).start()
+    path = write(tmp_path, ["dear", "[fail] dear", {"prompt": "capped", "provider": {"max_cost": 0.3}}])
+    try:
+        with pytest.raises(UsageError, match=r"this would spend \$0\.7500"):
+            run(path, server.url)
+        assert 1 == run(path, server.url, max_cost="0.75")
+        told = capsys.readouterr().out
+        assert "3 to buy, quoted $0.7500 in all" in told
+        assert "2 made, 1 failed; quoted $0.7500, charged $0.5000" in told
+        asked = [each["request"]["provider"] for each in server.get("/v1/videos").json()["data"]]
+        assert [250_000] * 3 == [each["max_usd_micros"] for each in asked]
+    finally:
+        server.stop()
+
+
 def test_where_there_is_no_place_for_clips_nothing_is_bought(server: Server, tmp_path: Path) -> None:
     """A folder that cannot be made is told first."""
     path = write(tmp_path, ["[fail] nowhere to go"])
@@ -421,51 +470,4 @@ def test_where_nobody_answers_it_says_what_to_start(tmp_path: Path) -> None:
     path = write(tmp_path, ["a"])
     with pytest.raises(GoneError, match="start one with `reelgate serve`"):
         run(path, "http://127.0.0.1:9")
-    assert not path.with_name("prompts.results.jsonl").exists()
-
-
-BEGIN = Batch(id="b", input="prompts.json", gateway="http://here")
-
-
-def result(line: str, status: str) -> Result:
-    """Make a record."""
-    return Result(line=line, where="line 1", status=status, prompt="p", file="f", call={}, key="k")
-
-
-def test_a_results_file_cut_off_anywhere_is_read_to_its_last_whole_record(tmp_path: Path) -> None:
-    """A record is there or was never written; what is added later stands after it."""
-    path = tmp_path / "r.jsonl"
-    records = [BEGIN, Upload(sha256="s", file_id="f"), result("1", ORDERING), result("1", ORDERED)]
-    whole = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
-    ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in sorted({0, *ends, *(end - 1 for end in ends), *range(7, len(whole), 31)}):
-        path.write_bytes(whole[:cut])
-        known = whole[:cut].count(b"\n")
-        with Results(path) as kept:
-            assert (kept.batch is None, len(kept.uploads)) == (known < 1, int(known > 1))
-            assert ({} if known < 3 else {"1": records[known - 1]}) == kept.lines
-            if kept.batch is None:
-                kept.keep(BEGIN)
-            kept.keep(result("2", COMPLETED))
-        assert COMPLETED == lines_of(path)[-1].status
-        assert len(path.read_bytes().splitlines()) == len(lines_of(path)) + 1 + int(known > 1)
-
-
-def test_a_results_file_has_one_writer_and_one_batch(tmp_path: Path, server: Server) -> None:
-    """A second run, another file's results, and a call another gateway may have heard are refused."""
-    kept = tmp_path / "prompts.results.jsonl"
-    path = write(tmp_path, ["[fail] a"])
-    with Results(kept) as held:
-        held.keep(BEGIN)
-        held.keep(result("1", ORDERING))
-        with pytest.raises(UsageError, match="another run is at work"):
-            run(path, server.url)
-    with pytest.raises(UsageError, match="may have been bought at http://here"):
-        run(path, server.url)
-    path.rename(tmp_path / "others.json")
-    with pytest.raises(UsageError, match=r"holds what became of prompts\.json"):
-        run(tmp_path / "others.json", server.url, results=kept)
-    kept.write_text("not ours\n")
-    with pytest.raises(UsageError, match="line 1 is no record of a batch"):
-        run(tmp_path / "others.json", server.url, results=kept)
-    assert "not ours\n" == kept.read_text()
+    assert not results_of(path).exists()

@@ -19,7 +19,9 @@ from rich.console import Console
 from gateway.cli import videos, watch
 from gateway.cli.common import UsageError
 from gateway.cli.gate import Gate, GoneError, RefusedError, Video, read_events
+from gateway.cli.generate import make
 from tests.market import Market
+from tests.sdk.lossy import losing
 from tests.server import Server, eventually
 
 SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p", "fps": 12}
@@ -82,6 +84,20 @@ def test_bars_are_drawn_on_a_terminal(made: Video) -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
     assert "generating at sandbox, 40%, about 9 s to go, $0.0000" in plain
     assert f"{made['id']} made by sandbox as sandbox/demo for $0.0000 as a.mp4" in plain
+
+
+async def test_generate_orders_once_and_keeps_every_clip(server: Server, tmp_path: Path) -> None:
+    """Even where the answer to its order is lost."""
+    body = {"prompt": "generated once", "n": 2, **SMALL}
+    with losing(server.port) as (url, lost):
+        await make(url, Console(file=StringIO()), body, tmp_path / "clip.mp4")
+    (video,) = (
+        each for each in server.get("/v1/videos?limit=100").json()["data"] if each["prompt"] == "generated once"
+    )
+    sums = {each["sha256"] for each in video["outputs"] if each["kind"] == "video"}
+    files = [tmp_path / "clip-1.mp4", tmp_path / "clip-2.mp4"]
+    assert sums == {hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
+    assert lost
 
 
 class Way(BaseHTTPRequestHandler):

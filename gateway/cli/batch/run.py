@@ -206,7 +206,9 @@ class Run:
         line, turn = at.line, known.round + 1 if known else 1
         key = f"{self._results.batch.id}-{line.id}-{turn}"
         tagged = {**at.call.get("metadata", {}), TAG: key}
-        call = at.call if len(tagged) > MOST_METADATA else {**at.call, "metadata": tagged}
+        call = {**at.call} if len(tagged) > MOST_METADATA else {**at.call, "metadata": tagged}
+        if "provider" in call:  # The quote is within the ceiling it names, and takes its place.
+            call["provider"] = {name: value for name, value in call["provider"].items() if name != "max_cost"}
         return Result(
             line=line.id,
             where=line.where,
