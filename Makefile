@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin/
 
-.PHONY: setup demo test serve check bench prove clean
+.PHONY: setup demo test serve check bench prove abuse clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -55,6 +55,10 @@ bench: setup
 # Thousands of simulated worlds and real kills, written down in docs/: about three hours on two cores.
 prove: setup
 	$(RUN)python -m tests.prove
+
+# Bombs and slow clients at full size, then ten minutes of questions about the OpenAPI document.
+abuse: setup
+	$(RUN)python -m tests.abuse
 
 clean:
 	rm -rf .venv .venv-openai2 .venv-genai2 .uv tests/sdk/node/node_modules data
