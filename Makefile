@@ -3,7 +3,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 RUN := .venv/bin/
 
-.PHONY: setup demo test serve check bench prove clean
+.PHONY: setup demo test serve check bench prove abuse clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -56,6 +56,10 @@ bench: setup
 # PARTS=worlds (or matrix, kills, postgres, ...) is one part of it; what was interrupted goes on where it was.
 prove: setup
 	$(RUN)python -m tests.prove $(PARTS)
+
+# Bombs and slow clients at full size, then ten minutes of questions about the OpenAPI document.
+abuse: setup
+	$(RUN)python -m tests.abuse
 
 clean:
 	rm -rf .venv .venv-openai2 .venv-genai2 .uv tests/sdk/node/node_modules data

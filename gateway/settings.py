@@ -149,8 +149,8 @@ def micros(usd: str) -> int | None:
     """
     if not usd:
         return None
-    if not is_amount(usd):
-        raise SettingsError(f"{usd!r} is no amount; write plain dollars, like 12.50")
+    if not is_amount(usd) or len(usd.partition(".")[2]) > 6:
+        raise SettingsError(f"{usd[:40]!r} is no amount; write plain dollars with at most 6 decimals, like 12.50")
     return int(Decimal(usd) * 1_000_000)
 
 

@@ -4,6 +4,7 @@ What a create call means: its fields read together into a wish, nothing guessed.
 What two names say of one thing must agree (``seconds`` and ``duration``, ``size`` and ``resolution``).
 """
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -241,6 +242,10 @@ def _frame(create: VideoCreate) -> tuple[str | None, str | None]:
     return by_size
 
 
+DOLLARS = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
+"""An amount written as text."""
+
+
 def _ceiling(*values: float | str | None) -> int | None:
     """Read the most a clip may cost, in micro-dollars."""
     read: set[int] = set()
@@ -249,7 +254,9 @@ def _ceiling(*values: float | str | None) -> int | None:
             continue
         text = str(value)
         try:
-            usd = Decimal(text) if text.isascii() and len(text) <= 20 else None
+            # Decimal reads " 1_000 " and 1e3 as well, which nobody means by an amount; a number itself may be 1e-05.
+            plain = DOLLARS.fullmatch(text) if isinstance(value, str) else len(text) <= 20
+            usd = Decimal(text) if plain else None
         except InvalidOperation:
             usd = None
         if usd is None or not usd.is_finite() or not 0 <= usd <= 1_000_000 or usd != round(usd, 6):

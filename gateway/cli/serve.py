@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp
 
     from gateway.app import Gateway
+
+MOST_FILES = 65_536
+OWN_FILES = 1024
+"""Files a gateway opens for itself: its store, clips on their way, calls to providers."""
 
 
 def serve(*, config: Config = None) -> None:
@@ -66,6 +71,18 @@ def settle() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def room() -> int:
+    """
+    Say how many connections may be open, once as many files may be as the system allows.
+
+    The server's own answer is 1,024, idle ones included: so many clients that say nothing would shut out all others.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return max(files // 2, files - OWN_FILES)
+
+
 async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[[], None]) -> None:
     """Answer on a port until told to stop."""
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
@@ -82,6 +99,7 @@ async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[
         http1_settings=HTTP1Settings(header_read_timeout=int(1000 * min(30, settings.server.body_seconds))),
         log_enabled=False,
         backlog=1024,
+        backpressure=room(),
     )
 
     loop = asyncio.get_running_loop()

@@ -58,12 +58,19 @@ def exchange(connection: socket.socket, pieces: Iterable[bytes], method: str = "
     try:
         for piece in pieces:
             for at in range(0, len(piece), PIECE):
-                if select.select([connection], [], [], 0)[0]:
+                if is_readable(connection):
                     return read(connection, method, started)
                 connection.sendall(piece[at : at + PIECE])
     except (BrokenPipeError, ConnectionResetError):
         pass  # Refused before all of it was sent: the answer may still be there.
     return read(connection, method, started)
+
+
+def is_readable(connection: socket.socket) -> bool:
+    """Whether something has come; by poll, which takes any number of connections."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def read(connection: socket.socket, method: str, started: float) -> Answer:
