@@ -34,7 +34,7 @@ RESUMES = 5
 LEAST_RATE = 64_000
 """Bytes a second below which a download is given up, for now."""
 RATE_SECONDS = 30.0
-"""Over how many seconds that is measured; and the longest silence."""
+"""Over how many seconds that is measured; the longest silence is twice that, for some hosts must fetch it first."""
 SNIFFED = 12
 """Bytes that tell whether something is a clip."""
 UNREADABLE = (httpx.InvalidURL, ValueError)
@@ -111,7 +111,7 @@ async def _bring(account: Account, asset: AssetRef, source: str, part: Part, ter
     """Take in what one answer brings; the flag says whether the clip is whole, else it is begun anew."""
     start: int | None = None
     try:
-        async with open_asset(account, asset, part.rest(source), silence=terms.seconds) as download:
+        async with open_asset(account, asset, part.rest(source), silence=2 * terms.seconds) as download:
             head = read_head(download, part.size if part.rest(source) else 0)
             if head.start:
                 known = part.mark and part.mark.total
@@ -209,7 +209,7 @@ def _number(pattern: str, text: str) -> int | None:
 
 @asynccontextmanager
 async def open_asset(
-    account: Account, asset: AssetRef, headers: Mapping[str, str] | None = None, *, silence: float = RATE_SECONDS
+    account: Account, asset: AssetRef, headers: Mapping[str, str] | None = None, *, silence: float = 2 * RATE_SECONDS
 ) -> AsyncIterator[Download]:
     """
     Ask for a clip, and follow where that leads.
