@@ -35,6 +35,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     built = Engine(tmp_path)
+    built.wire.default = clip(8, (64, 36))
     yield built
     built.close()
 
@@ -47,7 +48,7 @@ def only_bucket(shelf_kind: objects.Kind) -> None:
 
 def padded(size: int) -> bytes:
     """Make a clip of at least a size: the rest is an atom players pass over."""
-    made = clip()
+    made = clip(8, (64, 36))
     return made + size.to_bytes(4) + b"free" + bytes(size - 8)
 
 

@@ -199,18 +199,18 @@ def test_an_sdk_has_its_clip_and_deletes_it(server: Server, shelf_kind: str) -> 
         assert not (server.folder / "media" / "clips").exists()
 
 
-def test_deleted_clips_are_gone_from_the_store(server: Server, shelf_kind: str) -> None:
+def test_deleted_clips_are_gone_from_the_store(server: Server, clip: dict[str, object], shelf_kind: str) -> None:
     """What was deleted is listed no more, what was kept is."""
     if shelf_kind == "folder":
         pytest.skip("said above")
-    stays, goes = finished(server, prompt="stays"), finished(server, prompt="goes too")
+    goes = finished(server, prompt="goes too")
     httpx.delete(f"{server.api}/videos/{goes['id']}", trust_env=False)
 
     async def walk() -> set[str]:
         return {each.key async for each in shelf_of(server).walk("clips")}
 
     listed = asyncio.run(walk())
-    assert 4 == sum(str(stays["id"]) in key for key in listed)
+    assert 4 == sum(str(clip["id"]) in key for key in listed)
     assert not any(str(goes["id"]) in key for key in listed)
 
 
@@ -241,9 +241,10 @@ def test_where_it_is_set_the_bytes_come_from_here(streaming: Server) -> None:
     assert (gone.status_code, gone.json()["error"]["code"]) == (410, "video_expired")
 
 
-def test_litter_is_found_from_the_command_line(server: Server) -> None:
+def test_litter_is_found_from_the_command_line(server: Server, clip: dict[str, object], shelf_kind: str) -> None:
     """``media gc --dry-run`` says what would go and lets it be; without, it goes; what is kept stays."""
-    kept = finished(server, prompt="kept")
+    if shelf_kind == "folder":
+        pytest.skip("the command knows no difference")
     place = server.folder / "media" / "incoming" / "lost.bin"
     place.write_bytes(b"half a clip")
     dry = server.cli("media", "gc", "--dry-run", "--hours", "0")
@@ -255,5 +256,5 @@ def test_litter_is_found_from_the_command_line(server: Server) -> None:
     assert "0 clips no job has" in done.stdout
     assert not place.exists()
     with httpx.Client(base_url=server.url, trust_env=False, follow_redirects=True) as client:
-        assert client.get(f"/v1/videos/{kept['id']}/content").content[4:8] == b"ftyp"
+        assert client.get(f"/v1/videos/{clip['id']}/content").content[4:8] == b"ftyp"
     assert server.cli("check").returncode == 0
