@@ -1,4 +1,4 @@
-"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|quotes|content|start|memory|rehost|all]``."""
+"""Run the bench: ``python -m bench [accepted|postgres|sustained|read|...|flight|recovery|life|all]``."""
 
 import argparse
 import json
@@ -24,6 +24,9 @@ MEASURES = {
     "start": ("peer_start", "start"),
     "memory": ("peer_start", "start", "memory"),
     "rehost": ("rehost",),
+    "flight": ("flight", "flight_shared"),
+    "recovery": ("recovery", "recovery_shared"),
+    "life": ("life", "life_shared"),
     "all": (
         "peer_start",
         "start",
@@ -71,7 +74,9 @@ def _rounds(asked: argparse.Namespace, *, peer: bool) -> tuple[list[Figures], bo
     with tempfile.TemporaryDirectory(prefix="reelgate-bench-clips-") as place:
         clips.make(Path(place))
         with servers.stub(Path(place)) as stub:
-            bench = Bench(stub, Path(place), seconds=asked.seconds, multipart=asked.multipart, peer=peer)
+            bench = Bench(
+                stub, Path(place), seconds=asked.seconds, multipart=asked.multipart, peer=peer, jobs=asked.jobs
+            )
             servers.compile_ours()
             for number in range(1, asked.rounds + 1):
                 seen: Figures = {}
@@ -95,6 +100,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3, help="how long each load lasts")
     parser.add_argument("--no-litellm", action="store_true", help="measure us alone")
     parser.add_argument("--multipart", action="store_true", help="create as newer OpenAI SDKs do, not with JSON")
+    parser.add_argument("--jobs", type=int, default=100_000, help="how many are in flight (flight)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round there")
     return parser.parse_args()
 

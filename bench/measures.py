@@ -6,6 +6,8 @@ A name is ``figure/party``; the table (``report.py``) takes medians over rounds 
 
 import json
 import statistics
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -15,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from bench import clips, load, quotes, servers
+from bench import clips, flight, load, quotes, servers
 from bench.servers import Server
 
 Figures = dict[str, float]
@@ -42,12 +44,13 @@ class MeasureError(Exception):
 class Bench:
     """What all measures of a run share: the stub, the clips, how long to load, whether LiteLLM takes part."""
 
-    def __init__(self, stub: Server, files: Path, *, seconds: float, multipart: bool, peer: bool) -> None:
+    def __init__(self, stub: Server, files: Path, *, seconds: float, multipart: bool, peer: bool, jobs: int) -> None:
         self._stub = stub
         self._files = files
         self._seconds = seconds
         self._multipart = multipart
         self._peer = peer
+        self._jobs = jobs
 
     def accepted(self) -> Figures:
         """Accept jobs with the worker off: decode, route, store, fsync, answer."""
@@ -123,6 +126,30 @@ class Bench:
     def quotes(self) -> Figures:
         """Ask every offer of every listing what a clip costs, as a call does before it is answered."""
         return quotes.measure()
+
+    def flight(self) -> Figures:
+        """Keep many jobs in flight: how late looks at them are, and what that takes."""
+        return flight.fly(count=self._jobs, seconds=20 * self._seconds, postgres=False)
+
+    def flight_shared(self) -> Figures:
+        """The same on PostgreSQL."""
+        return flight.fly(count=self._jobs, seconds=20 * self._seconds, postgres=True)
+
+    def recovery(self) -> Figures:
+        """Start where 1,000 and 10,000 jobs were in flight, and look at each."""
+        return flight.recover(count=1_000, postgres=False) | flight.recover(count=10_000, postgres=False)
+
+    def recovery_shared(self) -> Figures:
+        """The same on PostgreSQL."""
+        return flight.recover(count=1_000, postgres=True) | flight.recover(count=10_000, postgres=True)
+
+    def life(self) -> Figures:
+        """Take jobs through their whole lives, in a process of its own on the servers' core."""
+        return _life("sqlite")
+
+    def life_shared(self) -> Figures:
+        """The same on PostgreSQL."""
+        return _life("postgresql")
 
     def start(self) -> Figures:
         """Time from starting the process to the first 200."""
@@ -215,6 +242,16 @@ class Bench:
             time.sleep(0.1)
             made = _get_json(server.port, f"/v1/videos/{made['id']}")
         return f"/v1/videos/{made['id']}/content"
+
+
+def _life(kind: str) -> Figures:
+    """Measure lives in a process that has done nothing else."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.life", kind], cwd=servers.ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise MeasureError(done.stderr.strip()[-400:])
+    return json.loads(done.stdout)
 
 
 class _Watch:

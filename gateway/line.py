@@ -35,6 +35,11 @@ class Line:
         """Places for which somebody may be waiting."""
         self._halted_until = 0
 
+    @property
+    def waited(self) -> bool:
+        """Whether anybody may be waiting anywhere."""
+        return bool(self._waited)
+
     def is_open(self, choice: Choice, now: int) -> bool:
         """Whether a job that was not called may be ordered there now: there is a place, and nobody waits for it."""
         place = (choice.account, choice.model)

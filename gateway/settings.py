@@ -158,8 +158,8 @@ class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How waiting jobs are worked off."""
 
     enabled: bool = True
-    at_once: int = 64
-    """Steps under way at the same time (a submit, a look, a download)."""
+    at_once: int = 256
+    """Steps under way at the same time (a submit, a look, a download); each waits twice for the disk."""
     lease_seconds: float = 60
     port: int = 0
     """Where ``reelgate work`` answers /health and /metrics; 0 for nowhere."""

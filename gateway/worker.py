@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 IDLE_SECONDS = 1.0
 """Longest pause between two scans: bounds how late work from another process is seen."""
+TICK_SECONDS = 0.01
+"""Shortest time between two claims: what falls due within it is claimed, and so committed, together."""
 COUNT_MS = 1_000
 """How often what other processes have under way is counted."""
 ALONE_MS = 10_000
@@ -44,6 +46,12 @@ class Worker(Hands):
         self._reserved = 0
         """Places kept for jobs that are being claimed or accepted."""
         self._wake = asyncio.Event()
+        self._looked = 0.0
+        """When the last turn began, by the loop's clock."""
+        self._rests_until: float = 0
+        """When the next turn begins unless something wakes it, in milliseconds."""
+        self._full = False
+        """Whether every place was taken when it last looked."""
         self._stopping = False
         self._counted = 0
 
@@ -82,6 +90,7 @@ class Worker(Hands):
         """Work until stopped."""
         keeping = asyncio.create_task(self._keep_leases())
         self._store.listen(self.wake)
+        self._store.on_move.append(self._moved)
         try:
             while not self._stopping:
                 try:
@@ -92,6 +101,7 @@ class Worker(Hands):
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
         finally:
+            self._store.on_move.remove(self._moved)
             keeping.cancel()
             await self._let_go()
 
@@ -107,7 +117,10 @@ class Worker(Hands):
 
     async def _turn(self) -> None:
         """Claim what is due and who is next in line, and start their steps; then rest until there is more to do."""
+        await asyncio.sleep(self._looked + TICK_SECONDS - asyncio.get_running_loop().time())
+        self._looked = asyncio.get_running_loop().time()
         self._wake.clear()
+        self._full, self._rests_until = False, 0
         if self._clock() - self._counted >= self._count_ms:
             self._counted = self._clock()
             await self._steps.count()
@@ -122,13 +135,16 @@ class Worker(Hands):
                 left -= 1
         finally:
             self._reserved -= left
-        if not left:
-            # Every place is taken, or just was: the next step to end makes room.
+        now = self._clock()
+        self._full = not self._free()
+        if self._full:
+            # The next step to end makes room.
             await self._rest(IDLE_SECONDS)
             return
+        self._rests_until = now + 1000 * IDLE_SECONDS
         due = await self._store.next_due()
-        wait = IDLE_SECONDS if due is None else (due - self._clock()) / 1000
-        await self._rest(max(0.0, min(IDLE_SECONDS, wait)))
+        self._rests_until = min(self._rests_until, now + 1000 * IDLE_SECONDS if due is None else due)
+        await self._rest(max(0.0, (self._rests_until - self._clock()) / 1000))
 
     async def _due(self, most: int) -> list[Job]:
         """Claim what is due, and put off what its account has no look left for."""
@@ -159,9 +175,15 @@ class Worker(Hands):
             log.exception("job.crashed", job=job.id, state=job.state, exc_info=error)
 
     def _done(self, step: "asyncio.Task[None]") -> None:
-        """Make room for the next step."""
+        """Make room for the next step; that is a reason to look where there was none, or somebody is in line."""
         self._under_way.pop(step, None)
-        self._wake.set()
+        if self._full or self._steps.line.waited:
+            self._wake.set()
+
+    def _moved(self, job: Job) -> None:
+        """Look sooner where a job this process has moved is due before it would."""
+        if job.due_at is not None and job.due_at < self._rests_until:
+            self._wake.set()
 
     async def _keep_leases(self) -> None:
         """Keep the leases of steps that take long."""
