@@ -321,7 +321,10 @@ RETURNING *;
 SELECT min(due_at) FROM deliveries WHERE due_at > :now;
 
 -- deliveries_give_back --
-UPDATE deliveries SET lease_until = NULL, due_at = :now WHERE due_at IS NOT NULL AND lease_until IS NOT NULL;
+-- As with jobs: a lease is a dead one's; and who is from the future, or waits for longer than the longest gap (a day and
+-- a tenth), was written by a clock that has been set back since.
+UPDATE deliveries SET lease_until = NULL, due_at = :now
+WHERE due_at IS NOT NULL AND (lease_until IS NOT NULL OR created_at > :now OR due_at > :now + 95040000);
 
 -- delivery_save --
 UPDATE deliveries SET due_at = :due_at, lease_until = NULL, state = :state, tries = :tries, step = :step, ended_at = :ended_at
