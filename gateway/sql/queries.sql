@@ -130,10 +130,12 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
--- A budget's first purchase in its window begins with what was spent there before it had a limit.
+-- A budget's first purchase in its window begins with what was spent there before it had a limit. The first NOT EXISTS
+-- keeps every later purchase from adding up all before it, the second from a row of a sum over none.
 INSERT INTO budgets (id, owner, period, since, held, spent, suspense)
 SELECT :id, :owner, :period, :since, 0, coalesce(sum(usd_micros), 0), 0 FROM entries
 WHERE credit = 'spent' AND at >= :since AND (owner = :owner OR :owner = 'instance')
+    AND NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
 
