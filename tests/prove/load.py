@@ -170,7 +170,9 @@ PARTS = {
     "same-key": Part(
         what=f"{AT_ONCE} identical calls at once under one Idempotency-Key, then another body", units="rounds",
         most=200, stretch=50, run=same_key,
-        says=lambda seen: f"{Counter(seen)['calls']:,} calls, {Counter(seen)['jobs']:,} jobs, answers {seen.get('answers')}",
+        says=lambda seen: (
+            f"{Counter(seen)['calls']:,} calls, {Counter(seen)['jobs']:,} jobs, answers {seen.get('answers')}"
+        ),
     ),
     "deploys": Part(
         what="SIGTERM under load", units="ends", most=100, stretch=20, run=deploys,
