@@ -77,7 +77,7 @@ class Write(Struct):
             self.future.set_exception(error)
 
 
-Done = tuple[Write, list[list[Row]]]
+Done = tuple[Write, list[list[Row]] | Exception]
 
 
 class Postgres(Database):
@@ -171,7 +171,9 @@ class Postgres(Database):
             return
         self._commits += 1
         for write, rows in done:
-            if not write.future.done():
+            if isinstance(rows, Exception):
+                write.fail(rows)
+            elif not write.future.done():
                 write.future.set_result(rows)
 
     async def _commit(self, batch: Sequence[Write]) -> list[Done]:
@@ -214,14 +216,18 @@ class Postgres(Database):
         return done
 
     async def _apart(self, writer: Connection, batch: Sequence[Write]) -> list[Done]:
-        """Run a batch with a savepoint around each write, so that one can fail alone."""
+        """
+        Run a batch with a savepoint around each write, so that one can fail alone.
+
+        It hears so with the others: what it came into conflict with is then there to be read.
+        """
         done: list[Done] = []
         for write in batch:
             try:
                 async with writer.transaction():
                     done += await self._together(writer, [write])
             except ALONE as error:
-                write.fail(own_fault(error, WRONG, _said(error)))
+                done.append((write, own_fault(error, WRONG, _said(error))))
         return done
 
     async def _connected(self) -> Connection:

@@ -32,7 +32,7 @@ from gateway.database import (
 )
 
 Write = tuple[Sequence[Statement], Answer]
-Done = tuple[Answer, list[list[Row]]]
+Done = tuple[Answer, list[list[Row]] | Exception]
 
 CHECKPOINT_PAGES = 4000
 WRONG = (*DEFECTS, sqlite3.ProgrammingError)
@@ -142,7 +142,11 @@ class Sqlite(Database):
         return [(future, self._run(statements)) for statements, future in batch]
 
     def _apart(self, batch: Sequence[Write]) -> list[Done]:
-        """Run a batch with a savepoint around each write, so that one can fail alone."""
+        """
+        Run a batch with a savepoint around each write, so that one can fail alone.
+
+        It hears so with the others: what it came into conflict with is then there to be read.
+        """
         done: list[Done] = []
         self._writer.execute("BEGIN IMMEDIATE")
         for statements, future in batch:
@@ -151,7 +155,7 @@ class Sqlite(Database):
                 done.append((future, self._run(statements)))
             except (ConflictError, sqlite3.IntegrityError, *WRONG) as error:
                 self._writer.execute("ROLLBACK TO one")
-                future.set_exception(own_fault(error, WRONG, f"{type(error).__name__}: {error}"))
+                done.append((future, own_fault(error, WRONG, f"{type(error).__name__}: {error}")))
             self._writer.execute("RELEASE one")
         return done
 
@@ -186,7 +190,11 @@ class Sqlite(Database):
             self._abandon(error, [future for future, _ in done])
         else:
             for future, rows in done:
-                if not future.done():
+                if future.done():
+                    continue
+                if isinstance(rows, Exception):
+                    future.set_exception(rows)
+                else:
                     future.set_result(rows)
         self._next()
 

@@ -185,10 +185,12 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
--- A budget's first purchase in its window begins with what was spent there before it had a limit.
+-- A budget's first purchase in its window begins with what was spent there before it had a limit. The first NOT EXISTS
+-- keeps every later purchase from adding up all before it, the second from a row of a sum over none.
 INSERT INTO budgets (id, owner, period, since, held, spent, suspense)
 SELECT :id, :owner, :period, :since, 0, coalesce(sum(usd_micros), 0), 0 FROM entries
 WHERE credit = 'spent' AND at >= :since AND (owner = :owner OR :owner = 'instance')
+    AND NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
 
@@ -398,7 +400,10 @@ RETURNING *;
 SELECT min(due_at) FROM deliveries WHERE due_at > :now;
 
 -- deliveries_give_back --
-UPDATE deliveries SET lease_until = NULL, due_at = :now WHERE due_at IS NOT NULL AND lease_until IS NOT NULL;
+-- As with jobs: a lease is a dead one's; and who is from the future, or waits for longer than the longest gap (a day and
+-- a tenth), was written by a clock that has been set back since.
+UPDATE deliveries SET lease_until = NULL, due_at = :now
+WHERE due_at IS NOT NULL AND (lease_until IS NOT NULL OR created_at > :now OR due_at > :now + 95040000);
 
 -- delivery_save --
 UPDATE deliveries SET due_at = :due_at, lease_until = NULL, state = :state, tries = :tries, step = :step, ended_at = :ended_at

@@ -1,5 +1,6 @@
 """Laws of a gateway among sick neighbours: who hangs delays nobody else, and a locked database loses nothing."""
 
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -35,3 +36,36 @@ def test_a_locked_database_loses_nothing(tmp_path: Path) -> None:
         ends = here.ended(seconds=40)
         here.check(ends)
         assert here.server.stop() == 0
+
+
+def test_what_may_have_been_taken_is_ordered_once(tmp_path: Path) -> None:
+    """F4 to F6: reset, a 500, a 502 or nonsense after the order is doubt: one order each, to nobody else, and shown."""
+    with arena(tmp_path, deadline=6) as here:
+        here.start()
+        doubtful = [here.want(f"[{trick}]", kind) for trick in ("reset", "500", "garbage", "lost") for kind in "ce"]
+        ends = here.ended(seconds=40)
+        here.check(ends)
+
+        assert set(ends.values()) == {"submission_unknown"}
+        assert here.oracle["orders"] == len(doubtful)
+
+
+def test_a_full_disk_buys_nothing(tmp_path: Path) -> None:
+    """F22: while nothing can be written calls are refused with 503 and reads go on; afterwards all is made, once."""
+    with arena(tmp_path, deadline=60) as here:
+        here.start()
+        before = here.want("before", "b")
+        eventually(lambda: here.video(before)["status"] == "completed", seconds=30)
+        most = max(path.stat().st_size for path in tmp_path.glob("reelgate.db*"))
+        resource.prlimit(here.server.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        refused = []
+        for _ in range(20):
+            during = here.want("during", "b")
+            refused += [during] if during.id is None else []
+        assert refused
+        assert here.video(before)["status"] == "completed"
+        bought = {each.prompt for each in refused} & here.bought().keys()
+        assert not bought
+        resource.prlimit(here.server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        eventually(lambda: [here.ask(each) for each in refused] and all(each.id for each in refused), seconds=20)
+        here.check(here.ended(seconds=60))

@@ -14,7 +14,7 @@ from gateway.events import ENDS
 from gateway.job import FINAL, MOVES, State
 from gateway.wish import Rendition
 from tests.machine.receiver import ENDPOINT, GAPS, Heard
-from tests.machine.upstream import SECRET, Made
+from tests.machine.upstream import SECRET, Made, clip_of
 
 OPEN = {"intent", "unknown", "accepted"}
 OWNERLESS = 30.0
@@ -178,7 +178,8 @@ class Laws:
             demand(path.is_file(), "I6", f"{job['id']}: {each.path} is not there")
             data = path.read_bytes()
             whole = (len(data), hashlib.sha256(data).hexdigest()) == (each.bytes, each.sha256)
-            demand(whole and data[4:8] == b"ftyp", "I6", f"{job['id']}: {each.path} is not what was kept")
+            demand(whole, "I6", f"{job['id']}: {each.path} is not what was kept")
+            demand(data == clip_of(job["attempt"]), "I6", f"{job['id']}: {each.path} is not the clip that was bought")
 
     def _check_keys(self) -> None:
         """I5: one Idempotency-Key, one job."""
@@ -222,6 +223,15 @@ class Laws:
                 f"{row['id']} is overdrawn",
             )
 
+    def _paid(self, job: str) -> bool:
+        """Whether a job's money was spent, or is in doubt."""
+        query = "SELECT credit, debit, usd_micros FROM entries WHERE job = ?"
+        book: Counter[str] = Counter()
+        for row in self._db.execute(query, (job,)):
+            book[row["credit"]] += row["usd_micros"]
+            book[row["debit"]] -= row["usd_micros"]
+        return book["spent"] + book["suspense"] > 0
+
     def check_rest(self, now: int, up_for: float) -> None:
         """I12: while a process is up, no open job waits for nobody."""
         if up_for < OWNERLESS + 5:
@@ -260,6 +270,9 @@ class Laws:
                 demand(
                     task == made.id or shown, "I2", f"{made.id} was bought and {made.marker} is {attempt['outcome']}"
                 )
+                if made.end == "done" and not made.cancelled:
+                    given_back = not self._paid(attempt["job"])
+                    demand(not given_back, "I4", f"{made.id} came out well, and its money was given back")
         demand(SECRET not in told, "I9", "a secret was logged")
         for path in self._path.parent.glob(f"{self._path.name}*"):
             demand(SECRET.encode() not in path.read_bytes(), "I9", f"a secret is in {path.name}")

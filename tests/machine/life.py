@@ -254,6 +254,19 @@ class Life(RuleBasedStateMachine):
         except ConflictError:
             assert self.count("SELECT seq + lease_epoch FROM jobs WHERE id = ?", job.id) > job.seq + job.lease_epoch
 
+    @rule(operator=st.booleans())
+    def be_overtaken(self, operator: bool) -> None:
+        """Claim a job, and go on with it only after another has, or after an operator has decided."""
+        self.engine.now += 70_000
+        self.late += self.do(self.engine.store.claim(lease=60_000, most=9))
+        if operator:
+            for each in self.late:
+                self.decide(self.jobs.index(each.id), "write off", 0)
+        else:
+            self.do(self.engine.turn(seconds=60.001))
+        while self.late:
+            self.wake_up()
+
     @rule()
     def start_again(self) -> None:
         """End the process and start another."""

@@ -34,6 +34,11 @@ LATEST = 100.0
 """Seconds after which what is under way to a provider never arrives any more."""
 
 
+def clip_of(attempt: str) -> bytes:
+    """Make the clip of an attempt, unlike any other's."""
+    return CLIP + attempt.encode() * 20
+
+
 class Vendor(Sandbox):
     """Speak the sandbox's dialect to a seller of a given class."""
 
@@ -191,7 +196,7 @@ class Upstream:
 
     async def _clip(self, task: str, fault: str, silence: float) -> httpx.Response:
         made = self.ledger[task]
-        body = CLIP + made.marker.encode() * 20
+        body = clip_of(made.marker)
         match fault or made.dead:
             case "404" | "407" as status:
                 return _answer(int(status), b"gone")

@@ -139,12 +139,14 @@ class World:
         self.doubtful_commits = draw.choice((0, 0, 0, 0.01))
         kinds = draw.sample("ABCDE", draw.randint(1, 3))
         trouble = draw.choice((0.05, 0.2, 0.4, 0.7))
+        patience = draw.choice((400, 400, 400, 45))
         self.upstreams = {
             f"seller{kind.lower()}": Upstream(
-                sold(f"seller{kind.lower()}", kind, f"0.{10 + at}"), random.Random(draw.random()), self.now, trouble
+                sold(f"seller{kind.lower()}", kind, f"0.{10 + at}", deadline_seconds=patience),
+                random.Random(draw.random()), self.now, trouble,
             )
             for at, kind in enumerate(kinds)
-        }
+        }  # fmt: skip
         self.ears = Outbound(random.Random(f"{seed} ears"), self._heard, trouble)
         for each in self.upstreams.values():
             each.on_order = lambda upstream, attempt: self.laws.check_order(upstream.listing.slug, attempt)

@@ -73,7 +73,9 @@ def page(told: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
         by = f"{seen['date']}, {seen['commit']}, Python {seen['versions']['python']}"
         cells = (f"`{name}`", part.what, f"{whole}{part.says(seen)}", len(seen["broken"]), round(seen["seconds"]), by)
         rows.append(f"| {' | '.join(map(str, cells))} |")
-    return PAGE.format(rows="\n".join(rows), below=BELOW.read_text(encoding="utf-8"))
+    tables = [part.table(told[name]) for name, part in parts.items() if part.table and name in told]
+    below = "\n".join([BELOW.read_text(encoding="utf-8"), *tables])
+    return PAGE.format(rows="\n".join(rows), below=below)
 
 
 def commit() -> str:

@@ -70,6 +70,21 @@ async def test_one_write_fails_alone(database: Database) -> None:
     assert [row[0] for row in await database.read("keys_all")] == ["k1", "k3"]
 
 
+async def test_a_conflict_is_told_once_its_cause_can_be_read(database: Database) -> None:
+    """Of equal writes at one moment one stands, and the others find what stood in their way."""
+
+    async def claim(number: int, again: int) -> bool:
+        try:
+            await database.write(key(number))
+        except ConflictError:
+            assert any(row[0] == f"k{number}" for row in await database.read("keys_all")), again
+            return False
+        return True
+
+    for number in range(10):
+        assert sum(await asyncio.gather(*(claim(number, again) for again in range(20)))) == 1
+
+
 async def test_numbers_too_large_for_the_database_are_refused(database: Database) -> None:
     """An integer SQLite cannot hold is an error of the write, not a crash of the loop."""
     with pytest.raises((StoreUnavailableError, ConflictError)):
