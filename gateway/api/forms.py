@@ -243,4 +243,6 @@ class _Form:
 
 def _too_large(max_bytes: int) -> ProblemError:
     """Describe a body over the limit."""
-    return ProblemError(413, "too_large", f"The body is larger than {max_bytes // 2**20} MB.")
+    # What was not read is in the way of a next call.
+    unread = {"connection": "close"}
+    return ProblemError(413, "too_large", f"The body is larger than {max_bytes // 2**20} MB.", headers=unread)

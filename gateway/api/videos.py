@@ -152,6 +152,25 @@ async def list_attempts(request: Incoming, video_id: str) -> ASGIApp:
     return reply({"object": "list", "data": [answers.attempt(each) for each in made], "has_more": False})
 
 
+@post("/videos/characters", status_code=200, opt=WRITE, operation_id="createCharacter", include_in_schema=False)
+async def create_character(request: Incoming) -> ASGIApp:
+    """Refuse to make a character of a clip, once that has been heard out."""
+    (await body_of(request)).drop()
+    raise invalid(
+        "video",
+        "No offer here makes a character of a clip. Give pictures of it in input_references, the clip itself where "
+        "the model takes one, or a seller's own character in characters.",
+        code="not_sold",
+    )
+
+
+@get("/videos/characters/{name:str}", opt=READ, operation_id="retrieveCharacter", include_in_schema=False)
+async def retrieve_character(_: Incoming, name: str) -> ASGIApp:
+    """Know of no character: none is made here."""
+    del name
+    raise ProblemError(404, "character_not_found", "No character is made or kept here.", param="character_id")
+
+
 async def _order_from(request: Incoming, mode: Mode, operation: str) -> ASGIApp:
     """Order a clip made from another."""
     body = await body_of(request)
@@ -188,5 +207,5 @@ def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> 
 
 HANDLERS = (
     create_video, edit_video, extend_video, remix_video, list_videos, retrieve_video, delete_video, cancel_video,
-    list_attempts,
+    list_attempts, create_character, retrieve_character,
 )  # fmt: skip

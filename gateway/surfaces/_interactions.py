@@ -1,5 +1,5 @@
 """
-Read what Google's Interactions API is sent: its fields, its input in every form, in the fields of ours; pure.
+Hold the Interactions API's vocabulary for what is asked: its fields, parts and steps; pure.
 
 Shapes and words are those of google-genai 3.4.0; ai.google.dev/gemini-api/docs/omni.
 """
@@ -223,7 +223,7 @@ def _media(said: Create, parts: list[_Part], places: list[str], names: dict[str,
     clips = [(each, where) for each, where in held if each.type == "video"]
     source: dict[str, Any] | None = None
     if said.previous_interaction_id is not None:
-        source = {"id": video_of(said.previous_interaction_id, "previous_interaction_id")}
+        source = {"id": read_id(said.previous_interaction_id, "previous_interaction_id")}
         names["video"] = "previous_interaction_id"
     elif clips and task in {None, "edit", "extend", "upscale"}:
         source, names["video"] = _named(*clips[0]), clips[0][1]
@@ -262,7 +262,7 @@ def _seconds(duration: str | None) -> int | None:
     return int(found[1])
 
 
-def video_of(id_: str, param: str) -> str:
+def read_id(id_: str, param: str) -> str:
     """
     Read an interaction's id as ours.
 

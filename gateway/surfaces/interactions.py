@@ -19,7 +19,7 @@ from gateway.api.desk import Desk, Incoming, body_of, desk, reply
 from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError
 from gateway.job import Job, State
-from gateway.surfaces._interactions import ID, Create, fields_of, video_of
+from gateway.surfaces._interactions import ID, Create, fields_of, read_id
 from gateway.surfaces.common import (
     READ,
     WRITE,
@@ -33,15 +33,7 @@ from gateway.surfaces.common import (
     watch,
     wish_of,
 )
-from gateway.surfaces.google import (
-    Inline,
-    answer,
-    asked_of,
-    file_uri,
-    headers_of,
-    model_of,
-    read,
-)
+from gateway.surfaces.google import Inline, answer, asked_of, file_uri, headers_of, model_of, read
 from gateway.wish import Rendition
 
 CANCEL_SECONDS = 5.0
@@ -129,7 +121,7 @@ async def _find(request: Incoming) -> Job:
 
     :raises ProblemError: 404.
     """
-    video = video_of(asked_of(request).id, "id")
+    video = read_id(asked_of(request).id, "id")
     try:
         return await job_of(request, video)
     except ProblemError as problem:

@@ -125,8 +125,8 @@ def price_of(listing: Listing, offer: Offer, spec: Spec, *, on: date, plan: str 
     lines = [
         line
         for line in listing.prices
-        if line.since <= on
-        and (offer.model in line.models or "*" in line.models)
+        if (offer.model in line.models or "*" in line.models)
+        and line.since <= on
         and all(decided.get(name) in values for name, values in line.when.items())
     ]
     return max(lines, key=lambda line: (offer.model in line.models, len(line.when), line.since), default=None)
@@ -149,13 +149,15 @@ def _misfits(offer: Offer, wanted: Shape) -> Iterator[Refusal]:
 
 
 def _close(offer: Offer, decided: dict[str, Any], open_: list[str]) -> dict[str, Any] | None:
-    """Fill open choices in order, first value first, going back where a rule leaves none."""
+    """Fill open choices in order, first value first, going back where a rule leaves none; no rule is broken yet."""
     if not open_ or not offer.rules:
         return {**decided, **{name: getattr(offer, name)[0] for name in open_}}
     name, *rest = open_
+    # A choice can only break a rule that speaks of it.
+    rules = [rule for rule in offer.rules if name in rule.only or name in rule.when]
     for value in getattr(offer, name):
         tried = {**decided, name: value}
-        if not any(_breaks(rule, tried) for rule in offer.rules):
+        if not any(_breaks(rule, tried) for rule in rules):
             done = _close(offer, tried, rest)
             if done is not None:
                 return done
@@ -164,9 +166,10 @@ def _close(offer: Offer, decided: dict[str, Any], open_: list[str]) -> dict[str,
 
 def _breaks(rule: Rule, decided: Mapping[str, Value]) -> bool:
     """Whether what is decided so far already goes against a rule."""
-    return all(decided.get(name) in values for name, values in rule.when.items()) and any(
-        name in decided and decided[name] not in values for name, values in rule.only.items()
-    )
+    for name, values in rule.when.items():
+        if decided.get(name) not in values:
+            return False
+    return any(name in decided and decided[name] not in values for name, values in rule.only.items())
 
 
 def _culprit(rule: Rule, decided: Mapping[str, Value]) -> str:

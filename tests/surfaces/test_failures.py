@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
+import openai
 import pytest
 
 from tests.server import Server
@@ -77,7 +78,7 @@ def newapi(body: Any) -> Said:
     return Said(None, body["message"])
 
 
-def openai(body: Any) -> Said:
+def of_openai(body: Any) -> Said:
     """Read what OpenAI's SDKs read."""
     assert {"message", "type", "param", "code"} == body["error"].keys()
     return Said(None, body["error"]["message"])
@@ -128,7 +129,7 @@ DIALECTS = {
     "new-api": Dialect(
         "/veo/v1", "/veo/v1/video/create", {"model": DEAR, "prompt": "a cat"}, newapi, "/veo/v1/video/query/x"
     ),
-    "chat": Dialect("/v1/chat/completions", "/v1/chat/completions", CHAT, openai),
+    "chat": Dialect("/v1/chat/completions", "/v1/chat/completions", CHAT, of_openai),
 }
 
 Way = Callable[[httpx.Client, Dialect], httpx.Response]
@@ -200,3 +201,15 @@ def test_a_key_in_the_address_is_refused_with_a_hint(poor: httpx.Client) -> None
         said = DIALECTS[name]
         answer = WAYS["a key in the address"][1](poor, said)
         assert "header" in said.read(answer.json()).message.lower(), answer.text
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API is scheduled to permanently shut down:DeprecationWarning")
+def test_a_character_is_refused_in_words(guarded: tuple[Server, str]) -> None:
+    """OpenAI's SDK reads why none is made of a clip, and what to do instead, without asking again."""
+    with openai.OpenAI(base_url=guarded[0].api, api_key=guarded[1], max_retries=0) as client:
+        with pytest.raises(openai.UnprocessableEntityError, match="input_references") as refused:
+            client.videos.create_character(name="Ada", video=("ada.mp4", b"clip", "video/mp4"))
+        with pytest.raises(openai.NotFoundError, match="No character"):
+            client.videos.get_character("char_1")
+
+    assert ("not_sold", "video") == (refused.value.code, refused.value.param)
