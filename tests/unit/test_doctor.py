@@ -27,6 +27,8 @@ SICK = {
     "held_for_ever": [ENDED.format("failed"), "UPDATE attempts SET outcome = 'failed'"],
     "below_nothing": ["INSERT INTO budgets VALUES ('x', 'x', 'day', 0, -1, 0, 0)"],
     "lease_dead": [f"UPDATE jobs SET lease_until = :now - {3 * MINUTE}"],
+    "in_line_ended": ["INSERT INTO lines SELECT id, 'acme', 'maker/one', 'local', 1 FROM jobs"],
+    "in_no_line": ["UPDATE jobs SET state = 'queued'"],
     "clip_missing": [
         ENDED.format("succeeded"), "UPDATE attempts SET outcome = 'succeeded', usd_micros = 0", "DELETE FROM entries",
     ],
