@@ -285,14 +285,14 @@ def next_look(base: float, waited: float, asked: float | None, *, told: bool = F
     return max(wait, pace)
 
 
-def has_time(left_ms: int, typical_seconds: float) -> bool:
+def has_time(left_ms: int, whole_ms: int, typical_seconds: float) -> bool:
     """
-    Decide whether an order still makes sense before a deadline.
+    Decide whether an order still makes sense with so much left of the whole time its job was given.
 
     Hardly a clip is ready in half the time its offer usually takes: bought with less than that left it would be paid
-    for and given up.
+    for and given up. Who gives jobs less time than that means it, and has them bought in the first three quarters.
     """
-    return left_ms > 0 and left_ms >= typical_seconds * 1000 * SOONEST
+    return left_ms > 0 and left_ms >= min(typical_seconds * 1000 * SOONEST, whole_ms / 4)
 
 
 def backoff(tries: int, asked: float | None, jitter: float) -> float:

@@ -216,7 +216,9 @@ class Steps(Watching):
 
     def _in_time(self, job: Job, choice: Choice, now: int) -> bool:
         """Whether a clip ordered now can be ready before its job is given up."""
-        return has_time(job.deadline_at - now, self._shop.typical_seconds(choice.offer))
+        return has_time(
+            job.deadline_at - now, job.deadline_at - job.created_at, self._shop.typical_seconds(choice.offer)
+        )
 
     def _can_take(self, choice: Choice, now: int, *, called: bool) -> bool:
         """Whether an offer is still sold here and has a place free, for who was not called one nobody waits for."""

@@ -126,7 +126,8 @@ def test_who_calls_is_looked_at_seldom(base: float, waited: float) -> None:
 @given(st.integers(-10_000, 10_000_000), st.floats(1, 3600))
 def test_nothing_is_bought_that_cannot_be_ready(left: int, typical: float) -> None:
     """With half the usual time left an order makes sense, with less it does not; after the deadline never."""
-    assert has_time(left, typical) == (left > 0 and left / 1000 >= typical / 2)
+    assert has_time(left, 10**9, typical) == (left > 0 and left / 1000 >= typical / 2)
+    assert has_time(left, left, typical) == (left > 0)
 
 
 @given(st.integers(0, 500), st.none() | st.floats(-5, 1e9), st.floats(0, 1))
