@@ -35,8 +35,6 @@ SICK = {
         "UPDATE jobs SET state = 'queued', account = 'acme', attempt = NULL",
     ],
     "lease_dead": [f"UPDATE jobs SET lease_until = :now - {3 * MINUTE}"],
-    "in_line_ended": ["INSERT INTO lines SELECT id, 'acme', 'maker/one', 'local', 1 FROM jobs"],
-    "in_no_line": ["UPDATE jobs SET state = 'queued'"],
     "clip_missing": [
         ENDED.format("succeeded"), "UPDATE attempts SET outcome = 'succeeded', usd_micros = 0", "DELETE FROM entries",
     ],
