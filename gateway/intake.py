@@ -250,16 +250,16 @@ class Intake:
         if job.state is not State.SUCCEEDED:
             raise ProblemError(400, "video_not_ready", f"Video '{id_}' is not completed.", param=param)
         kept = msgspec.json.decode(job.outputs, type=list[Rendition])
-        clip = next((each for each in kept if each.kind == kind and each.index == index), None)
-        if clip is None:
+        of_index = {each.kind: each for each in kept if each.index == index}
+        clip, shape = of_index.get(kind), of_index.get("video")
+        if clip is None or shape is None:
             message = f"Video '{id_}' has no {kind} of that index, or it is no longer kept."
             raise ProblemError(404, "video_expired", message, param=param)
-        sniffed = Sniffed(clip.content_type, clip.width, clip.height) if kind == "video" else None
         return Found(
             clip.bytes,
             clip.sha256,
             clip=clip.path,
-            sniffed=sniffed,
+            sniffed=Sniffed(clip.content_type, shape.width, shape.height),
             seconds=clip.duration_seconds or 0,
             origin=Origin(provider=(job.offer or "").partition(":")[0], account=job.account or "", handle=clip.handle)
             if clip.handle

@@ -21,7 +21,7 @@ from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, until_absent
 from gateway.ids import new_id
-from gateway.job import Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
 from gateway.shelf import GoneError, ShelfError
@@ -263,7 +263,10 @@ class Steps(Watching):
         self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
-            await self._store.save(move(job, State.UNKNOWN, now, tries=job.tries + 1, due_at=now + wait))
+            await self._later(job, wait / 1000)
+        elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
+            # What was sent before may still be on its way, and find the provider in another mood.
+            await self._later(job, UNDER_WAY)
         elif error.billed is not Billed.NO or error.again is Again.NEVER:
             lost = standing(job, Outcome.UNKNOWN, now, error.message)
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)

@@ -155,6 +155,21 @@ async def test_class_a_repeats_the_same_order(repeatable: Engine) -> None:
     assert ended.attempts == 1
 
 
+async def test_a_refusal_does_not_speak_for_what_is_still_on_its_way(repeatable: Engine) -> None:
+    """After a lost answer a refusal of the repeated order counts once nothing of it can arrive any more."""
+    repeatable.provider.submits = [Indeterminate("?"), Invalid("bad"), Invalid("bad")]
+    job = await repeatable.accept()
+    await repeatable.turn()
+    asked_at = repeatable.now
+    await repeatable.turn(seconds=2)
+
+    doubtful = await repeatable.job(job.id)
+    assert (doubtful.state, len(repeatable.provider.ledger)) == (State.UNKNOWN, 2)
+    assert doubtful.due_at - asked_at >= 180_000
+    ended = await repeatable.run(job.id)
+    assert (ended.state, len(repeatable.provider.ledger)) == (State.FAILED, 3)
+
+
 async def test_a_dead_workers_purchase_is_doubted(engine: Engine) -> None:
     """A job found in submitting by another worker is unknown, whether or not the order left."""
     job = await engine.accept()

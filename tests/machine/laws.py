@@ -127,7 +127,7 @@ class Laws:
             self.moves[f"{before['state'] if before else ''}>{row['state']}"] += 1
             if row["state"] == "unknown":
                 self.unknown.add(row["id"])
-            if row["state"] in FINAL:
+            if row["state"] in FINAL and (before is None or before["state"] not in FINAL):
                 self._check_announced(row)
             if row["state"] == "succeeded" and row["deleted_at"] is None:
                 self._check_files(row)

@@ -228,7 +228,7 @@ MUTANTS = {
     ),
     "anywhere": Mutant(
         law="I10", what="a clip is fetched from wherever an answer says",
-        plant=_patched(fetch, "_check", lambda *_: None),
+        plant=_patched(fetch, "_wire", lambda account, _: account.wire),
     ),
     "backwards": Mutant(
         law="I11", what="a clip that could not be fetched is looked at as if it were being made",

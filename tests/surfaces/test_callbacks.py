@@ -1,5 +1,6 @@
 """Laws of callbacks: a call that names an address is told there in the words and with the proof of its own dialect."""
 
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 
 from providers.aigenerate import AiGenerate, is_signed
+from providers.base.hooks import ForgedError, HookCall
 from providers.base.listing import listings
 from providers.flow import Flow
 from tests.events.test_webhooks import telling
@@ -98,9 +100,16 @@ def test_our_own_adapter_believes_kie_s_signature(told: Told) -> None:
     """Both directions: what is told here is what the adapter of the dialect takes for proof, and no other key is."""
     name = task(told, "/signed", "a kite")
     (one,) = told.all("/signed", 1)
-    for key, hints in ((told.secret, [name]), ("", [name]), ("another key", [])):
-        adapter = AiGenerate(listings()["aigenerate"], {"AIGENERATE_API_KEY": "k", "AIGENERATE_WEBHOOK_KEY": key})
-        assert hints == [each.task for each in adapter.read_hook(one.headers, one.body)]
+    call = HookCall(headers=one.headers, body=one.body, now=time.time())
+    adapters = {
+        key: AiGenerate(listings()["aigenerate"], {"AIGENERATE_API_KEY": "k", "AIGENERATE_WEBHOOK_KEY": key})
+        for key in (told.secret, "", "another key")
+    }
+    for key in (told.secret, ""):
+        adapters[key].check_hook(call)
+    with pytest.raises(ForgedError):
+        adapters["another key"].check_hook(call)
+    assert [name] == [each.task for each in adapters[told.secret].read_hook(one.headers, one.body)]
     assert not is_signed(one.headers, f"{name}0", told.secret)
 
 
