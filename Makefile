@@ -40,7 +40,7 @@ serve: setup
 	$(RUN)reelgate serve
 
 test: setup .venv-openai2/.ready .venv-genai2/.ready tests/sdk/node/node_modules/.ready
-	$(RUN)pytest -n 2 --dist loadfile
+	$(RUN)pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Lint, format, types, imports: what .ci/run adds to the tests.
 check: setup

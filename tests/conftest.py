@@ -1,6 +1,7 @@
 """What every test stands on: no network but loopback, nothing of the environment, one real gateway to share."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,10 @@ from tests.server import Server
 settings.register_profile("law", deadline=None)
 settings.load_profile("law")
 
+# Whoever starts us in the background has us deaf to Ctrl-C, and what we start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -24,6 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--live", action="store_true", help="order one smallest real clip at each seller: costs money")
     parser.addoption("--spend", default="0.50", metavar="USD", help="the most --live may spend, in dollars")
     parser.addoption("--plan", default="pro", metavar="NAME", help="the plan --live has at sellers with plans")
+
+
+LONG = ("tests/crash/", "tests/surfaces/test_both_ways", "tests/surfaces/test_relayed", "tests/machine/", "tests/many/")
+"""Whose files take longest, each for itself."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker sits alone over one at the end; else in the order drawn."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")

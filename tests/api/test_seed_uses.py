@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from gateway.database import Kind
+from tests import databases
 from tests.outside import picture
 from tests.server import Server, eventually
 from tests.upstream import Said, Seen, Upstream, selling
@@ -168,6 +169,13 @@ class Shop:
         assert [] == [each for each in video["warnings"] if each["type"] == "mismatch"]
         assert b"ftyp" == self.http.get(f"/v1/videos/{name}/content").content[4:8]
         return video
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kind() -> Iterator[Kind]:
+    """One database: what a seller is sent is the same with either, and its looks are seconds apart."""
+    with databases.using("sqlite"):
+        yield "sqlite"
 
 
 @pytest.fixture(scope="module")

@@ -374,6 +374,7 @@ def test_money_is_asked_about(market: Market, tmp_path: Path, monkeypatch: pytes
         ("--max-cost", "much"): "'much' is no amount",
     }
     market.server.environ |= {"REELGATE_API_KEY": market.key}
+    there = market.http.get("/videos").json()["data"]
     for words, said in told.items():
         with (
             pytest.raises(UsageError, match=re.escape(said))
@@ -398,7 +399,7 @@ def test_money_is_asked_about(market: Market, tmp_path: Path, monkeypatch: pytes
     os.close(ours)
     assert b"flow:google/veo-3.1-fast" in shown
     assert b"2 to buy, quoted $0.8800 in all" in shown
-    assert [] == market.http.get("/videos").json()["data"]
+    assert there == market.http.get("/videos").json()["data"]
 
 
 def test_what_it_cost_is_added_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
