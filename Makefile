@@ -1,5 +1,7 @@
 # Everything a newcomer needs: make demo, make test, make serve. Python 3.11 and make are enough.
 PYTHON ?= python3
+# The order the tests are drawn in: the same for everybody, so that what was green is; try others.
+SEED ?= 20261121
 UV := .uv/bin/uv
 RUN := .venv/bin/
 
@@ -40,7 +42,7 @@ serve: setup
 	$(RUN)reelgate serve
 
 test: setup .venv-openai2/.ready .venv-genai2/.ready tests/sdk/node/node_modules/.ready
-	$(RUN)pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN)pytest -n 2 --dist loadfile --no-loadscope-reorder --randomly-seed=$(SEED)
 
 # Lint, format, types, imports: what .ci/run adds to the tests.
 check: setup

@@ -337,7 +337,7 @@ def test_one_job_is_shown_with_its_orders_and_its_money(
 def test_commands_are_there_for_people(market: Market) -> None:
     """``jobs`` lists, and what an operator decides is where it was."""
     market.server.environ |= {"REELGATE_API_KEY": market.key, "COLUMNS": "100"}
-    assert "none" in market.server.cli("jobs").stdout
+    assert "none" in market.server.cli("jobs", "--model", "nobody/sells-it").stdout
     assert "0 unknown" in market.server.cli("jobs", "unknown").stdout
     told = market.server.cli("jobs", "--help").stdout
     assert all(word in told for word in ("show", "unknown", "adopt", "resubmit", "write-off", "settle", "--since"))
