@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, bodies
 from gateway.job import Attempt, Job, Outcome, State
 from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
@@ -379,6 +380,14 @@ class Store:
         return [
             Spent(*row[:4], *map(int, row[4:]))
             for row in await self._database.read("spent_by", {"since": since, "until": until})
+        ]
+
+    async def orders(self, since: int, until: int) -> list[Came]:
+        """Count what came of the orders made from one time to another."""
+        ends = {"first": f"att_{since:012x}", "last": f"att_{until:012x}"}
+        return [
+            Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), orders)
+            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.read("orders_by", ends)
         ]
 
     async def ailments(self) -> dict[str, list[Row]]:
