@@ -15,7 +15,7 @@ from gateway.api.order import remove_clips
 from gateway.cleaning import Cleaner
 from gateway.job import Job, State
 from gateway.media import clip_folder, input_key
-from gateway.store import File
+from gateway.registry import File
 from gateway.wish import Problem, Rendition
 from providers.base.order import Input, Role
 from tests import objects
