@@ -17,7 +17,7 @@ from tests.prove.record import Record
 from tests.server import ROOT
 
 PARTS = {**worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **links.PARTS, **load.PARTS}
-GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres", "commits"]}
+GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres", "commits", "freezes"]}
 """Names for several parts."""
 
 app = App()
