@@ -36,8 +36,8 @@ from gateway.api import (
 from gateway.api.desk import Desk, Dispatch, Shown
 from gateway.api.problems import HANDLERS
 from gateway.cleaning import Cleaner
-from gateway.clock import DAY_MS, Clock
-from gateway.database import connect
+from gateway.clock import DAY_MS, clock_of
+from gateway.database import StoreUnavailableError, connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
 from gateway.intake import Intake
@@ -93,10 +93,11 @@ async def create_app(
     :raises SettingsError: when it would be open to the world without a key.
     :raises StoreUnavailableError: when the store cannot be opened.
     """
-    clock = clock or Clock()
-    store = Store(connect(settings.store.url, environ), clock)
-    store.open()
+    database = connect(settings.store.url, environ)
+    database.open()
     try:
+        clock = clock or await clock_of(database)
+        store = Store(database, clock)
         guarded = await store.has_keys()
         if not guarded and not is_loopback(settings.server.host):
             raise SettingsError(
@@ -105,7 +106,7 @@ async def create_app(
             )
         return _build(settings, environ, store, clock, outbound, guarded=guarded, sells=sells)
     except BaseException:
-        store.close()
+        database.close()
         raise
 
 
@@ -263,7 +264,11 @@ async def _work(
     settings, store, telling = desk.settings, desk.store, desk.telling
     desk.media.open(alone=not store.shared)
     receipts.open()
-    await store.start_over()
+    try:
+        await store.start_over()
+    except StoreUnavailableError as error:
+        log.error("gateway.not_started", reason=str(error))
+        raise
     await steps.count()
     working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
     cleaning = asyncio.create_task(cleaner.run()) if settings.worker.enabled else None

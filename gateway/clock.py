@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import structlog
 
+from gateway.database import Database
+
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
@@ -47,3 +49,19 @@ class Clock:
             log.warning("clock.jumped", seconds=(apart - self._apart) / 1000)
         self._last = max(self._last, running + self._apart)
         return self._last
+
+
+async def clock_of(database: Database, wall: Callable[[], int] = _wall, running: Callable[[], int] = _running) -> Clock:
+    """
+    Make the clock by which a process counts: all on one database count by the same.
+
+    That is the database's, as it was when the process started, wherever it has one; else this machine's.
+
+    :raises StoreUnavailableError: when nobody answers.
+    """
+    asked = wall()
+    said = await database.time()
+    off = 0 if said is None else said - (asked + wall()) // 2
+    if abs(off) > JUMP_MS:
+        log.warning("clock.apart", seconds=off / 1000)
+    return Clock(lambda: wall() + off, running)

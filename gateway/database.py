@@ -93,6 +93,20 @@ class Database(Protocol):
         :raises StoreUnavailableError: nothing could be committed.
         """
 
+    async def arrive(self, *statements: Statement) -> bool:
+        """
+        Count as a process at work from now on; whoever is the only one runs ``statements`` first, and hears so.
+
+        :raises StoreUnavailableError: nothing could be committed.
+        """
+
+    async def time(self) -> int | None:
+        """
+        Read the clock of the database, in milliseconds since the epoch; it has none of its own on this machine.
+
+        :raises StoreUnavailableError: when nobody answers.
+        """
+
     def listen(self, hear: Callable[[], None]) -> None:
         """Call ``hear`` whenever another process may have made a job due, until closed."""
 

@@ -1,7 +1,8 @@
 """
 Die on purpose at a named place, to prove what survives: ``REELGATE_CRASH_AT=name`` or ``name:3`` for the third time.
 
-Without the variable a failpoint is a function that does nothing.
+``REELGATE_FREEZE_AT=name`` stands still there, each time, until somebody sends SIGCONT. Without either variable a
+failpoint is a function that does nothing.
 """
 
 import os
@@ -36,8 +37,7 @@ def _nothing(name: str) -> None:
 def _armed(wanted: str) -> Callable[[str], None]:
     """Make a failpoint that kills this process at the n-th passing of one name."""
     name, _, nth = wanted.partition(":")
-    if name not in NAMES:
-        raise UnknownFailpointError(f"REELGATE_CRASH_AT is {wanted!r}; known are {', '.join(NAMES)}")
+    _check("REELGATE_CRASH_AT", name)
     left = int(nth or 1)
 
     def failpoint(passed: str) -> None:
@@ -50,7 +50,33 @@ def _armed(wanted: str) -> Callable[[str], None]:
     return failpoint
 
 
-failpoint: Callable[[str], None] = (
-    _armed(os.environ["REELGATE_CRASH_AT"]) if os.environ.get("REELGATE_CRASH_AT") else _nothing
-)
-"""Pass a named place, or end there."""
+def _icy(name: str) -> Callable[[str], None]:
+    """Make a failpoint that stops this process at every passing of one name."""
+    _check("REELGATE_FREEZE_AT", name)
+
+    def failpoint(passed: str) -> None:
+        if passed == name:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return failpoint
+
+
+def _check(variable: str, name: str) -> None:
+    """
+    Refuse a name that no failpoint has.
+
+    :raises UnknownFailpointError: for such a name.
+    """
+    if name not in NAMES:
+        raise UnknownFailpointError(f"{variable} is {name!r}; known are {', '.join(NAMES)}")
+
+
+def _chosen(crash_at: str, freeze_at: str) -> Callable[[str], None]:
+    """Choose what a failpoint does."""
+    if crash_at:
+        return _armed(crash_at)
+    return _icy(freeze_at) if freeze_at else _nothing
+
+
+failpoint = _chosen(os.environ.get("REELGATE_CRASH_AT", ""), os.environ.get("REELGATE_FREEZE_AT", ""))
+"""Pass a named place, end there, or stand still."""

@@ -103,6 +103,8 @@ class Postgres(Database):
         self._draining: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._commits = 0
+        self._arrived = False
+        """Whether it counts as a process at work."""
 
     def open(self, *, exclusive: bool = True) -> None:
         """Do nothing yet: the first who reads or writes connects, and brings the tables up to date."""
@@ -141,6 +143,31 @@ class Postgres(Database):
             # Everything that is ready in this turn of the loop joins the batch.
             self._draining = loop.create_task(self._drain())
         return await write.future
+
+    async def arrive(self, *statements: Statement) -> bool:
+        """
+        Count as a process at work for as long as the writer is connected, and run statements where no other does.
+
+        A process whose connection is made anew is missed for that moment, and one whose machine went dark stays until
+        the server gives its connection up: so nothing is done here that would harm the living.
+        """
+        lock, here = Statement("arrival_lock", {}), Statement("arrival", {})
+        try:
+            await self.write(lock, Statement("arrival_first", {}, 1), *statements, here)
+        except ConflictError as error:
+            if error.query != "arrival_first":
+                raise
+            first = False
+            await self.write(lock, here)
+        else:
+            first = True
+        self._arrived = True
+        return first
+
+    async def time(self) -> int:
+        """Read the server's clock."""
+        ((now,),) = await self.read("clock_read")
+        return int(now)
 
     def listen(self, hear: Callable[[], None]) -> None:
         """Call ``hear`` whenever another process may have made a job due, until closed."""
@@ -240,6 +267,8 @@ class Postgres(Database):
                     if not self._ready:
                         await migrate(writer)
                         self._ready = True
+                    if self._arrived:
+                        await writer.execute(queries("postgresql")["arrival"].sql)
                 except BaseException:
                     writer.terminate()
                     raise

@@ -115,6 +115,14 @@ class Sqlite(Database):
             asyncio.get_running_loop().call_soon(self._flush)
         return await future
 
+    async def arrive(self, *statements: Statement) -> bool:
+        """Run the statements: there is no other process."""
+        await self.write(*statements)
+        return True
+
+    async def time(self) -> None:
+        """Have no other clock than this machine's."""
+
     def listen(self, hear: Callable[[], None]) -> None:
         """Hear nothing: there is no other process."""
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from gateway.accounts import Account
 from gateway.billing import Bill, raised
 from gateway.clock import DAY_MS
 from gateway.database import ConflictError, Statement, StoreUnavailableError
@@ -24,6 +25,7 @@ from gateway.ids import new_id
 from gateway.job import UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
+from gateway.sending import OnTime
 from gateway.shelf import GoneError, ShelfError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
@@ -31,6 +33,7 @@ from gateway.telemetry import names
 from gateway.watching import Watching, as_json
 from gateway.wish import Choice, Problem, Wish, read_choice, read_wish
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Unsupported
+from providers.base.task import Update
 
 log = structlog.get_logger()
 
@@ -230,8 +233,10 @@ class Steps(Watching):
     async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
+        # What is sent again under the same key may come as late as it likes.
+        wire = account.wire if job.state is State.UNKNOWN else OnTime(account.wire, self._clock, job.updated_at)
         try:
-            update = await account.provider.submit(self._orders.write(job, wish, choice, files), account.wire)
+            update = await account.provider.submit(self._orders.write(job, wish, choice, files), wire)
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
@@ -252,9 +257,25 @@ class Steps(Watching):
         failpoint("after_receipt")
         try:
             await self._observe(job, update, account)
+        except ConflictError:
+            await self._come_late(job, update, account)
         except StoreUnavailableError:
             self._receipts.sync()  # What was bought must outlive a database that could not be told.
             raise
+
+    async def _come_late(self, job: Job, update: Update, account: Account) -> None:
+        """Keep an answer that came once others had taken the job over: it is evidence, whoever holds the lease."""
+        found = await self._store.any_job(job.id)
+        told = {**names(job), "task": update.task.id}
+        if found is None or found.attempt != job.attempt or found.state not in {State.SUBMITTING, State.UNKNOWN}:
+            known = found is not None and found.attempt == job.attempt and found.task is not None
+            (log.info if known else log.error)("answer.overtaken" if known else "task.ownerless", **told)
+            return
+        log.warning("answer.late", **told)
+        try:
+            await self._observe(found, update, account)
+        except ConflictError:  # They are at it just now.
+            await self._come_late(job, update, account)
 
     async def _refused(self, job: Job, error: ProviderError, choice: Choice) -> None:
         """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""

@@ -10,13 +10,18 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from gateway.comparing import Came
-from gateway.database import ConflictError, Database, Row, Statement, bodies
+from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies
 from gateway.job import Attempt, Job, Outcome, State
 from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
 from gateway.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
 """No job is left alone for longer than this."""
+APART_MS = 60_000
+APART = (
+    "the clock of the database was set back while other processes worked on it, and they count a later time: "
+    "stop them all, then start them again"
+)
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):
@@ -234,14 +239,19 @@ class Store(Registry):
         )
 
     async def start_over(self) -> None:
-        """Make whatever is leased due at once where no other process can hold a lease; elsewhere leases run out."""
-        if not self.shared:
-            now = self._clock()
-            await self._database.write(
-                Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS}),
-                Statement("jobs_reckon", {"now": now}),
-                Statement("deliveries_give_back", {"now": now}),
-            )
+        """
+        Put right what a clock that was set back has stranded, and make due what no other process can hold a lease of.
+
+        :raises StoreUnavailableError: the others at work on this database count a later time.
+        """
+        now, dead = self._clock(), int(not self.shared)
+        first = await self._database.arrive(
+            Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS, "dead": dead}),
+            Statement("jobs_reckon", {"now": now}),
+            Statement("deliveries_give_back", {"now": now, "dead": dead}),
+        )
+        if not first and await self._database.read("jobs_ahead", {"now": now + APART_MS}):
+            raise StoreUnavailableError(APART)
 
     def place(self, account: str, most: int) -> Sequence[Statement]:
         """

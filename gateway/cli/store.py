@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.cli.common import Config, settings_of
+from gateway.clock import clock_of
 from gateway.database import connect
 from gateway.store import Store
 
@@ -17,12 +18,12 @@ def on_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     """Do one thing on the store."""
 
     async def run() -> T:
-        store = Store(connect(settings_of(config).store.url, os.environ), now)
-        store.open(exclusive=False)
+        database = connect(settings_of(config).store.url, os.environ)
+        database.open(exclusive=False)
         try:
-            return await work(store)
+            return await work(Store(database, await clock_of(database)))
         finally:
-            store.close()
+            database.close()
 
     return asyncio.run(run())
 

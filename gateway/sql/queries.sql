@@ -126,14 +126,19 @@ UPDATE jobs SET lease_until = NULL, due_at = :now WHERE id = :id AND lease_epoch
 UPDATE jobs SET lease_until = NULL, due_at = :due WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
 
 -- jobs_give_back --
--- At start of the only process on this database every lease is a dead one's; and what an open job waits for longer
--- than anything is waited for was written by a clock that has been set back since.
+-- At start of the only process there can be on this database every lease is a ``dead`` one's; and what an open job
+-- waits for longer than anything is waited for was written by a clock that has been set back since.
 UPDATE jobs SET lease_until = NULL, due_at = :now
-WHERE due_at IS NOT NULL AND (lease_until IS NOT NULL OR (completed_at IS NULL AND due_at > :longest));
+WHERE due_at IS NOT NULL AND ((:dead = 1 AND lease_until IS NOT NULL) OR (completed_at IS NULL AND due_at > :longest));
 
 -- jobs_reckon --
--- An open job from the future: the clock has been set back, and its time to live counts from now.
-UPDATE jobs SET deadline_at = :now + deadline_at - created_at WHERE completed_at IS NULL AND created_at > :now;
+-- An open job from the future: the clock has been set back, and its time to live counts from now, once.
+UPDATE jobs SET created_at = :now, deadline_at = :now + deadline_at - created_at
+WHERE completed_at IS NULL AND due_at IS NOT NULL AND created_at > :now;
+
+-- jobs_ahead --
+-- No row comes back where there is none.
+SELECT id FROM jobs WHERE completed_at IS NULL AND due_at IS NOT NULL AND created_at > :now LIMIT 1;
 
 -- job_save --
 UPDATE jobs SET
@@ -323,6 +328,26 @@ INSERT INTO schema_version (version) VALUES (:version);
 -- notify on postgresql --
 SELECT pg_notify('reelgate_due', '');
 
+-- clock_read on postgresql --
+SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT);
+
+-- arrival_lock on postgresql --
+-- Of several processes that start at once one is the first.
+SELECT pg_advisory_xact_lock(hashtext('reelgate.arrival'));
+
+-- arrival_first on postgresql --
+-- No row comes back where another process has arrived and lives: each holds a lock for as long as it does.
+SELECT true WHERE NOT EXISTS (
+    SELECT 1 FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND pid <> pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = 1919247724 AND objid = 1
+);
+
+-- arrival on postgresql --
+-- The number spells "reel" in bytes: locks are known by numbers alone.
+SELECT pg_advisory_lock_shared(1919247724, 1);
+
 -- durable on postgresql --
 -- A commit that is answered is on disk, whatever the server was told; more than that (a replica's word) stays.
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
@@ -414,7 +439,8 @@ SELECT min(due_at) FROM deliveries WHERE due_at > :now;
 -- As with jobs: a lease is a dead one's; and who is from the future, or waits for longer than the longest gap (a day and
 -- a tenth), was written by a clock that has been set back since.
 UPDATE deliveries SET lease_until = NULL, due_at = :now
-WHERE due_at IS NOT NULL AND (lease_until IS NOT NULL OR created_at > :now OR due_at > :now + 95040000);
+WHERE due_at IS NOT NULL
+AND ((:dead = 1 AND lease_until IS NOT NULL) OR created_at > :now OR due_at > :now + 95040000);
 
 -- delivery_save --
 UPDATE deliveries SET due_at = :due_at, lease_until = NULL, state = :state, tries = :tries, step = :step, ended_at = :ended_at

@@ -88,10 +88,10 @@ class Arena:
         self.database_crashes = 0
         self.oracle: dict[str, int] = {}
 
-    def _hired(self) -> Server:
+    def _hired(self, name: str = "worker") -> Server:
         """Make who works off what the gateway only takes."""
         self.server.environ["REELGATE__WORKER__ENABLED"] = "false"
-        folder = self.folder / "worker"
+        folder = self.folder / name
         folder.mkdir()
         worker = Server(folder)
         port = {"REELGATE__WORKER__PORT": str(worker.port), "REELGATE__SERVER__PORT": str(worker.port)}

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import gateway.courier
 import gateway.findings
+import gateway.sending
 from gateway.cli import main as run
 from providers.base.listing import listings
 from tests.machine.upstream import Vendor, sold
@@ -22,6 +23,7 @@ def main() -> None:
         seller = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)
         listings()[slug] = seller  # type: ignore[index]
     gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
+    gateway.sending.SEND_MS = 1000
     gateway.courier.SPARE_SECONDS = 3.0
     run()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway import worker
+from gateway.database import StoreUnavailableError
 from gateway.job import Outcome, State, move, standing
 from gateway.worker import Worker
 from tests import databases
@@ -62,6 +63,19 @@ async def test_a_start_takes_no_lease_from_the_living(pair: tuple[Engine, Engine
     (taken,) = await back.store.claim(lease=60_000, most=1)
 
     assert (held.id, taken.id, taken.lease_epoch) == (job.id, job.id, held.lease_epoch + 1)
+
+
+async def test_who_counts_apart_from_the_living_does_not_start(pair: tuple[Engine, Engine]) -> None:
+    """The database's clock set back under a process at work: one by the new time is told to stop them all."""
+    old, new = pair
+    await old.store.start_over()
+    job = await old.accept()
+    new.now -= 3_600_000
+    with pytest.raises(StoreUnavailableError, match="stop them all"):
+        await new.store.start_over()
+    assert (await new.job(job.id)).deadline_at == job.deadline_at
+    new.now = old.now
+    await new.store.start_over()
 
 
 async def test_an_account_has_its_places_once(pair: tuple[Engine, Engine]) -> None:

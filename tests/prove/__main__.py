@@ -12,12 +12,12 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tests.prove import kills, lives, load, mutants, worlds
+from tests.prove import kills, links, lives, load, mutants, worlds
 from tests.prove.record import Record
 from tests.server import ROOT
 
-PARTS = {**worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **load.PARTS}
-GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres"]}
+PARTS = {**worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **links.PARTS, **load.PARTS}
+GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres", "commits", "freezes"]}
 """Names for several parts."""
 
 app = App()
