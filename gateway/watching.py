@@ -237,6 +237,11 @@ class Watching:
                 raise
             return
         log.error("clip.lost", **told)
+        await self._lost(job, finished, account, miss)
+
+    async def _lost(self, job: Job, finished: Finished, account: Account, miss: ClipError) -> None:
+        """Make do with the clips that are kept, or say that the one there was is lost."""
+        listing = account.provider.listing
         self._metrics.fetches.labels(listing.slug, "lost").inc()
         self._keeper.forget(job.id)
         if finished.kept:
@@ -245,7 +250,7 @@ class Watching:
             return
         message = f"The clip was made and paid for, but could not be kept: {miss}."
         problem = Problem(code="result_lost", message=message, provider=listing.slug)
-        ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
+        ended = standing(job, Outcome.SUCCEEDED, self._clock(), str(miss))
         await self._fail(job, problem, ended, bill=Bill.PRICE)
 
     async def _deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import gateway.courier
 import gateway.findings
+import gateway.trials
 from gateway.cli import main as run
 from providers.base.listing import listings
 from tests.machine.upstream import Vendor, sold
@@ -23,6 +24,8 @@ def main() -> None:
         listings()[slug] = seller  # type: ignore[index]
     gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
     gateway.courier.SPARE_SECONDS = 3.0
+    if calm := int(os.environ.get("TEST_CALM_MS", "0")):
+        gateway.trials.CALM_MS, gateway.trials.REST_MS, gateway.trials.ALONE_MS = calm, calm, calm // 3
     run()
 
 
