@@ -56,9 +56,11 @@ class Steps(Watching):
             case State.SUBMITTING:
                 await self._doubt(job)
             case State.UNKNOWN:
-                await self._reconcile(job)
+                with self.shares.hold(job.account or "", self._clock()):
+                    await self._reconcile(job)
             case State.RUNNING | State.STORING:
-                await self._look(job)
+                with self.shares.hold(job.account or "", self._clock()):
+                    await self._look(job)
             case _:
                 await self._expire(job)
 
@@ -93,7 +95,8 @@ class Steps(Watching):
             if not self._can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
                 await self._line_up(job, able)
                 return
-            await self._intend(job, wish, choice, files, able)
+            with self.shares.hold(choice.account, self._clock()):
+                await self._intend(job, wish, choice, files, able)
 
     async def _take_in_hand(
         self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack, *, also: Sequence[Statement] = ()
@@ -233,7 +236,7 @@ class Steps(Watching):
         account = self._shop.accounts.get(choice.account)
         if account is None or not account.listing.offer(choice.model):
             return False
-        return account.has_room(choice.model, now) if called else self.line.is_open(choice, now)
+        return self.line.has_room(choice, now) if called else self.line.is_open(choice, now)
 
     async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
         """Hand the order over, and keep what came of it."""

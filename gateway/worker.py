@@ -6,6 +6,7 @@ Due work is an indexed scan; a claim is a lease. What a step does is :mod:`gatew
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -58,6 +59,7 @@ class Worker(Hands):
         self._stopping = False
         self._counted = 0
         self._trials = Trials()
+        steps.shares.places = at_once
         self._stalled: list[Job] = []
         """Whose steps ended because the store did not answer: still leased, though nobody died."""
 
@@ -179,16 +181,17 @@ class Worker(Hands):
                 self._trials.end(called, now)
         await self._rest(TRIAL_SECONDS)
 
-    def _put_off(self, job: Job) -> int | None:
-        """Say when a job should come again that is not to be stepped now: there is no look left, or it is suspect."""
+    def _put_off(self, job: Job, ahead: Counter[str]) -> int | None:
+        """Say when a job comes again that is not to be stepped now: no place or look is left, or it is suspect."""
         if job.suspect and not job.poison:
             return self._trials.put_off(job.id, self._clock())
-        return self._steps.put_off(job)
+        return self._steps.put_off(job, ahead)
 
     async def _due(self, most: int) -> list[Job]:
         """Claim what is due, and put off what is not to be stepped now."""
         claimed = await self._store.claim(lease=self.lease, most=most)
-        late = [(job, due) for job in claimed if (due := self._put_off(job)) is not None]
+        ahead = Counter[str]()
+        late = [(job, due) for job in claimed if (due := self._put_off(job, ahead)) is not None]
         if late:
             await asyncio.gather(*(self._store.put_off(job, due) for job, due in late))
             self._wake.set()
