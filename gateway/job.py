@@ -102,6 +102,15 @@ class Attempt(Struct, frozen=True):
     error: str | None = None
 
 
+CRASHES = 3
+"""Steps in a row that may end in a crash, or raise, before a job is put aside."""
+SUSPECT = CRASHES - 1
+FAULTS_MS = (60_000, 300_000)
+"""How long a job is left alone after a step that raised, the first time and the next."""
+ASIDE_MS = 600_000
+"""How long a job that is put aside is left alone between two looks at its task."""
+
+
 class IllegalMoveError(Exception):
     """Code tried to move a job where the state machine has no arrow."""
 
@@ -157,6 +166,24 @@ class Job(Struct, frozen=True):
     """The key that ordered it."""
     hold: str | None
     """What is set aside for it and what became of that: a :class:`~gateway.ledger.Hold` as JSON."""
+    crashes: int = 0
+    """Steps in a row during which its worker died, though another may have been the reason."""
+    faults: int = 0
+    """Steps in a row that raised."""
+    aside_at: int | None = None
+    """Since when it is put aside."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether one more crash with this job in hand is one too many: it had better be its own doing."""
+        return self.crashes >= SUSPECT or self.aside_at is not None
+
+    @property
+    def poison(self) -> bool:
+        """Whether this job is not to be stepped now: its steps brought the gateway down, or raised, too often."""
+        if self.aside_at is None:
+            return max(self.crashes, self.faults) >= CRASHES
+        return self.crashes + self.faults > 0 or self.state is State.UNKNOWN
 
 
 def born(
@@ -216,7 +243,8 @@ def move(job: Job, state: State, now: int, **changes: object) -> Job:
     """
     Move a job along one arrow, giving its lease up unless ``lease_until`` says otherwise.
 
-    Progress never runs backwards; a final state keeps its time and is looked at no more.
+    Whoever comes to move a job has survived its step, so what was counted against it is forgotten. Progress never runs
+    backwards; a final state keeps its time and is looked at no more.
 
     :raises IllegalMoveError: when there is no such arrow.
     """
@@ -232,7 +260,8 @@ def move(job: Job, state: State, now: int, **changes: object) -> Job:
         if state.final:
             changes.setdefault("completed_at", now)
             changes.setdefault("due_at", None)
-    return replace(job, state=state, seq=job.seq + 1, updated_at=now, **{"lease_until": None, **changes})
+    cleared = {"lease_until": None, "crashes": 0, "faults": 0, "aside_at": None}
+    return replace(job, state=state, seq=job.seq + 1, updated_at=now, **{**cleared, **changes})
 
 
 VERDICTS: dict[TaskState, State] = {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gateway.accounts import Account
 from gateway.database import Statement
 from gateway.job import Job
+from gateway.shares import Shares
 from gateway.store import Store
 from gateway.wish import Choice
 
@@ -27,9 +28,10 @@ Place = tuple[str, str]
 class Line:
     """Know who waits where, and call the first when there is a place."""
 
-    def __init__(self, store: Store, accounts: Mapping[str, Account], clock: Callable[[], int]) -> None:
+    def __init__(self, store: Store, accounts: Mapping[str, Account], clock: Callable[[], int], shares: Shares) -> None:
         self._store = store
         self._accounts = accounts
+        self._shares = shares
         self._clock = clock
         self._waited: set[Place] = set()
         """Places for which somebody may be waiting."""
@@ -42,8 +44,12 @@ class Line:
 
     def is_open(self, choice: Choice, now: int) -> bool:
         """Whether a job that was not called may be ordered there now: there is a place, and nobody waits for it."""
-        place = (choice.account, choice.model)
-        return place not in self._waited and self._accounts[choice.account].has_room(choice.model, now)
+        return (choice.account, choice.model) not in self._waited and self.has_room(choice, now)
+
+    def has_room(self, choice: Choice, now: int) -> bool:
+        """Whether there is a place for who was called: at the account, and among the steps that are its share."""
+        account = self._accounts[choice.account]
+        return account.has_room(choice.model, now) and self._shares.left(account.name) > 0
 
     async def join(self, job: Job, choices: Sequence[Choice]) -> list[Statement]:
         """Write that a job waits for these places and no others; one it waits for already keeps its turn."""
@@ -79,7 +85,7 @@ class Line:
             name, model = place
             account = self._accounts.get(name)
             room = account.room(model, now) - places.get(name, 0) if account else 0
-            room = min(room, most - len(called))
+            room = min(room, most - len(called), self._shares.left(name, len(called), places.get(name, 0)))
             if room <= 0:
                 continue
             # Forgotten first: whoever joins while the store is asked is remembered.

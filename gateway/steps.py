@@ -21,8 +21,9 @@ from gateway.database import ConflictError, Statement, StoreUnavailableError
 from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, until_absent
+from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
-from gateway.job import UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import ASIDE_MS, UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
 from gateway.sending import OnTime
@@ -30,6 +31,7 @@ from gateway.shelf import GoneError, ShelfError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
+from gateway.trials import AGAIN_MS
 from gateway.watching import Watching, as_json
 from gateway.wish import Choice, Problem, Wish, read_choice, read_wish
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Unsupported
@@ -48,15 +50,20 @@ class Steps(Watching):
         :raises ConflictError: the job moved meanwhile; whoever moved it goes on.
         :raises StoreUnavailableError: nothing was kept; the lease brings the job back.
         """
+        if job.poison:
+            await self._put_aside(job)
+            return
         match job.state:
             case State.QUEUED:
                 await self._order(job, called=called)
             case State.SUBMITTING:
                 await self._doubt(job)
             case State.UNKNOWN:
-                await self._reconcile(job)
+                with self.shares.hold(job.account or "", self._clock()):
+                    await self._reconcile(job)
             case State.RUNNING | State.STORING:
-                await self._look(job)
+                with self.shares.hold(job.account or "", self._clock()):
+                    await self._look(job)
             case _:
                 await self._expire(job)
 
@@ -91,7 +98,8 @@ class Steps(Watching):
             if not self._can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
                 await self._line_up(job, able)
                 return
-            await self._intend(job, wish, choice, files, able)
+            with self.shares.hold(choice.account, self._clock()):
+                await self._intend(job, wish, choice, files, able)
 
     async def _take_in_hand(
         self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack, *, also: Sequence[Statement] = ()
@@ -178,8 +186,11 @@ class Steps(Watching):
         """Wait for the first place at any account that would do."""
         now = self._clock()
         places = await self.line.join(job, able)
-        due = min(now + LONGEST_MS, job.deadline_at)
-        await self._store.save(move(job, State.QUEUED, now, due_at=due, account=able[0].account), also=places)
+        # Nobody calls a suspect; and to stand in line proves nothing, so what was counted against it stays.
+        due = min(now + (AGAIN_MS if job.suspect else LONGEST_MS), job.deadline_at)
+        counted = {"crashes": job.crashes, "faults": job.faults}
+        queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, **counted)
+        await self._store.save(queued, also=places)
         self.line.joined(able)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
@@ -228,7 +239,7 @@ class Steps(Watching):
         account = self._shop.accounts.get(choice.account)
         if account is None or not account.listing.offer(choice.model):
             return False
-        return account.has_room(choice.model, now) if called else self.line.is_open(choice, now)
+        return self.line.has_room(choice, now) if called else self.line.is_open(choice, now)
 
     async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
         """Hand the order over, and keep what came of it."""
@@ -331,10 +342,7 @@ class Steps(Watching):
         choice = read_choice(job.quote)
         account = self._shop.accounts.get(choice.account)
         if now >= job.deadline_at:
-            message = "The provider never answered; the clip may have been bought. It was not ordered twice."
-            problem = Problem(code="submission_unknown", message=message, provider=choice.provider)
-            lost = standing(job, Outcome.FAILED, now, "never cleared up")
-            await self._fail(job, problem, lost, bill=Bill.DOUBT)
+            await self._never_cleared(job)
             return
         if account is None:
             await self._later(job, 60.0)
@@ -359,6 +367,54 @@ class Steps(Watching):
             await self._absent(job)
             return
         await self._observe(job, update, account, adopted=told is not None)
+
+    async def _never_cleared(self, job: Job) -> None:
+        """End a job nobody could tell the fate of by its deadline."""
+        message = "The provider never answered; the clip may have been bought. It was not ordered twice."
+        provider = read_choice(job.quote).provider
+        problem = Problem(code="submission_unknown", message=message, provider=provider)
+        await self._fail(
+            job, problem, standing(job, Outcome.FAILED, self._clock(), "never cleared up"), bill=Bill.DOUBT
+        )
+
+    async def _put_aside(self, job: Job) -> None:
+        """
+        Leave a job alone whose steps bring the gateway down, as far as its money allows; nothing is bought again.
+
+        Nothing was bought of one that is queued, so it ends. One whose order is in doubt is an operator's until its
+        deadline. One with a task is looked at now and then until its deadline, or while the clip's link may live.
+        """
+        now = self._clock()
+        log.error("job.put_aside", **names(job), state=job.state, crashes=job.crashes, faults=job.faults)
+        account = self._shop.accounts.get(job.account or "")
+        due, late = now + ASIDE_MS, now >= job.deadline_at
+        match job.state:
+            case State.QUEUED:
+                message = (
+                    "The gateway broke down over this video again and again, so it was given up; nothing was bought."
+                )
+                await self._fail(job, Problem(code="crashed", message=message), also=self.line.leave(job))
+                return
+            case State.SUBMITTING | State.UNKNOWN if late:
+                await self._never_cleared(job)
+                return
+            case State.SUBMITTING | State.UNKNOWN:
+                doubt = move(job, State.UNKNOWN, now, due_at=job.deadline_at, aside_at=job.aside_at or now)
+                lost = standing(job, Outcome.UNKNOWN, now, "the gateway breaks down over it")
+                await self._store.save(doubt, lost)
+                return
+            case State.RUNNING if account and late:
+                await self._give_up(job, account)
+                return
+            case State.RUNNING:
+                due = due if late else min(due, job.deadline_at)
+            case State.STORING if account:
+                finished = msgspec.json.decode(job.task or "", type=Finished)
+                miss = ClipError("the gateway breaks down over it")
+                if now >= finished.at + account.provider.listing.link_hours * 3_600_000:
+                    await self._lost(job, finished, account, miss)
+                    return
+        await self._store.save(move(job, job.state, now, due_at=due, aside_at=job.aside_at or now))
 
     async def _absent(self, job: Job) -> None:
         """Order anew what never arrived, once it can no longer be on its way."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies
-from gateway.job import Attempt, Job, Outcome, State
+from gateway.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
 from gateway.registry import FIRST, LAST, Registry
 
@@ -198,11 +198,13 @@ class Store(Registry):
         rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
         return Page([_job(row) for row in rows[:limit]], len(rows) > limit)
 
-    async def claim(self, *, lease: int, most: int, line: tuple[str, str] | None = None) -> list[Job]:
-        """Take jobs that are due, or the first in ``line`` for an account and model, for ``lease`` milliseconds."""
+    async def claim(self, *, lease: int, most: int, line: tuple[str, str] | None = None, only: str = "") -> list[Job]:
+        """Lease jobs for so many milliseconds: who is due, who is first in a ``line``, or ``only`` a suspect."""
         now = self._clock()
-        asked = {"now": now, "until": now + lease, "most": most}
-        if line is None:
+        asked = {"now": now, "until": now + lease, "most": most, "suspect": SUSPECT}
+        if only:
+            taken = Statement("job_claim", {**asked, "id": only})
+        elif line is None:
             taken = Statement("jobs_claim", asked)
         else:
             taken = Statement("line_call", {**asked, "account": line[0], "model": line[1]})
@@ -229,6 +231,10 @@ class Store(Registry):
     async def put_off(self, job: Job, due: int) -> None:
         """Let a leased job come again later, as it is."""
         await self._database.write(Statement("job_put_off", {"id": job.id, "epoch": job.lease_epoch, "due": due}))
+
+    async def stumbled(self, job: Job, due: int) -> None:
+        """Count a step that raised, and let its job come again later."""
+        await self._database.write(Statement("job_stumbled", {"id": job.id, "epoch": job.lease_epoch, "due": due}))
 
     async def give_back(self, jobs: Sequence[Job]) -> None:
         """Make leased jobs due at once, for whoever claims them next."""
@@ -317,6 +323,11 @@ class Store(Registry):
     async def census(self) -> dict[str, int]:
         """Count jobs by state."""
         return dict(await self._database.read("jobs_by_state"))
+
+    async def put_aside(self) -> int:
+        """Count the open jobs whose steps brought the gateway down."""
+        ((count,),) = await self._database.read("jobs_aside")
+        return int(count)
 
     async def unknown(self) -> list[Job]:
         """List the jobs whose order nobody knows the fate of, oldest first."""

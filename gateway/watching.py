@@ -5,6 +5,7 @@ What a provider's answer means is decided in :mod:`gateway.job`; what happens ne
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from gateway.line import Line
 from gateway.media import Media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
+from gateway.shares import Shares
 from gateway.shelf import ShelfError
 from gateway.shop import Shop
 from gateway.store import Store
@@ -40,6 +42,8 @@ log = structlog.get_logger()
 
 LOOKED_AT = frozenset({State.RUNNING, State.STORING})
 """Where a step asks the provider how a task stands."""
+ASKED_ABOUT = LOOKED_AT | {State.UNKNOWN}
+"""Where a step asks the provider at all, and buys nothing."""
 
 
 class Watching:
@@ -71,7 +75,8 @@ class Watching:
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
         self._orders = orders
-        self.line = Line(store, shop.accounts, clock)
+        self.shares = Shares(shop.accounts)
+        self.line = Line(store, shop.accounts, clock, self.shares)
 
     async def count(self) -> None:
         """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
@@ -80,14 +85,21 @@ class Watching:
             account.recount(running.get(name, 0))
         await self.line.recount()
 
-    def put_off(self, job: Job) -> int | None:
-        """Say when a job should come again whose account has no look left for it now; else it is its turn."""
-        account = self._shop.accounts.get(job.account or "")
-        if account is None or job.state not in LOOKED_AT:
-            return None
+    def put_off(self, job: Job, ahead: Counter[str]) -> int | None:
+        """
+        Say when a job should come again whose account has no place or no look left for it now; else it is its turn.
+
+        ``ahead`` counts whose jobs are about to be stepped before it, and this one if it is.
+        """
+        name = job.account or ""
+        account = self._shop.accounts.get(name)
         now = self._clock()
-        due = account.looks.take(now)
-        return due if due > now else None
+        if account is not None and job.state in ASKED_ABOUT and not self.shares.left(name, ahead.total(), ahead[name]):
+            return self.shares.again(name, now)
+        if account is not None and job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
+            return due
+        ahead[name] += 1
+        return None
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
@@ -239,6 +251,11 @@ class Watching:
                 raise
             return
         log.error("clip.lost", **told)
+        await self._lost(job, finished, account, miss)
+
+    async def _lost(self, job: Job, finished: Finished, account: Account, miss: ClipError) -> None:
+        """Make do with the clips that are kept, or say that the one there was is lost."""
+        listing = account.provider.listing
         self._metrics.fetches.labels(listing.slug, "lost").inc()
         self._keeper.forget(job.id)
         if finished.kept:
@@ -247,7 +264,7 @@ class Watching:
             return
         message = f"The clip was made and paid for, but could not be kept: {miss}."
         problem = Problem(code="result_lost", message=message, provider=listing.slug)
-        ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
+        ended = standing(job, Outcome.SUCCEEDED, self._clock(), str(miss))
         await self._fail(job, problem, ended, bill=Bill.PRICE)
 
     async def _deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:

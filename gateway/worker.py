@@ -6,15 +6,17 @@ Due work is an indexed scan; a claim is a lease. What a step does is :mod:`gatew
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
 
 from gateway.accept import Hands
-from gateway.database import ConflictError, StoreUnavailableError
-from gateway.job import Job
+from gateway.database import BATCH, ConflictError, StoreUnavailableError
+from gateway.job import FAULTS_MS, Job
 from gateway.steps import Steps
 from gateway.store import Store
+from gateway.trials import Trials
 
 log = structlog.get_logger()
 
@@ -28,6 +30,8 @@ ALONE_MS = 10_000
 """How often it is where there is no other: an operator may have closed an order from outside."""
 GRACE_SECONDS = 25.0
 """How long steps under way may take to end when the gateway stops."""
+TRIAL_SECONDS = 0.25
+"""How often it is looked while a suspect waits to be alone."""
 
 
 class Worker(Hands):
@@ -54,6 +58,10 @@ class Worker(Hands):
         """Whether every place was taken when it last looked."""
         self._stopping = False
         self._counted = 0
+        self._trials = Trials()
+        steps.shares.places = at_once
+        self._stalled: list[Job] = []
+        """Whose steps ended because the store did not answer: still leased, though nobody died."""
 
     def wake(self) -> None:
         """Hear that something may be due."""
@@ -61,7 +69,7 @@ class Worker(Hands):
 
     def reserve(self) -> bool:
         """Keep a place for one more job, where there is one."""
-        room = not self._stopping and self._free() > 0
+        room = not self._stopping and self._free() > 0 and not self._trials.alone(self._clock())
         self._reserved += room
         return room
 
@@ -91,6 +99,7 @@ class Worker(Hands):
         keeping = asyncio.create_task(self._keep_leases())
         self._store.listen(self.wake)
         self._store.on_move.append(self._moved)
+        self._trials.start(self._clock())
         try:
             while not self._stopping:
                 try:
@@ -121,6 +130,11 @@ class Worker(Hands):
         self._looked = asyncio.get_running_loop().time()
         self._wake.clear()
         self._full, self._rests_until = False, 0
+        if self._stalled:
+            await self._excuse()
+        if self._trials.alone(self._clock()):
+            await self._try_suspect()
+            return
         if self._clock() - self._counted >= self._count_ms:
             self._counted = self._clock()
             await self._steps.count()
@@ -146,10 +160,38 @@ class Worker(Hands):
         self._rests_until = min(self._rests_until, now + 1000 * IDLE_SECONDS if due is None else due)
         await self._rest(max(0.0, (self._rests_until - self._clock()) / 1000))
 
+    async def _excuse(self) -> None:
+        """Take the leases off jobs whose steps the store broke off, before anybody thinks that a worker died."""
+        stalled, due = self._stalled[:BATCH], self._clock() + self.lease
+        await asyncio.gather(*(self._store.put_off(job, due) for job in stalled))
+        del self._stalled[: len(stalled)]
+
+    async def _try_suspect(self) -> None:
+        """Step a suspect by itself, once what was begun before has had its time; then look again soon."""
+        now, called = self._clock(), None
+        begun = [since for _, since in self._under_way.values()]
+        if self._free():
+            called = self._trials.call(begun, now)
+        if called is not None:
+            claimed = await self._store.claim(lease=self.lease, most=1, only=called)
+            for job in claimed:
+                self._reserved += 1
+                self.take_up(job, called=True)
+            if not claimed:  # Somebody else has tried it.
+                self._trials.end(called, now)
+        await self._rest(TRIAL_SECONDS)
+
+    def _put_off(self, job: Job, ahead: Counter[str]) -> int | None:
+        """Say when a job comes again that is not to be stepped now: no place or look is left, or it is suspect."""
+        if job.suspect and not job.poison:
+            return self._trials.put_off(job.id, self._clock())
+        return self._steps.put_off(job, ahead)
+
     async def _due(self, most: int) -> list[Job]:
-        """Claim what is due, and put off what its account has no look left for."""
+        """Claim what is due, and put off what is not to be stepped now."""
         claimed = await self._store.claim(lease=self.lease, most=most)
-        late = [(job, due) for job in claimed if (due := self._steps.put_off(job)) is not None]
+        ahead = Counter[str]()
+        late = [(job, due) for job in claimed if (due := self._put_off(job, ahead)) is not None]
         if late:
             await asyncio.gather(*(self._store.put_off(job, due) for job, due in late))
             self._wake.set()
@@ -164,20 +206,25 @@ class Worker(Hands):
                 await self._wake.wait()
 
     async def _step(self, job: Job, *, called: bool) -> None:
-        """Take one step; whatever goes wrong, the lease brings the job back."""
+        """Take one step; whatever goes wrong, the job comes back."""
         try:
             await self._steps.take(job, called=called)
         except ConflictError:
             log.info("job.overtaken", job=job.id)
         except StoreUnavailableError as error:
             log.error("job.stalled", job=job.id, reason=str(error))
+            self._stalled.append(job)
         except Exception as error:
             log.exception("job.crashed", job=job.id, state=job.state, exc_info=error)
+            wait = FAULTS_MS[min(job.faults, len(FAULTS_MS) - 1)]
+            with contextlib.suppress(StoreUnavailableError):
+                await self._store.stumbled(job, self._clock() + wait)
 
     def _done(self, step: "asyncio.Task[None]") -> None:
         """Make room for the next step; that is a reason to look where there was none, or somebody is in line."""
-        self._under_way.pop(step, None)
-        if self._full or self._steps.line.waited:
+        job, _ = self._under_way.pop(step)
+        tried = self._trials.end(job.id, self._clock())
+        if tried or self._full or self._steps.line.waited:
             self._wake.set()
 
     def _moved(self, job: Job) -> None:

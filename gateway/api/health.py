@@ -45,7 +45,7 @@ async def ready(request: Incoming) -> ASGIApp:
 async def metrics(request: Incoming) -> ASGIApp:
     """Write every figure in Prometheus' text format."""
     services = desk(request)
-    services.metrics.take_census(await services.store.census())
+    services.metrics.take_census(await services.store.census(), await services.store.put_aside())
     return Reply(200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, services.metrics.exposition())
 
 

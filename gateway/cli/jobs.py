@@ -39,9 +39,9 @@ def unknown(*, config: Config = None) -> None:
         choice = msgspec.json.decode(job.quote, type=Choice)
         since = datetime.fromtimestamp((job.started_at or job.created_at) / 1000, UTC)
         price = f"${choice.usd_micros / 1_000_000:.4f}"
-        print(
-            f"{job.id}  {choice.offer}  {job.account}  {price}  since {since:%Y-%m-%d %H:%M:%S}  attempt {job.attempt}"
-        )
+        aside = "  put aside" if job.aside_at is not None else ""
+        told = f"{job.id}  {choice.offer}  {job.account}  {price}  since {since:%Y-%m-%d %H:%M:%S}"
+        print(f"{told}  attempt {job.attempt}{aside}")
     print(f"{len(jobs)} unknown")
 
 

@@ -51,6 +51,10 @@ SELECT id, held, spent, suspense FROM budgets WHERE held < 0 OR spent < 0 OR sus
 -- A lease ran out two minutes ago, and nobody took the job over.
 SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until < :now - 120000;
 
+-- put_aside --
+-- A job is left alone because its steps brought the gateway down; one that is unknown waits for you.
+SELECT id, state, aside_at FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
+
 -- clip_missing --
 -- A job succeeded, is not expired, and keeps no clip.
 SELECT id FROM jobs WHERE state = 'succeeded' AND outputs = '[]' AND deleted_at IS NULL

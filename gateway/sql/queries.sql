@@ -50,8 +50,10 @@ SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id < :after
 SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id > :after ORDER BY id LIMIT :most;
 
 -- jobs_claim --
--- A lease is a due time in the future: a worker that dies gives its jobs back by doing nothing.
-UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+-- A lease is a due time in the future: a worker that dies gives its jobs back by doing nothing. Who finds a lease that
+-- ran out counts it: somebody died with the job in hand.
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until,
+    crashes = crashes + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END
 WHERE id IN (SELECT id FROM jobs WHERE due_at <= :now ORDER BY due_at LIMIT :most)
 RETURNING *;
 
@@ -61,8 +63,15 @@ RETURNING *;
 WITH due AS MATERIALIZED (
     SELECT id FROM jobs WHERE due_at <= :now ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED
 )
-UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until,
+    crashes = crashes + CASE WHEN lease_until IS NULL THEN 0 ELSE 1 END
 WHERE id IN (SELECT id FROM due)
+RETURNING *;
+
+-- job_claim --
+-- One suspect, whose turn to be tried it is.
+UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
+WHERE id = :id AND lease_until IS NULL AND due_at IS NOT NULL AND (crashes >= :suspect OR aside_at IS NOT NULL)
 RETURNING *;
 
 -- line_join --
@@ -84,12 +93,13 @@ DELETE FROM lines WHERE job = :job AND account = :account AND model = :model;
 DELETE FROM lines WHERE job = :job;
 
 -- line_call --
--- Those whose step is under way are passed over. CROSS JOIN makes SQLite begin with the line.
+-- Those whose step is under way are passed over, and suspects, who are tried by themselves. CROSS JOIN makes SQLite
+-- begin with the line.
 UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
 WHERE id IN (
     SELECT jobs.id FROM lines CROSS JOIN jobs
     WHERE lines.account = :account AND lines.model = :model
-        AND jobs.id = lines.job AND jobs.state = 'queued' AND jobs.lease_until IS NULL
+        AND jobs.id = lines.job AND jobs.state = 'queued' AND jobs.lease_until IS NULL AND jobs.crashes < :suspect
     ORDER BY lines.turn, lines.job LIMIT :most
 )
 RETURNING *;
@@ -98,6 +108,7 @@ RETURNING *;
 WITH first AS MATERIALIZED (
     SELECT jobs.id FROM lines JOIN jobs ON jobs.id = lines.job
     WHERE lines.account = :account AND lines.model = :model AND jobs.state = 'queued' AND jobs.lease_until IS NULL
+        AND jobs.crashes < :suspect
     ORDER BY lines.turn, lines.job LIMIT :most FOR UPDATE OF jobs SKIP LOCKED
 )
 UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
@@ -125,10 +136,16 @@ UPDATE jobs SET lease_until = NULL, due_at = :now WHERE id = :id AND lease_epoch
 -- A look that its account has no turn left for comes again when it has one.
 UPDATE jobs SET lease_until = NULL, due_at = :due WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
 
+-- job_stumbled --
+-- Its step raised: it is taken up again later, a bounded number of times.
+UPDATE jobs SET lease_until = NULL, due_at = :due, faults = faults + 1
+WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
+
 -- jobs_give_back --
--- At start of the only process there can be on this database every lease is a ``dead`` one's; and what an open job
--- waits for longer than anything is waited for was written by a clock that has been set back since.
-UPDATE jobs SET lease_until = NULL, due_at = :now
+-- At start of the only process there can be on this database every lease is a ``dead`` one's, and counted; and what an
+-- open job waits for longer than anything is waited for was written by a clock that has been set back since.
+UPDATE jobs SET lease_until = NULL, due_at = :now,
+    crashes = crashes + CASE WHEN :dead = 1 AND lease_until IS NOT NULL THEN 1 ELSE 0 END
 WHERE due_at IS NOT NULL AND ((:dead = 1 AND lease_until IS NOT NULL) OR (completed_at IS NULL AND due_at > :longest));
 
 -- jobs_reckon --
@@ -146,7 +163,8 @@ UPDATE jobs SET
     expires_at = :expires_at, due_at = :due_at, lease_until = :lease_until,
     tries = :tries, offer = :offer, account = :account,
     quote = :quote, attempt = :attempt, attempts = :attempts, task = :task, progress = :progress, outputs = :outputs,
-    usage = :usage, warnings = :warnings, error = :error, hold = :hold
+    usage = :usage, warnings = :warnings, error = :error, hold = :hold,
+    crashes = :crashes, faults = :faults, aside_at = :aside_at
 WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch
 RETURNING id;
 
@@ -163,6 +181,9 @@ RETURNING *;
 
 -- jobs_by_state --
 SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
+
+-- jobs_aside --
+SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)

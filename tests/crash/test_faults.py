@@ -19,6 +19,24 @@ def test_a_hung_provider_keeps_nobody_waiting(tmp_path: Path) -> None:
         assert all(here.bought()[each.prompt] == 1 for each in fine)
 
 
+def test_a_job_that_kills_is_put_aside(tmp_path: Path) -> None:
+    """F41: after three deaths it is left alone; whoever was near by is made, once, and the gateway lives."""
+    with arena(tmp_path, deadline=90, TEST_CALM_MS="900") as here:
+        here.start()
+        near_by = [here.want("near by", kind) for kind in "abd"]
+        poison = here.want("[kill look]", "d")
+        for _ in range(3):
+            here.died()
+            here.start()
+        eventually(lambda: all(here.video(each)["status"] == "completed" for each in near_by), seconds=40)
+        told = here.server.cli("doctor", check=False).stdout
+
+        assert "FOUND  put_aside " in told
+        assert f"       {poison.id} running " in told
+        assert here.server.running()
+        assert (len(here.bought()), set(here.bought().values())) == (4, {1})
+
+
 def test_a_locked_database_loses_nothing(tmp_path: Path) -> None:
     """While another process holds the database, nothing is acknowledged; what was bought then is known afterwards."""
     with arena(tmp_path, deadline=60) as here:

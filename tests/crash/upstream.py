@@ -132,6 +132,10 @@ class Handler(BaseHTTPRequestHandler):
             found = next((each for each in tasks.values() if each["marker"] == rest[1]), None)
         if found is None:
             self._send(404, {"error": {"code": "unknown_task", "message": "no such task"}})
+        elif found["prompt"].startswith("[kill look]"):
+            while not Path(f"/proc/{self.ledger.gateway}").exists():
+                time.sleep(0.02)  # It has just been started, and nobody has told us yet which it is.
+            self._kill()
         else:
             self._send(200, self._told(kind, found))
 

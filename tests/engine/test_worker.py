@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from gateway.accept import Acceptor
 from gateway.database import StoreUnavailableError
 from gateway.job import State
 from gateway.worker import Worker
+from providers.base.errors import Indeterminate
 from providers.base.order import Order
 from providers.base.task import Update
 from providers.base.wire import Wire
+from tests.make import listing, price
 from tests.scripted import Engine, done, running
 
 
@@ -41,6 +43,15 @@ async def settle(engine: Engine, worker: Worker, id_: str) -> None:
             if idle and due is not None and due > engine.now:
                 engine.now = due
                 worker.wake()
+            await asyncio.sleep(0.001)
+
+
+async def until(engine: Engine, worker: Worker, holds: Callable[[], bool]) -> None:
+    """Let the loop turn, and time pass, until something holds."""
+    async with asyncio.timeout(20):
+        while not holds():
+            engine.now += 10
+            worker.wake()
             await asyncio.sleep(0.001)
 
 
@@ -122,6 +133,37 @@ async def test_a_store_that_fails_stalls_the_worker_and_no_more(tmp_path: Path) 
     assert engine.provider.ledger == []
     broken = False
     assert (await engine.run(job.id)).state is State.SUCCEEDED
+    engine.close()
+
+
+@pytest.mark.parametrize("hangs", ["poll", "submit"])
+async def test_a_hung_seller_holds_half_the_steps(tmp_path: Path, hangs: str) -> None:
+    """With many of its jobs due and none of them answered, another's jobs go on at once."""
+    cheap, dear = listing("hung", prices=[price("0.01")]), listing("well", prices=[price("0.50")])
+    engine = Engine(tmp_path, cheap, dear, max_running=100)
+    held, over = 0, asyncio.Event()
+
+    async def silent(*_: object) -> Update:
+        nonlocal held
+        held += 1
+        await over.wait()
+        raise Indeterminate("silence")
+
+    setattr(engine.providers["hung"], hangs, silent)
+    engine.providers["hung"].submits = [running(f"t{number}") for number in range(30)]
+    for seed in range(30):
+        await engine.accept(seed=seed)
+    async with working(engine, at_once=8) as worker:
+        try:
+            await until(engine, worker, lambda: held == 4)
+            began = engine.now
+            for seed in range(20):
+                await engine.accept(seed=seed, model="well:maker/one")
+            await until(engine, worker, lambda: len(engine.providers["well"].ledger) == 20)
+            assert engine.now - began < 1000
+            assert held == 4
+        finally:
+            over.set()
     engine.close()
 
 

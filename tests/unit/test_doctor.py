@@ -35,6 +35,7 @@ SICK = {
         "UPDATE jobs SET state = 'queued', account = 'acme', attempt = NULL",
     ],
     "lease_dead": [f"UPDATE jobs SET lease_until = :now - {3 * MINUTE}"],
+    "put_aside": ["UPDATE jobs SET aside_at = 1"],
     "clip_missing": [
         ENDED.format("succeeded"), "UPDATE attempts SET outcome = 'succeeded', usd_micros = 0", "DELETE FROM entries",
     ],
