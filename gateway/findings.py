@@ -1,9 +1,10 @@
 """Say how a clip, a task or an order turned out, in the words a client reads: pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from gateway.job import CONFIRM, UNDER_WAY, backoff
-from gateway.wish import Choice, Notice, Problem, Rendition, Wish
+from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish
 from providers.base.errors import ProviderError, Refused
 from providers.base.order import Mode, Spec
 from providers.base.task import State as TaskState
@@ -69,6 +70,14 @@ def problem_of(error: ProviderError, provider: str) -> Problem:
         provider=provider,
         provider_code=error.code or None,
     )
+
+
+def still_there(job: str, ends: int, where: str, links: Sequence[ResultLink]) -> str:
+    """Add to the words about a lost clip until when it should lie at its provider, and where that is told."""
+    if not links:
+        return ""
+    until = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f" Its provider should keep it until {until}: the link is in {where}, in GET /v1/videos/{job}."
 
 
 def until_absent(waited: float, tries: int) -> float | None:

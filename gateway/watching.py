@@ -17,8 +17,9 @@ from gateway.billing import Bill, bill_of, closed
 from gateway.database import ConflictError, Statement
 from gateway.events import announce, foretell
 from gateway.failpoints import failpoint
-from gateway.findings import compare, verdict
-from gateway.finished import PASSING, ClipError, Finished, Missed, next_try
+from gateway.fetch import is_public
+from gateway.findings import compare, still_there, verdict
+from gateway.finished import OURS, PASSING, ClipError, Finished, Missed, may_live, next_try
 from gateway.health import Health
 from gateway.hooks import Hooks, take_task
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
@@ -31,7 +32,7 @@ from gateway.shelf import ShelfError
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.telemetry import Metrics, names
-from gateway.wish import Notice, Problem, read_choice, read_wish
+from gateway.wish import Notice, Problem, ResultLink, read_choice, read_wish
 from providers.base.errors import Missing, ProviderError, Unsupported
 from providers.base.task import State as TaskState
 from providers.base.task import Task, Update
@@ -40,6 +41,10 @@ log = structlog.get_logger()
 
 LOOKED_AT = frozenset({State.RUNNING, State.STORING})
 """Where a step asks the provider how a task stands."""
+
+
+Misses = dict[int, ClipError]
+"""Why clips were not kept this time, by their index."""
 
 
 class Watching:
@@ -194,7 +199,7 @@ class Watching:
             log.info("poll.failed", **names(job), kind=error.kind)
             self._health.heard(account, error, self._clock())
             if not finished.assets:
-                await self._missed(job, finished, account, ClipError(error.message, Missed.UNREACHABLE))
+                await self._missed(job, finished, account, {0: ClipError(error.message, Missed.UNREACHABLE)})
                 return
         else:
             account.answered(self._clock())
@@ -204,47 +209,71 @@ class Watching:
 
     async def _fetch(self, job: Job, finished: Finished, account: Account) -> None:
         """Copy what is not kept yet of a finished task into our own store, and end the job."""
-        provider = account.provider.listing.slug
-        try:
-            if not finished.assets:
-                raise ClipError("the provider names no clip", Missed.UNNAMED)
-            for asset in finished.links():
-                clip, *drawn = await self._keeper.keep(job.id, asset, account)
-                finished = replace(finished, kept=(*finished.kept, replace(clip, handle=asset.handle), *drawn))
-                self._metrics.fetches.labels(provider, "kept").inc()
-        except ClipError as miss:
-            self._metrics.fetches.labels(provider, miss.kind).inc()
-            await self._missed(job, finished, account, miss)
+        finished, misses = await self._keep(job, finished, account)
+        if misses:
+            await self._missed(job, finished, account, misses)
             return
         failpoint("after_file")
         await self._deliver(job, finished)
 
-    async def _missed(self, job: Job, finished: Finished, account: Account, miss: ClipError) -> None:
-        """Try again while that may help; then make do with the clips that are kept, or say that it is lost."""
-        now, listing = self._clock(), account.provider.listing
-        finished = replace(finished, at=finished.at or now, doubts=finished.doubts + (miss.kind not in PASSING))
-        left = listing.link_hours * 3600 - (now - finished.at) / 1000
-        wait = next_try(miss.kind, job.tries, finished.doubts, left)
-        told = {**names(job), "kind": miss.kind, "reason": str(miss), "tries": job.tries + 1, "left": int(left)}
-        if wait is not None:
-            # What only we can mend, or soon nobody, is not left among the warnings.
-            grave = miss.kind in {Missed.STORAGE, Missed.SHELF} or left < listing.link_hours * 900
-            (log.error if grave else log.warning)("clip.missed", **told)
+    async def _keep(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
+        """Keep every clip that can be had now; says why the others cannot, by their index."""
+        fetches, provider = self._metrics.fetches, account.provider.listing.slug
+        misses: Misses = {} if finished.assets else {0: ClipError("the provider names no clip", Missed.UNNAMED)}
+        for asset in finished.links():
             try:
-                await self._later(job, wait, task=_noted(finished))
-            except ConflictError:
-                self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
-                raise
+                clip, *drawn = await self._keeper.keep(job.id, asset, account)
+            except ClipError as miss:
+                misses[asset.index] = miss
+                if miss.kind in OURS:
+                    break  # The next would be fetched for nothing.
+            else:
+                finished = replace(finished, kept=(*finished.kept, replace(clip, handle=asset.handle), *drawn))
+                fetches.labels(provider, "kept").inc()
+        for each in misses.values():
+            fetches.labels(provider, each.kind).inc()
+        return finished, misses
+
+    async def _missed(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
+        """Try again while that may help one of the clips; then make do with those that are kept, or say it is lost."""
+        now, listing = self._clock(), account.provider.listing
+        miss = next((each for each in misses.values() if each.kind in PASSING), next(iter(misses.values())))
+        finished = replace(finished, at=finished.at or now, doubts=finished.doubts + (miss.kind not in PASSING))
+        left = finished.left(now, listing.link_hours)
+        wait = next_try(miss.kind, job.tries, finished.doubts, left)
+        if wait is None:
+            await self._lose(job, finished, account, misses)
             return
-        log.error("clip.lost", **told)
+        # What only we can mend, or soon nobody, is not left among the warnings.
+        grave = miss.kind in OURS or left < listing.link_hours * 900
+        (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
+        try:
+            await self._later(job, wait, task=_noted(finished))
+        except ConflictError:
+            self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
+            raise
+
+    async def _lose(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
+        """End a job of which a clip is lost that was paid for: tell where it may still lie, deliver the others."""
+        now, listing = self._clock(), account.provider.listing
+        left, miss = finished.left(now, listing.link_hours), next(iter(misses.values()))
+        log.error("clip.lost", **_told(job, miss), left=int(left))
         self._metrics.fetches.labels(listing.slug, "lost").inc()
         self._keeper.forget(job.id)
+        ends = int(finished.at / 1000 + listing.link_hours * 3600)
+        links = tuple(
+            ResultLink(index=each.index, url=each.url, expires_at=ends)
+            for each in finished.links()
+            if may_live(misses.get(each.index, miss).kind, left) and is_public(account, each.url)
+        )
         if finished.kept:
-            lost = Notice(type="result_lost", feature="n", details=f"A clip was made and paid for, but lost: {miss}.")
+            told = f"A clip was made and paid for, but lost: {miss}.{still_there(job.id, ends, 'warnings', links)}"
+            lost = Notice(type="result_lost", feature="n", details=told, result_links=links)
             await self._deliver(job, finished, lost)
             return
-        message = f"The clip was made and paid for, but could not be kept: {miss}."
-        problem = Problem(code="result_lost", message=message, provider=listing.slug)
+        told = f"The clip was made and paid for, but could not be kept: {miss}."
+        told += still_there(job.id, ends, "error", links)
+        problem = Problem(code="result_lost", message=told, provider=listing.slug, result_links=links)
         ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
         await self._fail(job, problem, ended, bill=Bill.PRICE)
 
@@ -326,6 +355,11 @@ class Watching:
 def as_json(value: Any) -> str:
     """Write a record as the store keeps it."""
     return msgspec.json.encode(value).decode()
+
+
+def _told(job: Job, miss: ClipError) -> dict[str, object]:
+    """Write what the log says of a clip that was not kept."""
+    return {**names(job), "kind": miss.kind, "reason": str(miss), "tries": job.tries + 1}
 
 
 def _noted(finished: Finished) -> str:

@@ -230,6 +230,9 @@ def about(video: Video) -> Iterator[tuple[str, str]]:
             yield "file", f"{each['bytes']:,} bytes {each['content_type']}, sha256 {each['sha256']}"
     for each in video["warnings"]:
         yield "note", each["details"]
+    for each in [video["error"] or {}, *video["warnings"]]:
+        for link in each.get("result_links", ()):
+            yield "lies at", f"{link['url']} until {moment(link['expires_at'])}"
 
 
 def attempts_table(attempts: list[dict[str, Any]]) -> Table:
