@@ -37,6 +37,8 @@ class Missed(StrEnum):
     """The address answers something no download does."""
     FOREIGN = "foreign"
     """The address, or where it leads, is not one that is dialled."""
+    NO_ACCOUNT = "no_account"
+    """Its account is not configured any more, and nobody can have it without."""
     UNNAMED = "unnamed"
     """The provider names no address."""
     NOT_A_CLIP = "not_a_clip"
@@ -47,10 +49,12 @@ class Missed(StrEnum):
     """It is larger than a clip may be."""
 
 
-PASSING = frozenset({Missed.UNREACHABLE, Missed.CUT, Missed.SLOW, Missed.STORAGE, Missed.SHELF})
+PASSING = frozenset({
+    Missed.UNREACHABLE, Missed.CUT, Missed.SLOW, Missed.STORAGE, Missed.SHELF, Missed.NO_ACCOUNT,
+})  # fmt: skip
 """What says nothing of the clip: it is fetched for as long as its link may live."""
 OURS = frozenset({Missed.STORAGE, Missed.SHELF})
-"""What is nobody's fault but ours."""
+"""What our own storage is to blame for."""
 DEAD = frozenset({Missed.GONE, Missed.FOREIGN, Missed.UNNAMED})
 """After these nobody else can fetch it either, or should."""
 WORTHLESS = frozenset({Missed.STORAGE, Missed.NOT_A_CLIP, Missed.SHORT, Missed.TOO_LARGE})

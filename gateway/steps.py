@@ -19,7 +19,7 @@ from gateway.clock import DAY_MS
 from gateway.database import ConflictError, Statement, StoreUnavailableError
 from gateway.events import foretell
 from gateway.failpoints import failpoint
-from gateway.findings import problem_of, until_absent
+from gateway.findings import problem_of, resumed, until_absent
 from gateway.ids import new_id
 from gateway.job import UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
@@ -316,8 +316,9 @@ class Steps(Watching):
             await self._fail(job, problem, lost, bill=Bill.DOUBT)
             return
         if account is None:
-            await self._later(job, 60.0)
+            await self._await_account(job, 60.0)
             return
+        job = resumed(job)
         wish = read_wish(job.wish)
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None

@@ -12,13 +12,13 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.accounts import Account
+from gateway.accounts import Account, link_hours
 from gateway.billing import Bill, bill_of, closed
 from gateway.database import ConflictError, Statement
 from gateway.events import announce, foretell
 from gateway.failpoints import failpoint
 from gateway.fetch import is_public
-from gateway.findings import compare, still_there, verdict
+from gateway.findings import NO_ACCOUNT, alone, compare, resumed, still_there, verdict, waiting_for
 from gateway.finished import OURS, PASSING, ClipError, Finished, Missed, may_live, next_try
 from gateway.health import Health
 from gateway.hooks import Hooks, take_task
@@ -99,8 +99,9 @@ class Watching:
         now = self._clock()
         account = self._shop.accounts.get(job.account or "")
         if account is None:
-            await self._later(job, 30.0)
+            await self._without(job, now)
             return
+        job = resumed(job)
         if job.state is State.STORING:
             await self._collect(job, account)
             return
@@ -124,13 +125,48 @@ class Watching:
                     bill=Bill.DOUBT,
                 )
             elif now >= job.deadline_at:
-                await self._give_up(job, account)
+                await self._give_up(job)
             else:
                 wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
                 await self._later(job, max(wait, listing.poll_seconds))
             return
         account.answered(now)
         await self._observe(job, update, account)
+
+    async def _without(self, job: Job, now: int) -> None:
+        """
+        Go on with a task whose account is not configured, as far as anybody could.
+
+        A clip that lies where it can be had without credentials is kept. All else waits for the account to be
+        configured again, and ends as any other: without a verdict at its deadline, else when its links die.
+        """
+        if job.state is not State.STORING:
+            if now >= job.deadline_at:
+                await self._give_up(job)
+            else:
+                await self._await_account(job, 30.0)
+            return
+        finished = msgspec.json.decode(job.task or "", type=Finished)
+        finished = replace(finished, at=finished.at or now)
+        former = self._shop.former(job.account or "", read_choice(job.quote).provider)
+        if former and finished.links() and all(is_public(former, each.url) for each in finished.links()):
+            finished, misses = await self._keep(job, finished, former)
+            if not misses:
+                await self._deliver(job, finished)
+                return
+        miss = ClipError(alone(job), Missed.NO_ACCOUNT)
+        wait = next_try(miss.kind, job.tries, 0, finished.left(self._clock(), link_hours(former)))
+        if wait is None:
+            await self._lose(job, finished, former, {0: miss})
+        else:
+            await self._await_account(replace(job, task=_noted(finished)), wait)
+
+    async def _await_account(self, job: Job, seconds: float) -> None:
+        """Look again later whether a job's account is configured, where everybody can see that it waits for that."""
+        if waiting_for(job) is None:
+            log.warning("account.missing", **names(job), state=job.state)
+        problem = Problem(code=NO_ACCOUNT, message=alone(job))
+        await self._later(job, seconds, error=as_json(problem))
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
         """Ask the provider to stop; one that cannot is looked at as ever."""
@@ -160,7 +196,7 @@ class Watching:
                 account.note_credits(update.usage.remaining_credits, now)
         if state is State.RUNNING:
             if now >= job.deadline_at:
-                await self._give_up(job, account, task)
+                await self._give_up(job, task)
                 return
             told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
             waited = (now - (job.started_at or now)) / 1000
@@ -253,18 +289,18 @@ class Watching:
             self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
             raise
 
-    async def _lose(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
+    async def _lose(self, job: Job, finished: Finished, account: Account | None, misses: Misses) -> None:
         """End a job of which a clip is lost that was paid for: tell where it may still lie, deliver the others."""
-        now, listing = self._clock(), account.provider.listing
-        left, miss = finished.left(now, listing.link_hours), next(iter(misses.values()))
+        now, provider, hours = self._clock(), read_choice(job.quote).provider, link_hours(account)
+        left, miss = finished.left(now, hours), next(iter(misses.values()))
         log.error("clip.lost", **_told(job, miss), left=int(left))
-        self._metrics.fetches.labels(listing.slug, "lost").inc()
+        self._metrics.fetches.labels(provider, "lost").inc()
         self._keeper.forget(job.id)
-        ends = int(finished.at / 1000 + listing.link_hours * 3600)
+        ends = int(finished.at / 1000 + hours * 3600)
         links = tuple(
             ResultLink(index=each.index, url=each.url, expires_at=ends)
             for each in finished.links()
-            if may_live(misses.get(each.index, miss).kind, left) and is_public(account, each.url)
+            if account and may_live(misses.get(each.index, miss).kind, left) and is_public(account, each.url)
         )
         if finished.kept:
             told = f"A clip was made and paid for, but lost: {miss}.{still_there(job.id, ends, 'warnings', links)}"
@@ -273,7 +309,7 @@ class Watching:
             return
         told = f"The clip was made and paid for, but could not be kept: {miss}."
         told += still_there(job.id, ends, "error", links)
-        problem = Problem(code="result_lost", message=told, provider=listing.slug, result_links=links)
+        problem = Problem(code="result_lost", message=told, provider=provider, result_links=links)
         ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
         await self._fail(job, problem, ended, bill=Bill.PRICE)
 
@@ -320,10 +356,13 @@ class Watching:
         due = min(due, job.deadline_at) if now < job.deadline_at else due
         await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due, **changes), also=also)
 
-    async def _give_up(self, job: Job, account: Account, task: str | None = None) -> None:
+    async def _give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""
-        message = "The provider gave no verdict in time; the clip may have been billed."
-        problem = Problem(code="deadline_exceeded", message=message, provider=account.provider.listing.slug)
+        why = "The provider gave no verdict in time"
+        if job.account not in self._shop.accounts:
+            why = f"{alone(job)}, so nobody could ask for a verdict in time"
+        message = f"{why[0].upper()}{why[1:]}; the clip may have been billed."
+        problem = Problem(code="deadline_exceeded", message=message, provider=read_choice(job.quote).provider)
         late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
         await self._fail(job, problem, late, bill=Bill.DOUBT)
 

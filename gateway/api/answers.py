@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.findings import waiting_for
 from gateway.job import Attempt, Job, State
 from gateway.ledger import Hold
 from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish, read_choice, read_wish
@@ -66,6 +67,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "remixed_from_video_id": job.parent if job.operation == "remix" else None,
         "error": _error(job),
         "status_detail": "expired" if job.state is State.SUCCEEDED and clip is None else DETAIL[job.state],
+        "waiting": waiting_for(job),
         "started_at": _seconds(job.started_at),
         "updated_at": job.updated_at // 1000,
         "eta_seconds": _eta(job, observed_seconds),

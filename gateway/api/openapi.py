@@ -162,6 +162,7 @@ SCHEMAS: dict[str, Any] = {
         "properties": {
             **THIRTEEN,
             "status_detail": {"type": "string"},
+            "waiting": _nullable("string", "What it waits for that only the operator can bring about."),
             "provider": {"type": "string", "description": "Who makes it; `sandbox` makes test clips."},
             "resolved_model": {"type": "string"},
             "outputs": {"type": "array", "items": {"type": "object"}},
