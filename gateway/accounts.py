@@ -180,6 +180,24 @@ class Account:
         return self._seller
 
 
+def stand_in(name: str, slug: str, abroad: Callable[[httpx.Auth], Wire]) -> Account | None:
+    """
+    Build what fetches for an account that is not configured any more what anybody could: it signs nothing.
+
+    ``None`` where nobody knows its listing any more either.
+    """
+    listing = listings().get(slug)
+    if listing is None:
+        return None
+    wire = abroad(httpx.Auth())
+    return Account(name, adapter(listing.dialect)(listing, {}), wire, plan="", max_running=0, abroad=wire)
+
+
+def link_hours(account: Account | None) -> float:
+    """Say for how long an account's finished clips can be fetched at least; a day where nobody says."""
+    return account.provider.listing.link_hours if account else 24
+
+
 class Held(Struct, frozen=True):
     """Name an account that is not used, and why."""
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway import surfaces
 from gateway.abroad import Abroad
 from gateway.accept import Acceptor, Hands
-from gateway.accounts import Held, open_accounts
+from gateway.accounts import Held, open_accounts, stand_in
 from gateway.api import (
     content,
     files,
@@ -188,7 +188,8 @@ def _build(
     abroad = outbound or _abroad(settings.network)
     accounts, held = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
     links = Links(_links_key(settings, environ, shared=store.shared))
-    shop = Shop(accounts, settings.aliases, settings.routing, clock)
+    former = partial(stand_in, abroad=partial(Abroad, abroad))
+    shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
     receipts = Receipts(root / "receipts")
     telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)
     steps = Steps(

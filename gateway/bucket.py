@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ RETRIES: "RetryConfig" = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=4), "base": 2},
 }
 """How long a call goes on trying before its caller is told; whoever called has a way to come back later."""
+AGAIN = ".again"
+"""How the key ends under which an object lies for a moment that is put where it is."""
 FAULTS = (BaseError, OSError, ValueError, NotImplementedError)
 """What the library raises."""
 
@@ -104,11 +107,15 @@ class Bucket:
 
         :raises GoneError: when there is none.
         """
+        # No object is copied onto itself: by way of another it is.
+        way = [source, f"{source}{AGAIN}", target] if source == target else [source, target]
         with _said(source):
             try:
-                await obstore.copy_async(self._store, source, target)
+                for one, other in pairwise(way):
+                    await obstore.copy_async(self._store, one, other)
             except FileNotFoundError as error:
                 raise GoneError(source) from error
+        await self.remove(way[1:-1])
 
     async def find(self, key: str) -> Item | None:
         """Ask for an object's head."""
@@ -173,6 +180,18 @@ class Bucket:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
+
+    async def remove_old(self, key: str, before: int) -> bool:
+        """
+        Remove an object unless it was put there since.
+
+        Between the look and the removal nothing holds it: no store removes an object on condition of its age.
+        """
+        item = await self.find(key)
+        if item is None or item.modified > before:
+            return False
+        await self.remove([key])
+        return True
 
     async def walk(self, folder: str) -> AsyncIterator[Item]:
         """List objects, a page of the store's at a time."""

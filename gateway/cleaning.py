@@ -3,8 +3,17 @@ Remove what nobody has a use for: uploads that have expired, and media no row po
 
 Litter comes about where a process dies between keeping bytes and keeping the row that names them, where two calls of
 one Idempotency-Key bring their pictures, where a job or a file is deleted. It is safe to look for it beside running
-gateways: whoever is about to name bytes has just put them there, however long they had lain there before, so what is
-young is let be.
+gateways. What is pinned:
+
+- what has been put there, or taken up, within the last hour: whoever is about to name bytes does that first, however
+  long they had lain there before, and names them within half of it;
+- every clip of a job that has not ended, named or not, and what an ended one names;
+- inputs that a file has, or a job for as long as its clips;
+- what somebody is writing at that moment, however old it looks.
+
+What is found is looked at once more as it is removed. In a folder nothing comes between that look and the removal; in
+an object store there are the milliseconds of one call, in which bytes that were litter for an hour may be put there
+anew and go: the job that names them is not bought, and says so.
 """
 
 import asyncio
@@ -29,7 +38,7 @@ BATCH = 500
 """Rows taken up at once."""
 EVERY_SECONDS = 60.0
 CLIP = re.compile(r"clips/[0-9a-f]{2}/(video_[0-9a-f]{32})/[^/]+", re.ASCII)
-INPUT = re.compile(r"inputs/[0-9a-f]{2}/([0-9a-f]{64})", re.ASCII)
+INPUT = re.compile(r"inputs/[0-9a-f]{2}/([0-9a-f]{64})(?:\.again)?", re.ASCII)
 
 
 class Litter(Struct, frozen=True):
@@ -86,13 +95,8 @@ class Cleaner:
     async def remove(self, found: Litter, *, seconds: float) -> bool:
         """Remove litter, unless somebody has meanwhile put it there again; says whether it did."""
         if found.kind == "arrival":
-            (self._media.incoming / found.name).unlink(missing_ok=True)
-            return True
-        item = await self._media.shelf.find(found.name)
-        if item is None or item.modified > self._clock() - int(seconds * 1000):
-            return False
-        await self._media.shelf.remove([found.name])
-        return True
+            return self._media.discard(found.name, seconds)
+        return await self._media.shelf.remove_old(found.name, self._clock() - int(seconds * 1000))
 
     async def _old(self, folder: str, before: int) -> AsyncIterator[Item]:
         """List what has lain in a folder of the shelf since before a time."""
@@ -110,7 +114,10 @@ class Cleaner:
 
     async def _pointless_inputs(self, items: Iterable[Item]) -> list[Item]:
         """Tell the inputs no file has and no job has a use for."""
-        left = {match[1]: item for item in items if (match := INPUT.fullmatch(item.key))}
+        left: dict[str, list[Item]] = {}
+        for item in items:
+            if match := INPUT.fullmatch(item.key):
+                left.setdefault(match[1], []).append(item)
         for sha256 in list(left):
             if await self._store.database.read("file_with", {"sha256": sha256}):
                 del left[sha256]
@@ -118,7 +125,7 @@ class Cleaner:
             async for wish in self._wishes():
                 for each in wish.request.inputs:
                     left.pop(each.sha256, None)
-        return list(left.values())
+        return [item for items in left.values() for item in items]
 
     async def _wishes(self) -> AsyncIterator[Wish]:
         """Read what was asked for in every job that still has a use for its inputs."""

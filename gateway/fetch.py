@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import httpx
 from msgspec import Struct
@@ -25,7 +25,7 @@ from gateway.parts import Mark, Part
 from providers.base.errors import ProviderError
 from providers.base.signing import origin
 from providers.base.task import AssetRef
-from providers.base.wire import Download, Wire
+from providers.base.wire import HIDDEN, LEAST_SECRET, Download, Wire
 
 HOPS = 5
 """Redirects followed."""
@@ -230,6 +230,29 @@ async def open_asset(
         # The account's credentials sign its own host alone; what the call itself says stays there too.
         call = replace(call, url=url, headers=call.headers if _same(call.url, url) else more)
     raise ClipError("its address leads round in circles", Missed.STRANGE)
+
+
+def is_public(account: Account, url: str) -> bool:
+    """
+    Whether anybody can fetch a clip from where its provider put it, and may be told: no credential of ours is needed,
+    and none is part of the address; pure.
+
+    What lies at the account's own address is signed for, so nobody knows whether it would be had without.
+    """
+    try:
+        scheme, host, _ = origin(url)
+        userinfo = httpx.URL(url).userinfo
+    except UNREADABLE:
+        return False
+    written = {url, unquote(url)}
+    held = [each for each in account.provider.credentials.values() if len(each) >= LEAST_SECRET]
+    return (
+        scheme == "https"
+        and not userinfo
+        and account.listing.fetches(host, base_url=account.provider.base_url)
+        and not account.provider.signs(url)
+        and not any(each in text for each in (*held, HIDDEN.decode()) for text in written)
+    )
 
 
 def _wire(account: Account, url: str) -> Wire:

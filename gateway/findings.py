@@ -1,9 +1,13 @@
 """Say how a clip, a task or an order turned out, in the words a client reads: pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
-from gateway.job import CONFIRM, UNDER_WAY, backoff
-from gateway.wish import Choice, Notice, Problem, Rendition, Wish
+import msgspec
+from msgspec.structs import replace
+
+from gateway.job import CONFIRM, UNDER_WAY, Job, backoff
+from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish
 from providers.base.errors import ProviderError, Refused
 from providers.base.order import Mode, Spec
 from providers.base.task import State as TaskState
@@ -11,6 +15,8 @@ from providers.base.task import Update
 
 ROUNDING = 0.02
 """How far a picture may be off: encoders pad to whole blocks, 1088 lines for 1080."""
+NO_ACCOUNT = "account_missing"
+"""The code of what a job says while it waits for its account to be configured again."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
 
 
@@ -69,6 +75,32 @@ def problem_of(error: ProviderError, provider: str) -> Problem:
         provider=provider,
         provider_code=error.code or None,
     )
+
+
+def still_there(job: str, ends: int, where: str, links: Sequence[ResultLink]) -> str:
+    """Add to the words about a lost clip until when it should lie at its provider, and where that is told."""
+    if not links:
+        return ""
+    until = datetime.fromtimestamp(ends, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f" Its provider should keep it until {until}: the link is in {where}, in GET /v1/videos/{job}."
+
+
+def alone(job: Job) -> str:
+    """Say which account a job waits for that is not configured."""
+    return f"account {job.account} is not configured"
+
+
+def waiting_for(job: Job) -> str | None:
+    """Say what a job under way waits for that only the operator can bring about."""
+    if job.error is None or job.state.final:
+        return None
+    problem = msgspec.json.decode(job.error, type=Problem)
+    return problem.message if problem.code == NO_ACCOUNT else None
+
+
+def resumed(job: Job) -> Job:
+    """Wait no more."""
+    return job if waiting_for(job) is None else replace(job, error=None)
 
 
 def until_absent(waited: float, tries: int) -> float | None:

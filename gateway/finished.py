@@ -37,6 +37,8 @@ class Missed(StrEnum):
     """The address answers something no download does."""
     FOREIGN = "foreign"
     """The address, or where it leads, is not one that is dialled."""
+    NO_ACCOUNT = "no_account"
+    """Its account is not configured any more, and nobody can have it without."""
     UNNAMED = "unnamed"
     """The provider names no address."""
     NOT_A_CLIP = "not_a_clip"
@@ -47,8 +49,14 @@ class Missed(StrEnum):
     """It is larger than a clip may be."""
 
 
-PASSING = frozenset({Missed.UNREACHABLE, Missed.CUT, Missed.SLOW, Missed.STORAGE, Missed.SHELF})
+PASSING = frozenset({
+    Missed.UNREACHABLE, Missed.CUT, Missed.SLOW, Missed.STORAGE, Missed.SHELF, Missed.NO_ACCOUNT,
+})  # fmt: skip
 """What says nothing of the clip: it is fetched for as long as its link may live."""
+OURS = frozenset({Missed.STORAGE, Missed.SHELF})
+"""What our own storage is to blame for."""
+DEAD = frozenset({Missed.GONE, Missed.FOREIGN, Missed.UNNAMED})
+"""After these nobody else can fetch it either, or should."""
 WORTHLESS = frozenset({Missed.STORAGE, Missed.NOT_A_CLIP, Missed.SHORT, Missed.TOO_LARGE})
 """After these nothing of what came is kept: it is no part of a clip, or takes up the room that is lacking."""
 
@@ -77,6 +85,19 @@ class Finished(Task, frozen=True, kw_only=True, omit_defaults=True):
         """List what is still to be fetched."""
         kept = {each.index for each in self.kept}
         return tuple(each for each in self.assets if each.index not in kept)
+
+    def left(self, now: int, link_hours: float) -> float:
+        """Say how many seconds its links should still live."""
+        return link_hours * 3600 - (now - self.at) / 1000
+
+
+def may_live(kind: Missed, left: float) -> bool:
+    """
+    Decide whether a link is worth telling after its clip was given up for ``kind``.
+
+    How long it lives is known as a least only: where nothing was wrong but our own storage, it may be there yet.
+    """
+    return kind not in DEAD and (left > 0 or kind in OURS)
 
 
 def next_try(kind: Missed, tries: int, doubts: int, left: float) -> float | None:

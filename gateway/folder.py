@@ -6,11 +6,14 @@ import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryFile
 
 from gateway.shelf import GoneError, Item, Label, ShelfError
 
 PIECE = 256 * 1024
+LINKS = 3
+"""How often a file is given one more name before it is believed to be gone."""
 LEAST_FREE_BYTES = 64 * 2**20
 """With less room than this no clip can be kept, so none should be bought."""
 
@@ -40,7 +43,7 @@ class Folder:
             found = self.path(key).stat()
         except FileNotFoundError:
             return None
-        return Item(key, found.st_size, found.st_mtime_ns // 1_000_000)
+        return Item(key, found.st_size, _modified(found))
 
     async def read(self, key: str, start: int, length: int) -> AsyncGenerator[bytes]:
         """
@@ -75,6 +78,11 @@ class Folder:
         """Remove files, and the folders they leave empty."""
         await asyncio.to_thread(_remove, [self.path(key) for key in keys])
 
+    async def remove_old(self, key: str, before: int) -> bool:
+        """Remove a file unless it was put there since; a put at that very moment is seen too."""
+        aside = self._root / "incoming" / f"old-{token_hex(8)}"
+        return await asyncio.to_thread(_remove_old, self.path(key), before, aside)
+
     async def walk(self, folder: str) -> AsyncIterator[Item]:
         """List files, a folder at a time."""
         waiting = [self.path(folder)]
@@ -83,7 +91,7 @@ class Folder:
             waiting += folders
             for path, found in files:
                 key = path.relative_to(self._root).as_posix()
-                yield Item(key, found.st_size, found.st_mtime_ns // 1_000_000)
+                yield Item(key, found.st_size, _modified(found))
 
     def path(self, key: str) -> Path:
         """Name the file."""
@@ -119,8 +127,9 @@ class Folder:
 
 
 def _settle(source: Path, target: Path) -> None:
-    """Flush a file, give it its final name, flush that too."""
+    """Flush a file, give it the time of now and its final name, flush that too."""
     with source.open("rb") as file:
+        os.utime(file.fileno())
         os.fsync(file.fileno())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,14 +143,17 @@ def _settle(source: Path, target: Path) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """Give a file one more name, and the time of now: what has just been named is nobody's litter."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            os.link(source, target)
-        os.utime(target)
-    except FileNotFoundError as error:
-        raise GoneError(source.name) from error
-    _flush(target.parent)
+    for _ in range(LINKS):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                os.link(source, target)
+            os.utime(target)
+        except FileNotFoundError:
+            continue  # Or somebody who tidies up has the target in hand.
+        _flush(target.parent)
+        return
+    raise GoneError(source.name)
 
 
 def _flush(folder: Path) -> None:
@@ -160,6 +172,30 @@ def _remove(paths: Sequence[Path]) -> None:
     for folder in {path.parent for path in paths}:
         with suppress(OSError):
             folder.rmdir()
+
+
+def _remove_old(path: Path, before: int, aside: Path) -> bool:
+    """Remove a file that is old; what became new between the look and the grip is put back."""
+    try:
+        if _modified(path.stat()) > before:
+            return False
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        path.rename(aside)
+    except FileNotFoundError:
+        return False
+    old = _modified(aside.stat()) <= before
+    if not old:
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink()
+    with suppress(OSError):
+        path.parent.rmdir()
+    return old
+
+
+def _modified(found: os.stat_result) -> int:
+    """Say since when a file lies where it is, in milliseconds."""
+    return found.st_mtime_ns // 1_000_000
 
 
 def _look(folder: Path) -> tuple[list[Path], list[tuple[Path, os.stat_result]]]:

@@ -71,6 +71,7 @@ class Gathered:
     def __init__(self, media: Media) -> None:
         self._media = media
         self._found: list[Found] = []
+        self._params: list[str] = []
         self.inputs: tuple[Input, ...] = ()
         self.said: tuple[Input, ...] = ()
         """The inputs as the call named them: what was fetched is known by its address, so that a repeated call is
@@ -79,6 +80,7 @@ class Gathered:
     def add(self, medium: Medium, found: Found, sniffed: Sniffed, seconds: float) -> None:
         """Take one piece in."""
         self._found.append(found)
+        self._params.append(medium.param)
         taken = Input(
             role=medium.role,
             media_type=sniffed.media_type,
@@ -100,11 +102,20 @@ class Gathered:
 
     async def keep(self) -> None:
         """Give every piece its lasting place."""
-        for found, taken in zip(self._found, self.inputs, strict=True):
+        for found, taken, param in zip(self._found, self.inputs, self._params, strict=True):
             if found.path:
                 await self._media.keep_input(found.path, found.sha256, taken.media_type)
             elif found.clip:
                 await self._media.reuse(found.clip, found.sha256)
+            else:
+                await self._refresh(found, param)
+
+    async def _refresh(self, found: Found, param: str) -> None:
+        """Let what a file names be let be until this call's job names it, whatever becomes of the file."""
+        try:
+            await self._media.refresh(found.sha256)
+        except GoneError as error:
+            raise _gone(param) from error
 
     def drop(self) -> None:
         """Remove what was not kept."""
@@ -139,8 +150,7 @@ class Intake:
                     elif sniffed is None:
                         sniffed, seconds = await self._media.study_kept(found.sha256, found.size)
                 except GoneError as error:
-                    message = f"{medium.param} names a file that is no longer kept."
-                    raise ProblemError(404, "file_not_found", message, param=medium.param) from error
+                    raise _gone(medium.param) from error
                 except InputError as error:
                     raise _unfit(medium, found, error) from error
                 gathered.add(medium, found, sniffed, seconds)
@@ -265,6 +275,11 @@ class Intake:
             if clip.handle
             else None,
         )
+
+
+def _gone(param: str) -> ProblemError:
+    """Say which field names a file whose bytes are not there."""
+    return ProblemError(404, "file_not_found", f"{param} names a file that is no longer kept.", param=param)
 
 
 def _unfit(medium: Medium, found: Found, error: InputError) -> ProblemError:

@@ -8,10 +8,11 @@ Bytes arrive in a folder of this machine, are measured and hashed there, and go 
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -23,9 +24,9 @@ from gateway.finished import ClipError, Missed
 from gateway.folder import Folder
 from gateway.inputs import InputError, Sniffed
 from gateway.parts import SUFFIXES as RESUMED
-from gateway.parts import touched
+from gateway.parts import discard, touched
 from gateway.settings import MediaSettings, SettingsError
-from gateway.shelf import Label, Shelf, ShelfError
+from gateway.shelf import GoneError, Item, Label, Shelf, ShelfError
 from gateway.wish import Rendition
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
@@ -43,8 +44,21 @@ LITTER_SECONDS = 3600
 class Media:
     """Keep media on a shelf: ``inputs/`` by hash, ``clips/`` by job; ``incoming/`` here until whole."""
 
-    def __init__(self, root: Path, pool: Executor | None, *, max_clip_bytes: int, shelf: Shelf | None = None) -> None:
-        """Keep media on ``shelf``, else in the folder itself; what is measured, is in ``pool``."""
+    def __init__(
+        self,
+        root: Path,
+        pool: Executor | None,
+        *,
+        max_clip_bytes: int,
+        shelf: Shelf | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Keep media on ``shelf``, else in the folder itself; what is measured, is in ``pool``.
+
+        :param clock: what files and objects are dated by, in seconds.
+        """
+        self._clock = clock
         self.root = root
         self.incoming = root / "incoming"
         """Where bytes lie while they arrive."""
@@ -68,19 +82,28 @@ class Media:
         self.clear(0 if alone else LITTER_SECONDS)
 
     def litter(self, seconds: float) -> list[Path]:
-        """List what arrived and was not kept, and has not grown for so long: of a clip to be gone on with, an hour."""
+        """List what arrived, was not kept, and was touched by nobody for so long; what a clip is of, for an hour."""
         found: list[Path] = []
         for left in self.incoming.iterdir() if self.incoming.is_dir() else ():
-            idle = max(seconds, LITTER_SECONDS) if left.suffix in RESUMED else seconds
             with contextlib.suppress(FileNotFoundError):
-                if not idle or touched(left) < time.time() - idle:
+                if touched(left) <= self._before(left, seconds):
                     found.append(left)
         return found
 
     def clear(self, seconds: float = LITTER_SECONDS) -> None:
         """Remove what arrived and was not kept."""
         for left in self.litter(seconds):
-            left.unlink(missing_ok=True)
+            self.discard(left.name, seconds)
+
+    def discard(self, name: str, seconds: float) -> bool:
+        """Remove what arrived and was not kept, unless somebody has taken it up meanwhile; says whether it did."""
+        path = self.incoming / name
+        return discard(path, self._before(path, seconds))
+
+    def _before(self, path: Path, seconds: float) -> float:
+        """Say since when nobody may have touched what arrived, so that it is nobody's."""
+        idle = max(seconds, LITTER_SECONDS) if path.suffix in RESUMED else seconds
+        return self._clock() - idle if idle else math.inf
 
     def free_bytes(self) -> int:
         """Say how much room is left where bytes arrive."""
@@ -101,11 +124,28 @@ class Media:
         """Put an input that has arrived in its place, durably; the same bytes are kept once."""
         key = input_key(sha256)
         kept = await self.shelf.find(key)
-        if kept and kept.modified > (time.time() - LITTER_SECONDS / 2) * 1000:
+        if kept and self._is_young(kept):
             await asyncio.to_thread(path.unlink, missing_ok=True)
         else:
             # Put there again, an old one is new to those who look for what nobody uses.
             await self.shelf.put(path, key, Label(media_type))
+
+    async def refresh(self, sha256: str) -> None:
+        """
+        Let a kept input be as one that was just put there: it is about to be named.
+
+        :raises GoneError: when it is no longer there.
+        """
+        key = input_key(sha256)
+        kept = await self.shelf.find(key)
+        if kept is None:
+            raise GoneError(key)
+        if not self._is_young(kept):
+            await self.shelf.copy(key, key)
+
+    def _is_young(self, kept: Item) -> bool:
+        """Whether nobody can take it for litter before half the time is over that a row may take to name it."""
+        return kept.modified > (self._clock() - LITTER_SECONDS / 2) * 1000
 
     async def reuse(self, key: str, sha256: str) -> None:
         """

@@ -105,6 +105,7 @@ def take(folder: Path, name: str) -> Part:
         if file is None:
             raise FileExistsError(path)
     try:
+        os.utime(file)  # Also where nothing more comes: one that waits for its shelf is whole, and still somebody's.
         return Part(path, file, _read_mark(path.with_suffix(".mark")), stray=stray)
     except BaseException:
         os.close(file)
@@ -119,9 +120,32 @@ def forget(folder: Path, name: str) -> None:
             Part(path, file, None).close(drop=True)
 
 
+def discard(path: Path, before: float) -> bool:
+    """
+    Remove what nobody is writing and nobody has touched since a time, in seconds; says whether it did.
+
+    A mark is as much in somebody's hands as its part.
+    """
+    part = path.with_suffix(".part")
+    try:
+        file = os.open(part if path.suffix == ".mark" and part.exists() else path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        old = touched(path) <= before
+        if old:
+            path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    finally:
+        os.close(file)
+    return old
+
+
 def touched(path: Path) -> float:
     """
-    Say when a file last grew, in seconds; a mark is written once, and is as old as its part.
+    Say when a file last grew or was taken up, in seconds; a mark is written once, and is as old as its part.
 
     :raises FileNotFoundError: when it is gone.
     """

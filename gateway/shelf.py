@@ -47,7 +47,7 @@ class Shelf(Protocol):
 
     async def copy(self, source: str, target: str) -> None:
         """
-        Let what lies under one key lie under another as well, from now on.
+        Let what lies under one key lie under another as well, or under the same, from now on.
 
         :raises GoneError: when nothing does.
         """
@@ -71,6 +71,9 @@ class Shelf(Protocol):
 
     async def remove(self, keys: Sequence[str]) -> None:
         """Remove what lies under keys; what does not is no error."""
+
+    async def remove_old(self, key: str, before: int) -> bool:
+        """Remove what has lain under a key since before a time, in milliseconds; says whether it did."""
 
     def walk(self, folder: str) -> AsyncIterator[Item]:
         """List what lies below a folder, in any order."""

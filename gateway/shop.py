@@ -33,7 +33,10 @@ class Shop:
         aliases: Mapping[str, Alias],
         routing: Routing,
         clock: Callable[[], int],
+        former: Callable[[str, str], Account | None] = lambda _name, _slug: None,
     ) -> None:
+        """Sell from accounts; ``former`` makes what stands in for one that is not there any more, by its provider."""
+        self.former = former
         self.accounts = accounts
         self.aliases = aliases
         self.routing = routing

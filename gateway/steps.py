@@ -14,13 +14,13 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.accounts import Account
+from gateway.accounts import Account, link_hours
 from gateway.billing import Bill, raised
 from gateway.clock import DAY_MS
 from gateway.database import ConflictError, Statement, StoreUnavailableError
 from gateway.events import foretell
 from gateway.failpoints import failpoint
-from gateway.findings import problem_of, until_absent
+from gateway.findings import problem_of, resumed, until_absent
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
 from gateway.job import ASIDE_MS, UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
@@ -345,8 +345,9 @@ class Steps(Watching):
             await self._never_cleared(job)
             return
         if account is None:
-            await self._later(job, 60.0)
+            await self._await_account(job, 60.0)
             return
+        job = resumed(job)
         wish = read_wish(job.wish)
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None
@@ -403,16 +404,16 @@ class Steps(Watching):
                 lost = standing(job, Outcome.UNKNOWN, now, "the gateway breaks down over it")
                 await self._store.save(doubt, lost)
                 return
-            case State.RUNNING if account and late:
-                await self._give_up(job, account)
+            case State.RUNNING if late:
+                await self._give_up(job)
                 return
             case State.RUNNING:
-                due = due if late else min(due, job.deadline_at)
-            case State.STORING if account:
+                due = min(due, job.deadline_at)
+            case State.STORING:
                 finished = msgspec.json.decode(job.task or "", type=Finished)
                 miss = ClipError("the gateway breaks down over it")
-                if now >= finished.at + account.provider.listing.link_hours * 3_600_000:
-                    await self._lost(job, finished, account, miss)
+                if finished.left(now, link_hours(account)) <= 0:
+                    await self._lose(job, finished, account, {0: miss})
                     return
         await self._store.save(move(job, job.state, now, due_at=due, aside_at=job.aside_at or now))
 

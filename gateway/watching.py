@@ -13,13 +13,14 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.accounts import Account
+from gateway.accounts import Account, link_hours
 from gateway.billing import Bill, bill_of, closed
 from gateway.database import ConflictError, Statement
 from gateway.events import announce, foretell
 from gateway.failpoints import failpoint
-from gateway.findings import compare, verdict
-from gateway.finished import PASSING, ClipError, Finished, Missed, next_try
+from gateway.fetch import is_public
+from gateway.findings import NO_ACCOUNT, alone, compare, resumed, still_there, verdict, waiting_for
+from gateway.finished import OURS, PASSING, ClipError, Finished, Missed, may_live, next_try
 from gateway.health import Health
 from gateway.hooks import Hooks, take_task
 from gateway.job import ENDINGS, VERDICTS, Attempt, Job, Outcome, State, backoff, move, next_look, standing
@@ -33,7 +34,7 @@ from gateway.shelf import ShelfError
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.telemetry import Metrics, names
-from gateway.wish import Notice, Problem, read_choice, read_wish
+from gateway.wish import Notice, Problem, ResultLink, read_choice, read_wish
 from providers.base.errors import Missing, ProviderError, Unsupported
 from providers.base.task import State as TaskState
 from providers.base.task import Task, Update
@@ -44,6 +45,10 @@ LOOKED_AT = frozenset({State.RUNNING, State.STORING})
 """Where a step asks the provider how a task stands."""
 ASKED_ABOUT = LOOKED_AT | {State.UNKNOWN}
 """Where a step asks the provider at all, and buys nothing."""
+
+
+Misses = dict[int, ClipError]
+"""Why clips were not kept this time, by their index."""
 
 
 class Watching:
@@ -106,8 +111,9 @@ class Watching:
         now = self._clock()
         account = self._shop.accounts.get(job.account or "")
         if account is None:
-            await self._later(job, 30.0)
+            await self._without(job, now)
             return
+        job = resumed(job)
         if job.state is State.STORING:
             await self._collect(job, account)
             return
@@ -131,13 +137,48 @@ class Watching:
                     bill=Bill.DOUBT,
                 )
             elif now >= job.deadline_at:
-                await self._give_up(job, account)
+                await self._give_up(job)
             else:
                 wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
                 await self._later(job, max(wait, listing.poll_seconds))
             return
         account.answered(now)
         await self._observe(job, update, account)
+
+    async def _without(self, job: Job, now: int) -> None:
+        """
+        Go on with a task whose account is not configured, as far as anybody could.
+
+        A clip that lies where it can be had without credentials is kept. All else waits for the account to be
+        configured again, and ends as any other: without a verdict at its deadline, else when its links die.
+        """
+        if job.state is not State.STORING:
+            if now >= job.deadline_at:
+                await self._give_up(job)
+            else:
+                await self._await_account(job, 30.0)
+            return
+        finished = msgspec.json.decode(job.task or "", type=Finished)
+        finished = replace(finished, at=finished.at or now)
+        former = self._shop.former(job.account or "", read_choice(job.quote).provider)
+        if former and finished.links() and all(is_public(former, each.url) for each in finished.links()):
+            finished, misses = await self._keep(job, finished, former)
+            if not misses:
+                await self._deliver(job, finished)
+                return
+        miss = ClipError(alone(job), Missed.NO_ACCOUNT)
+        wait = next_try(miss.kind, job.tries, 0, finished.left(self._clock(), link_hours(former)))
+        if wait is None:
+            await self._lose(job, finished, former, {0: miss})
+        else:
+            await self._await_account(replace(job, task=_noted(finished)), wait)
+
+    async def _await_account(self, job: Job, seconds: float) -> None:
+        """Look again later whether a job's account is configured, where everybody can see that it waits for that."""
+        if waiting_for(job) is None:
+            log.warning("account.missing", **names(job), state=job.state)
+        problem = Problem(code=NO_ACCOUNT, message=alone(job))
+        await self._later(job, seconds, error=as_json(problem))
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
         """Ask the provider to stop; one that cannot is looked at as ever."""
@@ -167,7 +208,7 @@ class Watching:
                 account.note_credits(update.usage.remaining_credits, now)
         if state is State.RUNNING:
             if now >= job.deadline_at:
-                await self._give_up(job, account, task)
+                await self._give_up(job, task)
                 return
             told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
             waited = (now - (job.started_at or now)) / 1000
@@ -208,7 +249,7 @@ class Watching:
             log.info("poll.failed", **names(job), kind=error.kind)
             self._health.heard(account, error, self._clock())
             if not finished.assets:
-                await self._missed(job, finished, account, ClipError(error.message, Missed.UNREACHABLE))
+                await self._missed(job, finished, account, {0: ClipError(error.message, Missed.UNREACHABLE)})
                 return
         else:
             account.answered(self._clock())
@@ -218,53 +259,72 @@ class Watching:
 
     async def _fetch(self, job: Job, finished: Finished, account: Account) -> None:
         """Copy what is not kept yet of a finished task into our own store, and end the job."""
-        provider = account.provider.listing.slug
-        try:
-            if not finished.assets:
-                raise ClipError("the provider names no clip", Missed.UNNAMED)
-            for asset in finished.links():
-                clip, *drawn = await self._keeper.keep(job.id, asset, account)
-                finished = replace(finished, kept=(*finished.kept, replace(clip, handle=asset.handle), *drawn))
-                self._metrics.fetches.labels(provider, "kept").inc()
-        except ClipError as miss:
-            self._metrics.fetches.labels(provider, miss.kind).inc()
-            await self._missed(job, finished, account, miss)
+        finished, misses = await self._keep(job, finished, account)
+        if misses:
+            await self._missed(job, finished, account, misses)
             return
         failpoint("after_file")
         await self._deliver(job, finished)
 
-    async def _missed(self, job: Job, finished: Finished, account: Account, miss: ClipError) -> None:
-        """Try again while that may help; then make do with the clips that are kept, or say that it is lost."""
-        now, listing = self._clock(), account.provider.listing
-        finished = replace(finished, at=finished.at or now, doubts=finished.doubts + (miss.kind not in PASSING))
-        left = listing.link_hours * 3600 - (now - finished.at) / 1000
-        wait = next_try(miss.kind, job.tries, finished.doubts, left)
-        told = {**names(job), "kind": miss.kind, "reason": str(miss), "tries": job.tries + 1, "left": int(left)}
-        if wait is not None:
-            # What only we can mend, or soon nobody, is not left among the warnings.
-            grave = miss.kind in {Missed.STORAGE, Missed.SHELF} or left < listing.link_hours * 900
-            (log.error if grave else log.warning)("clip.missed", **told)
+    async def _keep(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
+        """Keep every clip that can be had now; says why the others cannot, by their index."""
+        fetches, provider = self._metrics.fetches, account.provider.listing.slug
+        misses: Misses = {} if finished.assets else {0: ClipError("the provider names no clip", Missed.UNNAMED)}
+        for asset in finished.links():
             try:
-                await self._later(job, wait, task=_noted(finished))
-            except ConflictError:
-                self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
-                raise
-            return
-        log.error("clip.lost", **told)
-        await self._lost(job, finished, account, miss)
+                clip, *drawn = await self._keeper.keep(job.id, asset, account)
+            except ClipError as miss:
+                misses[asset.index] = miss
+                if miss.kind in OURS:
+                    break  # The next would be fetched for nothing.
+            else:
+                finished = replace(finished, kept=(*finished.kept, replace(clip, handle=asset.handle), *drawn))
+                fetches.labels(provider, "kept").inc()
+        for each in misses.values():
+            fetches.labels(provider, each.kind).inc()
+        return finished, misses
 
-    async def _lost(self, job: Job, finished: Finished, account: Account, miss: ClipError) -> None:
-        """Make do with the clips that are kept, or say that the one there was is lost."""
-        listing = account.provider.listing
-        self._metrics.fetches.labels(listing.slug, "lost").inc()
+    async def _missed(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
+        """Try again while that may help one of the clips; then make do with those that are kept, or say it is lost."""
+        now, listing = self._clock(), account.provider.listing
+        miss = next((each for each in misses.values() if each.kind in PASSING), next(iter(misses.values())))
+        finished = replace(finished, at=finished.at or now, doubts=finished.doubts + (miss.kind not in PASSING))
+        left = finished.left(now, listing.link_hours)
+        wait = next_try(miss.kind, job.tries, finished.doubts, left)
+        if wait is None:
+            await self._lose(job, finished, account, misses)
+            return
+        # What only we can mend, or soon nobody, is not left among the warnings.
+        grave = miss.kind in OURS or left < listing.link_hours * 900
+        (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
+        try:
+            await self._later(job, wait, task=_noted(finished))
+        except ConflictError:
+            self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
+            raise
+
+    async def _lose(self, job: Job, finished: Finished, account: Account | None, misses: Misses) -> None:
+        """End a job of which a clip is lost that was paid for: tell where it may still lie, deliver the others."""
+        now, provider, hours = self._clock(), read_choice(job.quote).provider, link_hours(account)
+        left, miss = finished.left(now, hours), next(iter(misses.values()))
+        log.error("clip.lost", **_told(job, miss), left=int(left))
+        self._metrics.fetches.labels(provider, "lost").inc()
         self._keeper.forget(job.id)
+        ends = int(finished.at / 1000 + hours * 3600)
+        links = tuple(
+            ResultLink(index=each.index, url=each.url, expires_at=ends)
+            for each in finished.links()
+            if account and may_live(misses.get(each.index, miss).kind, left) and is_public(account, each.url)
+        )
         if finished.kept:
-            lost = Notice(type="result_lost", feature="n", details=f"A clip was made and paid for, but lost: {miss}.")
+            told = f"A clip was made and paid for, but lost: {miss}.{still_there(job.id, ends, 'warnings', links)}"
+            lost = Notice(type="result_lost", feature="n", details=told, result_links=links)
             await self._deliver(job, finished, lost)
             return
-        message = f"The clip was made and paid for, but could not be kept: {miss}."
-        problem = Problem(code="result_lost", message=message, provider=listing.slug)
-        ended = standing(job, Outcome.SUCCEEDED, self._clock(), str(miss))
+        told = f"The clip was made and paid for, but could not be kept: {miss}."
+        told += still_there(job.id, ends, "error", links)
+        problem = Problem(code="result_lost", message=told, provider=provider, result_links=links)
+        ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
         await self._fail(job, problem, ended, bill=Bill.PRICE)
 
     async def _deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:
@@ -310,10 +370,13 @@ class Watching:
         due = min(due, job.deadline_at) if now < job.deadline_at else due
         await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due, **changes), also=also)
 
-    async def _give_up(self, job: Job, account: Account, task: str | None = None) -> None:
+    async def _give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""
-        message = "The provider gave no verdict in time; the clip may have been billed."
-        problem = Problem(code="deadline_exceeded", message=message, provider=account.provider.listing.slug)
+        why = "The provider gave no verdict in time"
+        if job.account not in self._shop.accounts:
+            why = f"{alone(job)}, so nobody could ask for a verdict in time"
+        message = f"{why[0].upper()}{why[1:]}; the clip may have been billed."
+        problem = Problem(code="deadline_exceeded", message=message, provider=read_choice(job.quote).provider)
         late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
         await self._fail(job, problem, late, bill=Bill.DOUBT)
 
@@ -345,6 +408,11 @@ class Watching:
 def as_json(value: Any) -> str:
     """Write a record as the store keeps it."""
     return msgspec.json.encode(value).decode()
+
+
+def _told(job: Job, miss: ClipError) -> dict[str, object]:
+    """Write what the log says of a clip that was not kept."""
+    return {**names(job), "kind": miss.kind, "reason": str(miss), "tries": job.tries + 1}
 
 
 def _noted(finished: Finished) -> str:

@@ -92,6 +92,16 @@ class Rendition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the provider that made it calls it."""
 
 
+class ResultLink(Struct, frozen=True, kw_only=True):
+    """Say where a clip that could not be kept here still lies at its provider, for anybody to fetch."""
+
+    index: int
+    """Which clip of several."""
+    url: str
+    expires_at: int
+    """Until when it should live, in seconds since the epoch."""
+
+
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold why a job or an attempt ended badly, as shown to the client."""
 
@@ -102,12 +112,16 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retryable: bool = False
     provider: str | None = None
     provider_code: str | None = None
+    result_links: tuple[ResultLink, ...] = ()
+    """Where what was paid for and lost still lies."""
 
 
 class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold something the client should know that did not stop the job."""
 
     type: str
-    """unsupported, sandbox, mismatch."""
+    """unsupported, sandbox, mismatch, result_lost."""
     feature: str
     details: str
+    result_links: tuple[ResultLink, ...] = ()
+    """As of a :class:`Problem`."""

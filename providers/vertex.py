@@ -24,6 +24,7 @@ from providers.base.errors import Invalid, ProviderError, Scope, Unauthorized, U
 from providers.base.listing import Listing
 from providers.base.order import Mode, Order, Role
 from providers.base.provider import Provider
+from providers.base.signing import origin
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
 
@@ -124,13 +125,13 @@ def place(address: str) -> AssetRef:
 class _Bearer(httpx.Auth):
     """Sign calls to Google's own hosts, and no other, with a token that is still good."""
 
-    def __init__(self, hosts: frozenset[str], headers: Callable[[], Awaitable[Mapping[str, str]]]) -> None:
-        self._hosts = hosts
+    def __init__(self, signs: Callable[[str], bool], headers: Callable[[], Awaitable[Mapping[str, str]]]) -> None:
+        self._signs = signs
         self._headers = headers
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Add the token, waiting for a new one where it ran out."""
-        if str(request.url.copy_with(path="/", query=None)) in self._hosts:
+        if self._signs(str(request.url)):
             request.headers.update(await self._headers())
         yield request
 
@@ -147,6 +148,7 @@ class Vertex(Provider):
         self._veo = f"{self.base_url}/v1beta1/projects/{project}/locations/{quote(region, safe='')}"
         self._global = base_url.rstrip("/") or f"https://{HOST}"
         self._omni = f"{self._global}/v1beta1/projects/{project}/locations/global"
+        self._homes = frozenset(map(origin, (self.base_url, self._global, STORAGE)))
         self._bucket = credentials.get("VERTEX_OUTPUT_GCS", "")
         self.open_credentials: Callable[[], Credentials] = lambda: default(
             credentials.get("GOOGLE_APPLICATION_CREDENTIALS", "")
@@ -157,8 +159,11 @@ class Vertex(Provider):
 
     def auth(self) -> httpx.Auth:
         """Sign with a token of the account's credentials."""
-        homes = (self.base_url, self._global, STORAGE)
-        return _Bearer(frozenset(str(httpx.URL(each).copy_with(path="/", query=None)) for each in homes), self.token)
+        return _Bearer(self.signs, self.token)
+
+    def signs(self, url: str) -> bool:
+        """Say so of Google's own hosts: what lies in a bucket is the project's."""
+        return origin(url) in self._homes
 
     async def token(self) -> Mapping[str, str]:
         """

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from gateway.findings import waiting_for
 from gateway.job import Attempt, Job, State
 from gateway.ledger import Hold
-from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
+from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish, read_choice, read_wish
 from providers.base.order import Mode
 
 STATUS = {
@@ -38,6 +39,7 @@ DETAIL = {
 
 _renditions = msgspec.json.Decoder(list[Rendition])
 _problem = msgspec.json.Decoder(Problem)
+_notices = msgspec.json.Decoder(list[Notice])
 _hold = msgspec.json.Decoder(Hold)
 
 
@@ -65,6 +67,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "remixed_from_video_id": job.parent if job.operation == "remix" else None,
         "error": _error(job),
         "status_detail": "expired" if job.state is State.SUCCEEDED and clip is None else DETAIL[job.state],
+        "waiting": waiting_for(job),
         "started_at": _seconds(job.started_at),
         "updated_at": job.updated_at // 1000,
         "eta_seconds": _eta(job, observed_seconds),
@@ -110,8 +113,8 @@ def listing(jobs: list[Job], *, more: bool) -> dict[str, Any]:
     }
 
 
-def attempt(each: Attempt) -> dict[str, Any]:
-    """Write one attempt; the provider's own ids stay here."""
+def attempt(each: Attempt, job: Job) -> dict[str, Any]:
+    """Write one attempt of a job; the provider's own ids stay here."""
     provider, _, model = each.offer.partition(":")
     return {
         "id": each.id,
@@ -125,6 +128,7 @@ def attempt(each: Attempt) -> dict[str, Any]:
         "answered_at": _seconds(each.answered_at),
         "ended_at": _seconds(each.ended_at),
         "error": each.error,
+        "result_links": msgspec.to_builtins(_result_links(job) if each.id == job.attempt else ()),
     }
 
 
@@ -171,7 +175,15 @@ def _error(job: Job) -> dict[str, Any] | None:
         "retryable": problem.retryable,
         "provider": problem.provider,
         "provider_code": problem.provider_code,
+        **({"result_links": msgspec.to_builtins(problem.result_links)} if problem.result_links else {}),
     }
+
+
+def _result_links(job: Job) -> tuple[ResultLink, ...]:
+    """List where clips of a job still lie that were lost here."""
+    if job.state is State.FAILED and job.error:
+        return _problem.decode(job.error).result_links
+    return tuple(link for each in _notices.decode(job.warnings) for link in each.result_links)
 
 
 def _output(job: Job, kept: Rendition) -> dict[str, Any]:

@@ -125,6 +125,16 @@ def _list_of(name: str) -> dict[str, Any]:
     return {"type": "object", "required": ["object", "data"], "properties": properties}
 
 
+RESULT_LINK: dict[str, Any] = {
+    "type": "object",
+    "required": ["index", "url", "expires_at"],
+    "properties": {
+        "index": {"type": "integer"},
+        "url": {"type": "string"},
+        "expires_at": {"type": "integer", "description": "Until when it should live, in seconds since the epoch."},
+    },
+}
+
 THIRTEEN: dict[str, Any] = {
     "id": {"type": "string", "pattern": "^video_[0-9a-f]{32}$"},
     "object": {"const": "video"},
@@ -138,7 +148,18 @@ THIRTEEN: dict[str, Any] = {
     "seconds": {"type": "string"},
     "size": {"type": "string", "examples": ["1280x720"]},
     "remixed_from_video_id": _nullable("string"),
-    "error": {"type": ["object", "null"], "properties": {"code": {"type": "string"}, "message": {"type": "string"}}},
+    "error": {
+        "type": ["object", "null"],
+        "properties": {
+            "code": {"type": "string"},
+            "message": {"type": "string"},
+            "result_links": {
+                "type": "array",
+                "items": RESULT_LINK,
+                "description": "With `result_lost`: where what was paid for still lies at its provider.",
+            },
+        },
+    },
 }
 
 SCHEMAS: dict[str, Any] = {
@@ -148,6 +169,7 @@ SCHEMAS: dict[str, Any] = {
         "properties": {
             **THIRTEEN,
             "status_detail": {"type": "string"},
+            "waiting": _nullable("string", "What it waits for that only the operator can bring about."),
             "provider": {"type": "string", "description": "Who makes it; `sandbox` makes test clips."},
             "resolved_model": {"type": "string"},
             "outputs": {"type": "array", "items": {"type": "object"}},

@@ -149,7 +149,7 @@ async def list_attempts(request: Incoming, video_id: str) -> ASGIApp:
     """List every order made for a video: where, at what price, and what came of it."""
     job = await job_of(request, video_id)
     made = await desk(request).store.attempts(job.id)
-    return reply({"object": "list", "data": [answers.attempt(each) for each in made], "has_more": False})
+    return reply({"object": "list", "data": [answers.attempt(each, job) for each in made], "has_more": False})
 
 
 @post("/videos/characters", status_code=200, opt=WRITE, operation_id="createCharacter", include_in_schema=False)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.common import Config, settings_of
+from gateway.cli.store import unattended
 from gateway.database import StoreUnavailableError, connect, is_postgres
 from gateway.media import open_media
 from gateway.settings import Settings, is_loopback, local_path, missing
@@ -46,9 +47,35 @@ def check(*, config: Config = None) -> None:
         writable = os.access(folder, os.W_OK)
         wrong += not writable
         console.print(f"{label}: {path} {'can be written' if writable else 'CANNOT be written'}")
+    wrong += _waiting(settings, console)
     if not is_loopback(settings.server.host):
         console.print(f"server: listens on {settings.server.host}, so an API key must exist (reelgate keys list)")
     sys.exit(1 if wrong else 0)
+
+
+def _waiting(settings: Settings, console: Console) -> int:
+    """Name the accounts that open orders wait for and that are not at work; a store that is not there is not made."""
+    url = settings.store.url
+    if not is_postgres(url) and not local_path(url, "sqlite").is_file():
+        return 0
+    try:
+        found = asyncio.run(_unattended(settings))
+    except StoreUnavailableError:
+        return 0  # Said above, where that matters.
+    for account, count in found.items():
+        said = f"account {account} is not configured, or not at work: open orders that wait for it: {count}"
+        console.print(said, soft_wrap=True, markup=False)
+    return len(found)
+
+
+async def _unattended(settings: Settings) -> dict[str, int]:
+    """Ask the store."""
+    store = Store(connect(settings.store.url, os.environ), lambda: 0)
+    store.open(exclusive=False)
+    try:
+        return await unattended(store, settings)
+    finally:
+        store.close()
 
 
 async def _shelved(settings: Settings) -> str:

@@ -2,9 +2,11 @@
 
 import sys
 
-from gateway.cli.common import Config
-from gateway.cli.store import on_store
-from gateway.database import bodies
+from gateway.cli.common import Config, settings_of
+from gateway.cli.store import on_store, unattended
+from gateway.database import Row, bodies
+from gateway.findings import NO_ACCOUNT
+from gateway.store import Store
 
 MOST = 20
 """Finds shown of each law."""
@@ -14,16 +16,27 @@ def doctor(*, config: Config = None) -> None:
     """
     Look for what must never be: two open orders of a job, money held for ever, jobs forgotten. Reads only.
 
+    Jobs that wait for an account which is not configured any more are named too.
+
     Parameters
     ----------
     config
         The gateway's config.toml.
     """
-    found = on_store(config, lambda store: store.ailments())
+    settings = settings_of(config)
+
+    async def look(store: Store) -> tuple[dict[str, list[Row]], dict[str, int]]:
+        return await store.ailments(), await unattended(store, settings)
+
+    found, waiting = on_store(config, look)
     for name, body in bodies("doctor").items():
         said = " ".join(line.removeprefix("--").strip() for line in body.splitlines() if line.startswith("--"))
         rows = found.get(name, [])
         print(f"{'FOUND' if rows else 'ok':5}  {name:16} {said}")
         for row in rows[:MOST]:
             print(f"       {' '.join(map(str, row))}")
-    sys.exit(1 if found else 0)
+    said = "An open order waits for an account that is not configured, switched off, or lacks its key."
+    print(f"{'FOUND' if waiting else 'ok':5}  {NO_ACCOUNT:16} {said}")
+    for account, count in waiting.items():
+        print(f"       {account} {count}")
+    sys.exit(1 if found or waiting else 0)

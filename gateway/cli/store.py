@@ -9,7 +9,9 @@ from typing import TypeVar
 from gateway.cli.common import Config, settings_of
 from gateway.clock import clock_of
 from gateway.database import connect
+from gateway.settings import Settings, missing
 from gateway.store import Store
+from providers.base.listing import listings
 
 T = TypeVar("T")
 
@@ -26,6 +28,18 @@ def on_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
             database.close()
 
     return asyncio.run(run())
+
+
+async def unattended(store: Store, settings: Settings) -> dict[str, int]:
+    """Count the open orders of every account that is not at work: not configured, switched off, or without a key."""
+    known = listings()
+    working = {
+        name
+        for name, each in settings.accounts.items()
+        if each.enabled and not missing(name, known[each.provider], os.environ)
+    }
+    running: dict[str, int] = dict(await store.database.read("attempts_running"))
+    return {name: count for name, count in sorted(running.items()) if name not in working}
 
 
 def now() -> int:

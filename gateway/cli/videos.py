@@ -210,8 +210,7 @@ def about(video: Video) -> Iterator[tuple[str, str]]:
     usage, routing, asked = video["usage"], video["routing"], video["request"]
     yield "id", video["id"]
     yield "status", f"{video['status_detail']} {video['progress']:.0f}%"
-    if video["error"]:
-        yield "error", f"{video['error']['code']}: {video['error']['message']}"
+    yield from _trouble(video)
     yield "prompt", video["prompt"] or ""
     yield "asked for", f"{video['model']} by key {video['key']}"
     yield "offer", f"{video['provider']}:{video['resolved_model']} ({routing['why']})"
@@ -230,6 +229,22 @@ def about(video: Video) -> Iterator[tuple[str, str]]:
             yield "file", f"{each['bytes']:,} bytes {each['content_type']}, sha256 {each['sha256']}"
     for each in video["warnings"]:
         yield "note", each["details"]
+    yield from _lost(video)
+
+
+def _trouble(video: Video) -> Iterator[tuple[str, str]]:
+    """Say what a video waits for, or why it was not made."""
+    if video.get("waiting"):
+        yield "waiting", video["waiting"]
+    if video["error"]:
+        yield "error", f"{video['error']['code']}: {video['error']['message']}"
+
+
+def _lost(video: Video) -> Iterator[tuple[str, str]]:
+    """Say where clips still lie that could not be kept."""
+    for each in [video["error"] or {}, *video["warnings"]]:
+        for link in each.get("result_links", ()):
+            yield "lies at", f"{link['url']} until {moment(link['expires_at'])}"
 
 
 def attempts_table(attempts: list[dict[str, Any]]) -> Table:

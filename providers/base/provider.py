@@ -10,6 +10,7 @@ from providers.base.errors import ProviderError, Unsupported
 from providers.base.hooks import HookCall, HookKey
 from providers.base.listing import Listing
 from providers.base.order import Order
+from providers.base.signing import origin
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
 
@@ -64,6 +65,10 @@ class Provider(ABC):
     def auth(self) -> httpx.Auth:
         """Sign calls with this account's credentials."""
         return httpx.Auth()
+
+    def signs(self, url: str) -> bool:
+        """Whether calls to an address are signed with this account's credentials; pure."""
+        return origin(url) == origin(self.base_url)
 
     @abstractmethod
     async def submit(self, order: Order, wire: Wire) -> Update:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+import structlog
 from msgspec.structs import replace
 
 from gateway.abroad import Abroad
@@ -168,6 +169,32 @@ async def test_the_whole_gateway_keeps_to_it(
         else:
             assert "result_lost" == video["error"]["code"]
             assert "10.0.0.1" not in str(video)
+
+
+async def test_a_lost_clip_s_link_is_its_buyer_s(
+    outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told in the video and in its attempt; in no log, no list of deliveries, and in no dialect's words."""
+    monkeypatch.setattr("gateway.finished.DOUBTS", 1)
+    outside.forget()
+    outside.names["clips.example"] = [SITE]
+    link = "https://clips.example/a.mp4?Signature=canary"
+    task = b'{"id":"t","state":"done","clips":[{"url":"%s"}]}' % link.encode()
+    outside.pages |= {"/tasks": page(task, Content_Type="application/json"), "/tasks/t": page(task)}
+    outside.pages["/a.mp4?Signature=canary"] = page(b"<html>Sign in</html>" * 9)
+    account = {"provider": "sandbox", "base_url": f"http://{HOME}:{outside.port}", "clip_hosts": ["clips.example"]}
+    more = {"worker": {"enabled": True}, "accounts": {"elsewhere": account}}
+    with structlog.testing.capture_logs() as logs:
+        async with gateway(tmp_path, trusting(outside), **more) as client:
+            ordered = {"model": "sandbox/demo", "prompt": "a fox", "seconds": 4, "resolution": "360p"}
+            made = (await client.post("/v1/videos", json=ordered)).json()
+            video = await ended(client, made["id"])
+            attempts = (await client.get(f"/v1/videos/{made['id']}/attempts")).json()["data"]
+            task = (await client.get(f"/api/v1/jobs/recordInfo?taskId={made['id']}")).text
+    assert [link] == [each["url"] for each in video["error"]["result_links"]]
+    assert [link] == [each["url"] for each in attempts[0]["result_links"]]
+    assert "made and paid for" in task
+    assert not [each for each in (task, str(logs), video["error"]["message"]) if "canary" in each]
 
 
 async def ended(client: httpx.AsyncClient, id_: str) -> dict:  # type: ignore[type-arg]

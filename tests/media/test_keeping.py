@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +12,18 @@ import msgspec
 import pytest
 
 from gateway import bucket
+from gateway.accept import Repeat
 from gateway.api.order import remove_clips
 from gateway.cleaning import Cleaner
+from gateway.folder import Folder
 from gateway.job import Job, State
 from gateway.media import clip_folder, input_key
+from gateway.parts import take
 from gateway.registry import File
+from gateway.shelf import GoneError
 from gateway.wish import Problem, Rendition
 from providers.base.order import Input, Role
+from providers.base.wire import Call, Download
 from tests import objects
 from tests.make import listing
 from tests.scripted import Engine, clip, done
@@ -314,3 +320,159 @@ async def test_uploads_expire(engine: Engine) -> None:
     assert ["file_0", "file_2"] == [each.id for each in found]
     assert 1 == await cleaner(engine).expire_files()
     assert 0 == await cleaner(engine).expire_files()
+
+
+# What is litter but for a moment
+
+LATER = 2 * HOUR
+
+
+def later(engine: Engine) -> Cleaner:
+    """Look for litter as if all that is there had lain there for two hours."""
+    engine.media._clock = lambda: time.time() + LATER
+    return cleaner(engine, now=int((time.time() + LATER) * 1000))
+
+
+async def gone(each: Cleaner) -> set[str]:
+    """Remove what is litter; says what went."""
+    return {one.name async for one in each.litter(seconds=HOUR) if await each.remove(one, seconds=HOUR)}
+
+
+async def test_a_clip_on_its_way_is_nobody_s_litter(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However old it looks: while its bytes come, once it is whole, and before the row that names it is kept."""
+    each, went = later(engine), set[str]()
+    chunks = [engine.wire.default[:400], engine.wire.default[400:]]
+
+    @asynccontextmanager
+    async def slowly(call: Call) -> AsyncIterator[Download]:
+        async def pieces() -> AsyncIterator[bytes]:
+            for chunk in chunks:
+                went.update(await gone(each))
+                yield chunk
+            went.update(await gone(each))
+
+        yield Download(status=200, headers={}, chunks=pieces())
+
+    deliver = engine.steps._deliver
+
+    async def unhurried(*args: object) -> None:
+        assert 4 == len(await keys(engine))
+        went.update(await gone(each))
+        await deliver(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.wire, "stream", slowly)
+    monkeypatch.setattr(engine.steps, "_deliver", unhurried)
+    ended = await engine.run((await engine.accept()).id)
+
+    assert set() == went
+    assert engine.wire.default == await engine.media.whole(kept(ended)[0])
+    assert set() == await gone(each)
+
+
+@pytest.mark.usefixtures("only_bucket")
+async def test_a_whole_clip_that_waits_for_its_shelf_is_let_be(engine: Engine) -> None:
+    """For hours: every try takes it up again, so that it is fetched once."""
+    fetched = 0
+
+    @asynccontextmanager
+    async def counted(call: Call) -> AsyncIterator[Download]:
+        nonlocal fetched
+        headers = {"etag": '"a"', "content-length": str(len(engine.wire.default))}
+        asked, body, status = call.headers.get("range"), engine.wire.default, 200
+        if asked:
+            headers, body, status = {"content-range": f"bytes */{len(body)}"}, b"", 416
+        fetched += not asked
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield body
+
+        yield Download(status=status, headers=headers, chunks=pieces())
+
+    engine.wire.stream = counted  # type: ignore[method-assign]
+    job = await engine.accept()
+    await engine.turn()
+    part = engine.media.incoming / f"{job.id}-0.part"
+    with objects.store().troubled(lambda method, _: method == "PUT"):
+        for _ in range(4):
+            await engine.turn(seconds=61)
+            assert time.time() - 60 < part.stat().st_mtime
+            engine.media.clear()
+            os.utime(part, (1, 1))
+    assert State.SUCCEEDED is (await engine.run(job.id)).state
+    assert 1 == fetched
+
+
+async def test_a_part_somebody_writes_is_not_swept(engine: Engine) -> None:
+    """Nor one that is taken up between the look and the removal."""
+    each = later(engine)
+    held = take(engine.media.incoming, "video-0")
+    assert set() == await gone(each)
+    held.close()
+    (found,) = [one async for one in each.litter(seconds=HOUR)]
+    engine.media._clock = time.time
+    assert not await each.remove(found, seconds=HOUR)
+    later(engine)
+    assert {"video-0.part"} == await gone(each)
+
+
+async def test_bytes_whose_row_is_not_there_yet(engine: Engine) -> None:
+    """An upload is let be for an hour, in which its row comes; then it is for the file's sake."""
+    given = await hand_in(engine, b"one")
+    assert set() == await gone(cleaner(engine, now=int((time.time() + HOUR - 60) * 1000)))
+    await engine.store.add_file(File("file_1", "tenant", "f", "vision", "image/png", given.sha256, 3, 1, 1, 0))
+    assert set() == await gone(later(engine))
+
+
+async def test_what_arrived_slowly_is_young_once_it_is_kept(engine: Engine) -> None:
+    """How long its bytes took to come, or lay here, says nothing of since when they lie there."""
+    sha256, path = await engine.media.keep_bytes(b"slow")
+    os.utime(path, (time.time() - LATER, time.time() - LATER))
+    await engine.media.keep_input(path, sha256, "image/png")
+    assert {} == await litter(engine, now=int(time.time() * 1000))
+
+
+async def test_a_file_that_goes_as_it_is_named(engine: Engine) -> None:
+    """Its row is deleted before the job that names it is kept: what it had is young again by then."""
+    given = await hand_in(engine, b"one")
+    each = later(engine)
+    (found,) = [one async for one in each.litter(seconds=HOUR)]
+    before = await engine.media.shelf.find(found.name)
+    await engine.media.refresh(given.sha256)
+    after = await engine.media.shelf.find(found.name)
+    assert before is not None
+    assert after is not None
+    assert after.modified >= before.modified
+    assert {input_key(given.sha256)} == await keys(engine, "inputs")
+    assert b"one" == b"".join([piece async for piece in engine.media.shelf.read(found.name, 0, 3)])
+    with pytest.raises(GoneError):
+        await engine.media.refresh("ab" * 32)
+
+
+async def test_inputs_of_a_call_that_lost_its_race(engine: Engine) -> None:
+    """Of two calls of one Idempotency-Key the loser's own picture goes; the one both had stays, as the winner's."""
+    both, mine = await hand_in(engine, b"both"), await hand_in(engine, b"fetched a second time")
+    repeat = Repeat("key")
+    winner = await engine.accept(repeat, inputs=(both,))
+    assert winner.id == (await engine.accept(repeat, inputs=(both,))).id
+    assert {input_key(mine.sha256)} == await gone(later(engine))
+    assert State.SUCCEEDED is (await engine.run(winner.id)).state
+
+
+async def test_what_is_put_there_as_it_is_removed_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder: between the look and the grip somebody puts the same bytes there; in a bucket before the look."""
+    given = await hand_in(engine, b"one")
+    each, rename = later(engine), Path.rename
+    (found,) = [one async for one in each.litter(seconds=HOUR)]
+    future = time.time() + LATER
+
+    def raced(path: Path, target: Path) -> Path:
+        os.utime(path, (future, future))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", raced)
+    if isinstance(engine.media.shelf, Folder):
+        assert not await each.remove(found, seconds=HOUR)
+    else:
+        assert not await cleaner(engine, now=int(time.time() * 1000)).remove(found, seconds=HOUR)
+    assert {input_key(given.sha256)} == await keys(engine, "inputs")
+    assert [] == list(engine.media.incoming.iterdir())

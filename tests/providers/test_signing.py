@@ -57,10 +57,14 @@ async def shown(provider: Provider, secrets: list[str], url: str) -> bool:
 
 @pytest.mark.parametrize("slug", KEYED)
 async def test_home_is_signed_and_nothing_else(slug: str) -> None:
-    """A look-alike host, another port, plain http, a clip's host, a redirect's target: none sees a credential."""
+    """A look-alike host, another port, plain http, a clip's host, a redirect's target: none sees a credential.
+
+    And a provider knows which of its addresses do.
+    """
     provider, secrets = seller(slug)
     home = httpx.URL(provider.base_url)
     assert await shown(provider, secrets, f"{provider.base_url}/anything?x=1")
+    assert provider.signs(f"{provider.base_url}/anything?x=1")
     foreign = [
         str(home.copy_with(scheme="http")),
         str(home.copy_with(port=8443)),
@@ -76,6 +80,10 @@ async def test_home_is_signed_and_nothing_else(slug: str) -> None:
     ]
     for url in foreign:
         assert not await shown(provider, secrets, url), url
+        assert not provider.signs(url), url
+    for host in listings()[slug].hosts:
+        url = f"https://{host.replace('*', 'any')}/a.mp4"
+        assert provider.signs(url) is await shown(provider, secrets, url), url
 
 
 @pytest.mark.parametrize("slug", KEYED)
