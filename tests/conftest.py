@@ -3,9 +3,12 @@
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -60,6 +63,21 @@ def _alone() -> Iterator[None]:
     yield
     patch.undo()
     databases.clear()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _trusting() -> Iterator[None]:
+    """Read whom the world trusts once: each client httpx makes does anew, which takes longer than a call on loopback."""
+    patch = pytest.MonkeyPatch()
+    read = ssl.create_default_context
+    worldwide = cache(lambda: read(cafile=certifi.where()))
+
+    def create(*words: Any, **named: Any) -> ssl.SSLContext:
+        return worldwide() if not words and named == {"cafile": certifi.where()} else read(*words, **named)
+
+    patch.setattr(ssl, "create_default_context", create)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")
