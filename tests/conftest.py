@@ -67,7 +67,7 @@ def _alone() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _trusting() -> Iterator[None]:
-    """Read whom the world trusts once: each client httpx makes does anew, which takes longer than a call on loopback."""
+    """Read whom the world trusts once: each client of httpx does anew, which takes longer than a call on loopback."""
     patch = pytest.MonkeyPatch()
     read = ssl.create_default_context
     worldwide = cache(lambda: read(cafile=certifi.where()))
