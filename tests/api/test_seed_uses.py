@@ -149,7 +149,7 @@ class Shop:
         (folder / "config.toml").write_text(config.format(url=upstream.url))
         self.upstream = upstream
         self.server = Server(folder, SSL_CERT_FILE=str(upstream.certificate), **environ)
-        self.server.module = "tests.eager"
+        self.server.module = "tests.hasty"
         key = self.server.create_key("--name", "app")
         headers = {"authorization": f"Bearer {key}"}
         self.http = httpx.Client(base_url=self.server.url, headers=headers, trust_env=False, timeout=30)

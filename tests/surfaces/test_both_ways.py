@@ -219,7 +219,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, stack: ExitStack) -> httpx.
         "GOOGLE_APPLICATION_CREDENTIALS": signer,
     }  # fmt: skip
     shop = Server(tmp_path_factory.mktemp("buyer"), **secrets)
-    shop.module = "tests.eager"
+    seller.module = shop.module = "tests.hasty"
     offers = "\n".join(f'[offers."{each}"]\nusd = "0.40"' for each in UNPRICED)
     (shop.folder / "config.toml").write_text(BUYER.format(url=seller.url, offers=offers))
     mine = {"authorization": f"Bearer {shop.create_key('--name', 'app')}"}
