@@ -36,12 +36,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 LONG = ("tests/crash/", "tests/surfaces/test_both_ways", "tests/surfaces/test_relayed", "tests/machine/", "tests/many/")
 """Whose files take longest, each for itself."""
+LATE = ("tests/abuse/test_slow",)
+"""Whose files look at the end of what began with the tests beside them: half a minute later at the earliest."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that no worker sits alone over one at the end; else in the order drawn."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """
+    Begin with the longest files, so that no worker sits alone over one at the end; else in the order drawn.
+
+    What waits for the end of something comes last: then it is over.
+    """
+    items.sort(key=lambda item: item.nodeid.startswith(LATE) - item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,8 +88,10 @@ def _trusting() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One open gateway on its embedded default, shared by tests that only add to it."""
-    shared = Server(tmp_path_factory.mktemp("server")).start()
+    """One open gateway on its embedded default, in haste, shared by tests that only add to it."""
+    shared = Server(tmp_path_factory.mktemp("server"))
+    shared.module = "tests.hasty"
+    shared.start()
     yield shared
     assert shared.running(), shared.log.read_text()
     shared.stop()
