@@ -3,9 +3,12 @@
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -33,12 +36,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 LONG = ("tests/crash/", "tests/surfaces/test_both_ways", "tests/surfaces/test_relayed", "tests/machine/", "tests/many/")
 """Whose files take longest, each for itself."""
+LATE = ("tests/abuse/test_slow",)
+"""Whose files look at the end of what began with the tests beside them: half a minute later at the earliest."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that no worker sits alone over one at the end; else in the order drawn."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """
+    Begin with the longest files, so that no worker sits alone over one at the end; else in the order drawn.
+
+    What waits for the end of something comes last: then it is over.
+    """
+    items.sort(key=lambda item: item.nodeid.startswith(LATE) - item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -62,10 +71,27 @@ def _alone() -> Iterator[None]:
     databases.clear()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _trusting() -> Iterator[None]:
+    """Read whom the world trusts once: each client of httpx does anew, which takes longer than a call on loopback."""
+    patch = pytest.MonkeyPatch()
+    read = ssl.create_default_context
+    worldwide = cache(lambda: read(cafile=certifi.where()))
+
+    def create(*words: Any, **named: Any) -> ssl.SSLContext:
+        return worldwide() if not words and named == {"cafile": certifi.where()} else read(*words, **named)
+
+    patch.setattr(ssl, "create_default_context", create)
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One open gateway on its embedded default, shared by tests that only add to it."""
-    shared = Server(tmp_path_factory.mktemp("server")).start()
+    """One open gateway on its embedded default, in haste, shared by tests that only add to it."""
+    shared = Server(tmp_path_factory.mktemp("server"))
+    shared.module = "tests.hasty"
+    shared.start()
     yield shared
     assert shared.running(), shared.log.read_text()
     shared.stop()

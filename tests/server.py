@@ -3,14 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
-from tests import databases, objects
+from tests import databases, objects, processes
 from tests.databases import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,7 @@ class Server:
         self.api = f"{self.url}/v1"
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("REELGATE")},
+            "PYTHONPATH": str(ROOT),
             "REELGATE__SERVER__PORT": str(self.port),
             "REELGATE__STORE__URL": databases.url_of(folder),
             **databases.ENVIRON,
@@ -47,19 +49,24 @@ class Server:
         }
         self.module = "gateway.cli"
         """What is run."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BaseProcess | None = None
 
     def cli(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one command of the same configuration."""
-        return subprocess.run(
-            [sys.executable, "-m", self.module, *words],
-            env={**self.environ, "REELGATE_URL": self.url},
-            cwd=self.folder,
-            check=check,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        with TemporaryDirectory() as place:
+            out, err = Path(place, "out"), Path(place, "err")
+            process = self._begin(*words, out=out, err=err, REELGATE_URL=self.url)
+            process.join(120)
+            assert process.exitcode is not None, f"reelgate {' '.join(words)} does not end"
+            done = subprocess.CompletedProcess(words, process.exitcode, out.read_text(), err.read_text())
+        if check:
+            done.check_returncode()
+        return done
+
+    def _begin(self, *words: str, out: Path, err: Path, **more: str) -> BaseProcess:
+        """Start a command of this configuration."""
+        environ = {**self.environ, **more}
+        return processes.start(self.module, *words, environ=environ, folder=self.folder, out=out, err=err)
 
     def create_key(self, *words: str) -> str:
         """Create a key and read it off."""
@@ -67,14 +74,7 @@ class Server:
 
     def start(self, command: str = "serve") -> "Server":
         """Start and wait for the first good answer."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, command],
-                env=self.environ,
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-            )
+        self._process = self._begin(command, out=self.log, err=self.log)
         eventually(lambda: self._ready() or not self.running(), seconds=START_SECONDS)
         assert self.running(), self.log.read_text()
         return self
@@ -104,24 +104,27 @@ class Server:
     def pid(self) -> int:
         """Its process id."""
         assert self._process is not None
+        assert self._process.pid is not None
         return self._process.pid
 
     def kill(self) -> None:
         """End it as a power cut would."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
     def stop(self) -> int:
         """Ask it to end, and wait."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(40)
+        self._process.join(40)
+        assert self._process.exitcode is not None, "it does not end"
+        return self._process.exitcode
 
     def died_of(self, what: signal.Signals) -> bool:
         """Whether it has ended by a signal."""
-        return self._process is not None and self._process.poll() == -what
+        return self._process is not None and self._process.exitcode == -what
 
     def running(self) -> bool:
         """Whether it has not ended."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.exitcode is None

@@ -11,7 +11,7 @@ from tests.abuse.target import Target
 from tests.abuse.wire import open_to
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """A finished clip, one that never ends, and another tenant's clip and file; at the end nothing is left."""
     target = Target(tmp_path_factory.mktemp("abuse"), tenants=2)
@@ -31,7 +31,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     target.stop()
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def slow_head(target: Target) -> Iterator[tuple[socket.socket, float]]:
     """A connection whose head does not end, opened early so that its end is not waited for; and since when."""
     with open_to(target.server.port) as connection:

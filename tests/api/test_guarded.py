@@ -65,7 +65,7 @@ def test_other_clients_headers_do(guarded: Server, header: str) -> None:
 
 def test_a_revoked_key_is_refused_within_a_second(guarded: Server) -> None:
     """Created and revoked beside a running gateway, by another process."""
-    key = guarded.create_key("--name", "brief")
+    key = guarded.cli("keys", "create", "--name", "brief").stdout.splitlines()[0]
     with client(guarded, key) as http:
         assert http.get("/v1/videos").status_code == 200
         (line,) = [line for line in guarded.cli("keys", "list").stdout.splitlines() if line.endswith("brief")]

@@ -149,6 +149,7 @@ class Shop:
         (folder / "config.toml").write_text(config.format(url=upstream.url))
         self.upstream = upstream
         self.server = Server(folder, SSL_CERT_FILE=str(upstream.certificate), **environ)
+        self.server.module = "tests.hasty"
         key = self.server.create_key("--name", "app")
         headers = {"authorization": f"Bearer {key}"}
         self.http = httpx.Client(base_url=self.server.url, headers=headers, trust_env=False, timeout=30)
@@ -173,7 +174,7 @@ class Shop:
 
 @pytest.fixture(autouse=True, scope="module")
 def kind() -> Iterator[Kind]:
-    """One database: what a seller is sent is the same with either, and its looks are seconds apart."""
+    """One database: what a seller is sent is the same with either."""
     with databases.using("sqlite"):
         yield "sqlite"
 
@@ -319,7 +320,7 @@ def batch(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 
 @pytest.fixture(scope="module")
 def orders(shop: Shop, batch: tuple[Shop, list[str]]) -> dict[str, str]:
-    """Order everything at once, the batch included: looks at tasks come seconds apart."""
+    """Order everything at once, the batch included."""
     return {use: shop.order(**fields) for use, fields in USES.items()}
 
 

@@ -15,7 +15,7 @@ from tests.server import ROOT
 def repository(tmp_path: Path) -> Path:
     """A copy of the repository's code, to be changed."""
     for name in ("gateway", "providers", "tests/providers"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name)  # compiled as it may be, and as old
     for path in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py")):
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
     return tmp_path

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ import httpx
 from msgspec import Struct
 
 from gateway.database import Kind
-from tests import databases
+from tests import databases, processes
 from tests.databases import PostgreSQL
 from tests.scripted import clip
 from tests.server import ROOT, Server, eventually, free_port
@@ -67,7 +65,6 @@ class Arena:
                 REELGATE__NETWORK__ALLOW=json.dumps([f"127.0.0.1:{port}"]),
                 REELGATE__WEBHOOKS__HTTP="true",
                 REELGATE__WEBHOOKS__SECONDS="5",
-                PYTHONPATH=str(ROOT),
                 TEST_DEADLINE=str(deadline),
                 **accounts,
                 **overrides,
@@ -76,10 +73,10 @@ class Arena:
         self.worker = self._hired() if split else None
         (folder / "clip.mp4").write_bytes(clip(4, (64, 36)))
         words = [str(port), str(folder / "clip.mp4"), str(seed), str(trouble)]
-        self._upstream = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.upstream", *words, self.server.environ["REELGATE__STORE__URL"]],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        words.append(self.server.environ["REELGATE__STORE__URL"])
+        log = folder / "upstream.log"
+        self._upstream = processes.start(
+            "tests.crash.upstream", *words, environ=dict(os.environ), folder=ROOT, out=log, err=log
         )
         self.client = httpx.Client(trust_env=False, verify=False, timeout=10)
         self.key = ""
@@ -119,7 +116,7 @@ class Arena:
     def close(self) -> None:
         self.end()
         self._upstream.kill()
-        self._upstream.wait()
+        self._upstream.join()
         self.client.close()
 
     def end(self) -> None:

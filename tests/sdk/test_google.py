@@ -80,6 +80,7 @@ PROMISES = {"2": {**VEO, **BOTH}, "3": {**BOTH, **OMNI}}
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     """Start a gateway that asks for a key, and make one."""
     server = Server(tmp_path_factory.mktemp("guarded"))
+    server.module = "tests.hasty"
     key = server.create_key("--name", "app")
     server.start()
     yield server, key

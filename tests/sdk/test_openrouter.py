@@ -55,6 +55,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> dict[str, A
             pytest.fail("CI must have Node and its SDKs: make test installs them where npm is")
         pytest.skip("Node or its SDKs are not here: install Node and run make test")
     server = Server(tmp_path_factory.mktemp("named"))
+    server.module = "tests.hasty"
     url = f"http://video.gateway.test:{server.port}"
     server.environ["REELGATE__SERVER__PUBLIC_URL"] = url
     key = server.create_key("--name", "app")

@@ -219,6 +219,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, stack: ExitStack) -> httpx.
         "GOOGLE_APPLICATION_CREDENTIALS": signer,
     }  # fmt: skip
     shop = Server(tmp_path_factory.mktemp("buyer"), **secrets)
+    seller.module = shop.module = "tests.hasty"
     offers = "\n".join(f'[offers."{each}"]\nusd = "0.40"' for each in UNPRICED)
     (shop.folder / "config.toml").write_text(BUYER.format(url=seller.url, offers=offers))
     mine = {"authorization": f"Bearer {shop.create_key('--name', 'app')}"}
@@ -230,7 +231,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, stack: ExitStack) -> httpx.
 
 @pytest.fixture(scope="module")
 def ordered(buyer: httpx.Client) -> dict[Any, str]:
-    """Every clip of the tables below, ordered at once: the looks of some sellers lie far apart."""
+    """Every clip of the tables below, ordered at once."""
     made: dict[Any, str] = {}
     for offer, magic in VERDICTS:
         made[offer, magic] = order(buyer, {"model": offer, "prompt": f"{magic} by {offer}"})

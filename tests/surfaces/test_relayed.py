@@ -59,6 +59,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Start both, the one with the other's key."""
     far, folder = Server(tmp_path_factory.mktemp("far")), tmp_path_factory.mktemp("near")
     near = Server(folder, GEMINI_API_KEY=far.create_key("--name", "near"))
+    near.module = far.module = "tests.hasty"
     # Veo has ended on the Developer API; who stands in for it still sells it.
     offers = "\n".join(f'[offers."gemini:{model}"]\nenabled = true' for model in ("google/veo-3.1", FAST))
     account = f'[accounts.gemini]\nprovider = "gemini"\nbase_url = "{far.url}"\nmax_running = 32'

@@ -53,6 +53,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, A
     folder = tmp_path_factory.mktemp("words")
     (folder / "config.toml").write_text('[offers."sandbox:google/veo-3.1"]\nusd = "1.00"\n')
     server = Server(folder, REELGATE__SERVER__PUBLIC_URL="https://video.example.test")
+    server.module = "tests.hasty"
     keys = [
         server.create_key("--name", "mine", "--tenant", "mine"),
         server.create_key("--name", "theirs", "--tenant", "theirs"),
