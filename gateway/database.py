@@ -22,6 +22,8 @@ Params = Mapping[str, Any] | Struct
 Kind = Literal["sqlite", "postgresql"]
 PLACES: Mapping[Kind, str] = {"sqlite": "?", "postgresql": "$"}
 """How a numbered place begins."""
+TOUCHED = "\nRETURNING 1"
+"""How a statement ends of which is asked only whether it touched a row: to answer one takes SQLite a temporary table."""
 
 BATCH = 256
 """Most writes in one transaction: keeps the loop free and the fsync worth it."""
@@ -164,7 +166,7 @@ def queries(kind: Kind = "sqlite") -> Mapping[str, Query]:
     Names of values become numbers, which are bound faster and which PostgreSQL takes.
     """
     return {
-        name: _number(re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";"), PLACES[kind])
+        name: _number(_plain(body).removesuffix(TOUCHED if kind == "sqlite" else ""), PLACES[kind])
         for file in ("queries", "doctor")
         for name, body in bodies(file, kind).items()
     }
@@ -179,6 +181,11 @@ def bodies(file: str, kind: Kind = "sqlite") -> dict[str, str]:
         if only == kind or (only is None and name not in found):
             found[name] = body
     return found
+
+
+def _plain(body: str) -> str:
+    """Read a statement without the comments above it."""
+    return re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";")
 
 
 def _number(text: str, place: str) -> Query:

@@ -55,6 +55,8 @@ class Sqlite(Database):
         self._committing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._writer: sqlite3.Connection
+        self._cursor: sqlite3.Cursor
+        """The writer's: nobody reads on while another statement runs."""
         self._reader: sqlite3.Connection
         self._lock: int | None = None
         self._commits = 0
@@ -78,6 +80,7 @@ class Sqlite(Database):
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode = WAL")
             migrate(self._writer)
+            self._cursor = self._writer.cursor()
             self._reader = self._connect()
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{self.path}: {error}") from error
@@ -169,12 +172,13 @@ class Sqlite(Database):
 
     def _run(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run one write's statements and answer their rows."""
-        answers, known = [], queries()
+        answers: list[list[Row]] = []
+        known, cursor = queries(), self._cursor
         for each in statements:
             asked = known[each.query]
-            cursor = self._writer.execute(asked.sql, asked.values(each.params))
-            rows = cursor.fetchall()
-            if each.rows is not None and max(cursor.rowcount, len(rows)) != each.rows:
+            cursor.execute(asked.sql, asked.values(each.params))
+            rows = cursor.fetchall() if asked.answers else []
+            if each.rows is not None and (len(rows) if asked.answers else cursor.rowcount) != each.rows:
                 raise ConflictError(each.query, query=each.query)
             answers.append(rows)
         return answers

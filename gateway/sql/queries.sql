@@ -1,5 +1,6 @@
 -- Every query there is, by name. ``:name`` is a parameter; one query, one statement. What only one kind of database
--- reads, or reads otherwise, says so: ``on postgresql``.
+-- reads, or reads otherwise, says so: ``on postgresql``. ``RETURNING 1`` says only that a row was touched: PostgreSQL
+-- tells a column of values apart by it, SQLite counts rows itself and is spared it.
 
 -- job_insert --
 INSERT INTO jobs (
@@ -20,7 +21,7 @@ VALUES (:tenant, :name, :fingerprint, :job, :expires_at)
 ON CONFLICT (tenant, name) DO UPDATE
 SET fingerprint = excluded.fingerprint, job = excluded.job, expires_at = excluded.expires_at, unheard = 0
 WHERE (:fresh = 1 AND idempotency.unheard = 0) OR idempotency.expires_at <= :now
-RETURNING job;
+RETURNING 1;
 
 -- idempotency_read --
 SELECT fingerprint, job FROM idempotency WHERE tenant = :tenant AND name = :name;
@@ -166,7 +167,7 @@ UPDATE jobs SET
     usage = :usage, warnings = :warnings, error = :error, hold = :hold,
     crashes = :crashes, faults = :faults, aside_at = :aside_at
 WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch
-RETURNING id;
+RETURNING 1;
 
 -- job_cancel --
 -- Only a flag: the worker that holds the job, or the next one, acts on it.
@@ -188,13 +189,13 @@ SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)
 VALUES (:id, :job, :number, :offer, :account, :submit_class, :outcome, :usd_micros, :intent_at, :answered_at, :ended_at, :task, :error)
-RETURNING id;
+RETURNING 1;
 
 -- attempt_save --
 UPDATE attempts SET outcome = :outcome, answered_at = coalesce(answered_at, :answered_at), ended_at = :ended_at,
     task = coalesce(:task, task), error = :error
 WHERE id = :id
-RETURNING id;
+RETURNING 1;
 
 -- attempts_of_job --
 SELECT * FROM attempts WHERE job = :job ORDER BY number;
@@ -539,7 +540,7 @@ SELECT seq FROM jobs WHERE id = :id;
 -- No row comes back where the task is another attempt's.
 INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt)
 ON CONFLICT (account, task) DO UPDATE SET attempt = excluded.attempt WHERE tasks.attempt = excluded.attempt
-RETURNING attempt;
+RETURNING 1;
 
 -- task_note --
 INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt) ON CONFLICT (account, task) DO NOTHING;
