@@ -122,10 +122,17 @@ class Watching:
                 await self._give_up(job, account)
             else:
                 wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
-                await self._later(job, max(wait, listing.poll_seconds))
+                await self._later(job, max(wait, self._next_look(job, account, None, now)))
             return
         account.answered(now)
         await self._observe(job, update, account)
+
+    def _next_look(self, job: Job, account: Account, asked: float | None, now: int) -> float:
+        """Say in how many seconds a task is looked at again; who is sick is not asked more often than who is well."""
+        listing = account.provider.listing
+        told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
+        waited = (now - (job.started_at or now)) / 1000
+        return next_look(listing.poll_seconds, waited, asked, told=told, pace=account.pace)
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
         """Ask the provider to stop; one that cannot is looked at as ever."""
@@ -157,9 +164,7 @@ class Watching:
             if now >= job.deadline_at:
                 await self._give_up(job, account, task)
                 return
-            told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
-            waited = (now - (job.started_at or now)) / 1000
-            wait = next_look(listing.poll_seconds, waited, update.poll_after, told=told, pace=account.pace)
+            wait = self._next_look(job, account, update.poll_after, now)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
             accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
             await self._store.save(running, *accepted, also=own)
