@@ -126,6 +126,11 @@ class Account:
             return None
         return rest
 
+    def is_silent(self, now: int) -> bool:
+        """Whether everything rests because nobody answers: that passes without anybody's doing."""
+        rest = self.rest_of(EVERYTHING, now)
+        return rest is not None and rest.why == self._silence
+
     def rest(self, model: str, until: int, why: str) -> None:
         """Order nothing of a model until a time; a longer rest stays."""
         if model not in self.rests or self.rests[model].until < until:

@@ -78,6 +78,10 @@ class Steps(Watching):
         wish = read_wish(job.wish)
         first = read_choice(job.quote)
         able, reason = await self._choose(job, wish, first, called=called)
+        account = self._shop.accounts.get(first.account)
+        if not able and account and account.is_silent(now) and self._in_time(job, first, now):
+            await self._later(replace(job, account=None), backoff(job.tries, None, random.random()), also=left)  # noqa: S311
+            return
         if not able:
             problem = Problem(code="no_offer", message=f"No offer can make this now: {reason}.")
             await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem, also=left)

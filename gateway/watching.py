@@ -140,10 +140,19 @@ class Watching:
                 await self._give_up(job)
             else:
                 wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
-                await self._later(job, max(wait, listing.poll_seconds))
+                await self._later(job, max(wait, self._next_look(job, account, None, now)))
             return
         account.answered(now)
         await self._observe(job, update, account)
+
+    def _next_look(self, job: Job, account: Account, asked: float | None, now: int) -> float:
+        """Say in how many seconds a task is looked at again; who is sick is not asked more often than who is well."""
+        listing = account.provider.listing
+        told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
+        wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, asked, told=told)
+        if job.state is State.RUNNING:
+            return account.looks.interval(wait, (now - job.updated_at) / 1000, now)
+        return wait
 
     async def _without(self, job: Job, now: int) -> None:
         """
@@ -210,11 +219,7 @@ class Watching:
             if now >= job.deadline_at:
                 await self._give_up(job, task)
                 return
-            told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
-            waited = (now - (job.started_at or now)) / 1000
-            wait = next_look(listing.poll_seconds, waited, update.poll_after, told=told)
-            if job.state is state:
-                wait = account.looks.interval(wait, (now - job.updated_at) / 1000, now)
+            wait = self._next_look(job, account, update.poll_after, now)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
             accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
             await self._store.save(running, *accepted, also=own)

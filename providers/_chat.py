@@ -316,7 +316,9 @@ def read_source(body: bytes, task: str) -> tuple[Source, Log]:
         text = "\n".join(_strings(found))
         source = msgspec.convert(found, Source)
     except msgspec.ValidationError:
-        pass  # JSON, but not of the kind that was seen.
+        # JSON, but not of the kind that was seen; where it has a status, nobody knows that word.
+        if isinstance(found, dict) and found.get("status") is not None:
+            source = Source(status=str(found["status"])[:40])
     except UNREADABLE:
         text = body.decode(errors="replace")
     if not source.status and task not in text:
@@ -392,7 +394,8 @@ def decode_source(body: bytes, task: Task) -> Update:
             state = State.RUNNING if source.running else State.UNKNOWN
     else:
         url = log.best(Grade.PLAIN)
-        state = State.SUCCEEDED if url else State.FAILED if log.failed else State.RUNNING
+        ended = State.SUCCEEDED if url else State.FAILED if log.failed else State.RUNNING
+        state = State.RUNNING if source.running else ended
     why = source.error if isinstance(source.error, str) else log.reason
     return Update(
         state=state,

@@ -177,6 +177,8 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
         made = [msgspec.convert(step, _Step) for step in said.steps or () if step.get("type") == "model_output"]
     except msgspec.ValidationError as error:
         raise Malformed(f"the answer is no interaction: {error}") from error
+    if not said.id:
+        raise Malformed("the interaction has no id")
     state, task = STATES.get(said.status, State.UNKNOWN), Task(said.id)
     clips = [[each for each in step.content or () if each.type == "video" and (each.data or each.uri)] for step in made]
     videos = next((each for each in reversed(clips) if each), [])
@@ -184,9 +186,19 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     if state is State.SUCCEEDED and assets:
         return Update(state=state, task=task, assets=assets, raw_state=said.status)
     fault = None
-    if state in {State.SUCCEEDED, State.FAILED}:
+    if state is State.SUCCEEDED and _unread(said, made):
+        state = State.UNKNOWN
+    elif state in {State.SUCCEEDED, State.FAILED}:
         state, fault = _fault(said, made)
     return Update(state=state, task=task, fault=fault, raw_state=said.status)
+
+
+def _unread(said: _Interaction, made: list[_Step]) -> bool:
+    """Whether something was made that we have no word for: it was counted, no error is told, and it is not all text."""
+    if (said.usage and said.usage.total_output_tokens == 0) or said.errors or any(step.error for step in made):
+        return False
+    parts = [each for step in made for each in step.content or ()]
+    return not parts or any(each.type != "text" for each in parts)
 
 
 def _asset(said: _Content, at: int, name: str, place: Callable[[str], AssetRef]) -> AssetRef:

@@ -81,6 +81,12 @@ ASSETS = frozenset({"", "subject", "character", "object", "scene"})
 """What a reference may be for: Veo 3.1 takes references of type ASSET only, STYLE was Veo 2's."""
 
 
+FILTERED = frozenset({"raiMediaFilteredCount", "raiMediaFilteredReasons"})
+RESPONSE = FILTERED | {"@type", "generateVideoResponse", "videos"}
+RESULTS = FILTERED | {"generatedSamples"}
+"""What an operation's response may hold in either API, and what the Developer API's results one level down."""
+
+
 class _Status(Struct, frozen=True):
     """Read a google.rpc.Status, or what the Interactions API says in its place."""
 
@@ -241,8 +247,12 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
         operation = msgspec.convert(body, _Operation)
     except msgspec.ValidationError as error:
         raise Malformed(f"the answer is no operation: {error}") from error
+    if not operation.name:
+        raise Malformed("the operation has no name")
     task = Task(operation.name)
     if operation.error is not None:
+        if not (operation.error.code or operation.error.message):
+            raise Malformed("the operation's error says nothing")
         return _failed(task, operation.error)
     if not operation.done:
         return Update(state=State.RUNNING, task=task)
@@ -252,14 +262,23 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     clips = [_clip(each, at, place) for at, each in enumerate(videos) if each]
     if assets := tuple(each for each in clips if each):
         return Update(state=State.SUCCEEDED, task=task, assets=assets, raw_state="done")
+    if videos or not operation.response or _strange(body["response"]):
+        # Something was made that we have no word for; that is not to say that nothing was.
+        return Update(state=State.UNKNOWN, task=task, raw_state="done")
     reasons = (*(response.rai_media_filtered_reasons or ()), *(results.rai_media_filtered_reasons or ()))
     if reasons or response.rai_media_filtered_count or results.rai_media_filtered_count:
         message = " ".join(reasons) or "the safety filter took the clip"
         # Only clips that were made are charged: ai.google.dev/gemini-api/docs/pricing.
         fault = Fault(code=support_codes(message) or "raiMediaFiltered", message=message, billed=False)
         return Update(state=State.REFUSED, task=task, fault=fault, raw_state="done")
-    nothing = Fault(code="empty", message="the operation ended without a clip", billed=False)
+    nothing = Fault(code="empty", message="the operation ended without a clip")
     return Update(state=State.FAILED, task=task, fault=nothing, raw_state="done")
+
+
+def _strange(response: Any) -> bool:
+    """Whether results hold what we have no word for."""
+    frames = ((RESPONSE, response), (RESULTS, response.get("generateVideoResponse") or {}))
+    return any(value and name not in known for known, frame in frames for name, value in frame.items())
 
 
 def _failed(task: Task, said: _Status) -> Update:

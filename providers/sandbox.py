@@ -112,6 +112,8 @@ def decode(body: Any) -> Update:
         answer = msgspec.convert(body, _Answer)
     except msgspec.ValidationError as error:
         raise Malformed(f"the answer is no task: {error}") from error
+    if not answer.id:
+        raise Malformed("the task has no id")
     state = STATES.get(answer.state, State.UNKNOWN)
     fault = None
     if answer.error and state in {State.FAILED, State.REFUSED}:

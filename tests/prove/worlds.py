@@ -1,5 +1,6 @@
-"""Simulated worlds, thousands of them, on every core."""
+"""Simulated worlds, thousands of them, on every core; and sellers that change their answers overnight."""
 
+import asyncio
 import multiprocessing
 import os
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 
 from tests.machine.world import blank, simulate
 from tests.prove.part import Figures, Part, add, broken
+from tests.providers.answers import TOLD, try_answers
 
 
 def live(seed: int) -> Figures:
@@ -41,8 +43,28 @@ def _says(seen: Mapping[str, Any]) -> str:
     )
 
 
+def answers(numbers: range) -> Figures:
+    """Spoil so many recorded answers and take the steps that hear them."""
+    memory = Path("/dev/shm")
+    try:
+        with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+            return {"met": dict(asyncio.run(try_answers(Path(folder), numbers)))}
+    except Exception as error:  # noqa: BLE001 - whatever it was, the number shows it again
+        return broken(f"answers from {numbers.start}", error)
+
+
+def _says_answers(seen: Mapping[str, Any]) -> str:
+    met = Counter(seen.get("met", {}))
+    unread = met["malformed"] + met["unknown"]
+    return f"{met.total():,} spoilt, of {len(TOLD)} recorded ones; {unread:,} of them could not be read any more"
+
+
 PARTS = {
     "worlds": Part(
         what="simulated worlds", units="worlds", most=10_000, stretch=500, run=worlds, says=_says,
+    ),
+    "answers": Part(
+        what="answers whose types, names and words changed, through adapter and engine: no wrong end, no refund",
+        units="answers", most=10_000, stretch=1_000, run=answers, says=_says_answers,
     ),
 }  # fmt: skip

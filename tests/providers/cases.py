@@ -250,12 +250,12 @@ class Player:
 
     async def send(self, call: Call) -> Reply:
         said = self._next(call)
-        return Reply(status=said.status, headers=self._headers(said), body=replied(self._dialect, said))
+        return Reply(status=said.status, headers=self._headers(said), body=self._body(said))
 
     @asynccontextmanager
     async def stream(self, call: Call) -> AsyncIterator[Download]:
         said = self._next(call)
-        body = replied(self._dialect, said)
+        body = self._body(said)
 
         async def chunks() -> AsyncIterator[bytes]:
             for at in range(0, len(body), 7):
@@ -266,6 +266,9 @@ class Player:
                 raise judge(httpx.ReadError("cut"), call)
 
         yield Download(status=said.status, headers=self._headers(said), chunks=chunks())
+
+    def _body(self, said: Exchange) -> bytes:
+        return replied(self._dialect, said)
 
     def _headers(self, said: Exchange) -> dict[str, str]:
         kind = "text/event-stream" if said.reply.endswith(".sse") else "application/json"

@@ -207,7 +207,7 @@ def test_an_answer_has_a_size(monkeypatch):
         ({"status": "error"}, State.FAILED), ({"task": "t:1"}, State.RUNNING),
         ({"task": "t:1", "content": {"url": "https://a.test/1.mp4"}}, State.SUCCEEDED),
         (["t:1", "❌ Generation failed"], State.FAILED), ({"content": {"url": "https://a.test/1.mp4"}}, None),
-        ({"status": 7, "id": "t:1"}, State.RUNNING), ("t:1", State.RUNNING), ({"status": ""}, None),
+        ({"status": 7, "id": "t:1"}, State.UNKNOWN), ("t:1", State.RUNNING), ({"status": ""}, None),
     ],
 )  # fmt: skip
 def test_a_task_kept_elsewhere(body, state):
