@@ -69,8 +69,7 @@ class Arena:
                 REELGATE__WEBHOOKS__SECONDS="5",
                 PYTHONPATH=str(ROOT),
                 TEST_DEADLINE=str(deadline),
-                **accounts,
-                **overrides,
+                **{"TEST_CALM_MS": "3000", **accounts, **overrides},
             )
         self.server.module = "tests.crash.mortal"
         self.worker = self._hired() if split else None
