@@ -18,6 +18,7 @@ from gateway import surfaces
 from gateway.abroad import Abroad
 from gateway.accept import Acceptor, Hands
 from gateway.accounts import Held, open_accounts, stand_in
+from gateway.admission import Admission
 from gateway.api import (
     content,
     files,
@@ -40,6 +41,7 @@ from gateway.clock import DAY_MS, clock_of
 from gateway.database import StoreUnavailableError, connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
+from gateway.guesses import Guesses, networks
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.links import Links, open_key
@@ -219,7 +221,7 @@ def _build(
             telling.addresses,
             limits=settings.budget.limits,
         ),
-        gatekeeper=Gatekeeper(store, clock),
+        gatekeeper=Gatekeeper(store, clock, Guesses(settings.server.wrong_keys, networks(settings.server.proxies))),
         metrics=metrics,
         telling=telling,
         shown=Shown(),
@@ -231,12 +233,14 @@ def _build(
 
     pools = (probing, rendering)
 
+    admission = Admission(settings.server.max_waiting, metrics.turned_away, metrics.lateness)
+
     def alive() -> AbstractAsyncContextManager[None]:
-        return _work(desk, steps, worker, receipts, cleaner, transport, pools)
+        return _work(desk, steps, worker, receipts, cleaner, transport, pools, admission)
 
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
-    return Gateway(Surfaces(Edge(app, metrics)), tuple(held), guarded, alive, telling.watch.close)
+    return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(held), guarded, alive, telling.watch.close)
 
 
 def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:
@@ -260,6 +264,7 @@ async def _work(
     cleaner: Cleaner,
     transport: httpx.AsyncBaseTransport,
     pools: Sequence[Executor],
+    admission: Admission,
 ) -> AsyncIterator[None]:
     """Work while open: what was left half done is taken up, and at the end what is under way may end."""
     settings, store, telling = desk.settings, desk.store, desk.telling
@@ -275,12 +280,14 @@ async def _work(
     cleaning = asyncio.create_task(cleaner.run()) if settings.worker.enabled else None
     if settings.worker.enabled:
         telling.start()
+    timing = asyncio.create_task(admission.keep_time())
     names = sorted(desk.shop.accounts)
     log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=names)
     try:
         yield
     finally:
         telling.watch.close()
+        timing.cancel()
         worker.stop()
         if cleaning is not None:
             cleaning.cancel()

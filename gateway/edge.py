@@ -14,6 +14,7 @@ from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
+from gateway.admission import Admission
 from gateway.api.problems import WRITTEN, ProblemError, Render, render, understand
 from gateway.ids import chance
 from gateway.telemetry import Metrics
@@ -30,8 +31,9 @@ METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
 class Edge:
     """Wrap the application for the server."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, admission: Admission) -> None:
         self._app = app
+        self._admission = admission
         self._metrics = metrics
         self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         """Counters by what they count: looking them up by label costs more than counting."""
@@ -63,8 +65,11 @@ class Edge:
                 ]
             await send(message)
 
+        let_in = None
         try:
             _check_head(scope)
+            if self._admission.concerns(scope["method"], scope["path"]):
+                let_in = self._admission.enter(started)
             await self._app(scope, receive, answer)
         except Exception as error:
             if status:
@@ -77,6 +82,8 @@ class Edge:
             await answer({"type": "http.response.start", "status": code, "headers": raw})
             await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
+            if let_in is not None:
+                self._admission.leave(let_in)
             self._count(scope, status, time.perf_counter() - started)
 
     def _count(self, scope: HTTPScope, status: int, seconds: float) -> None:

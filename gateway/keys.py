@@ -19,6 +19,7 @@ from litestar.datastructures import Headers
 from msgspec import Struct
 
 from gateway.api.problems import ProblemError
+from gateway.guesses import Guesses
 from gateway.ledger import NONE, Limits
 from gateway.registry import Key
 from gateway.store import Store
@@ -67,9 +68,10 @@ def hash_secret(secret: str) -> str:
 class Gatekeeper:
     """Recognise callers, believing each look-up for half a second."""
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], int], guesses: Guesses) -> None:
         self._store = store
         self._clock = clock
+        self._guesses = guesses
         self._known: dict[str, tuple[int, Key | None]] = {}
         self._guarded: tuple[int, bool] = (0, True)
         self._allowance: dict[str, tuple[int, float]] = {}
@@ -86,15 +88,15 @@ class Gatekeeper:
         """
         Recognise who asks; ``bare`` takes a key that stands in ``Authorization`` alone, as some dialects send it.
 
-        :raises ProblemError: 401 without a key in force, 403 when it may not do this.
+        :raises ProblemError: 401 without a key in force, 403 when it may not do this, 429 for one wrong key too many.
         """
         if not await self.guarded():
             return LOCAL
         secret = _credential(connection.headers, connection.scope["query_string"], bare=bare)
-        if not well_formed(secret):
-            raise _unknown()
-        hash_ = hash_secret(secret)
         now = self._clock()
+        if not well_formed(secret):
+            raise self._wrong(connection, now)
+        hash_ = hash_secret(secret)
         read_at, key = self._known.get(hash_, (0, None))
         if now - read_at > FRESH_MS:
             key = await self._store.key(hash_)
@@ -102,13 +104,22 @@ class Gatekeeper:
                 self._known.clear()
             self._known[hash_] = (now, key)
         if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
-            raise _unknown()
+            raise self._wrong(connection, now)
         caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy, _limits(key.limits))
         if scope not in caller.scopes:
             raise ProblemError(403, "insufficient_scope", f"This key lacks the scope {scope!r}.")
         if caller.limits.per_minute:
             self._count(caller.key, caller.limits.per_minute, now)
         return caller
+
+    def _wrong(self, connection: ASGIConnection[Any, Any, Any, Any], now: int) -> ProblemError:
+        """Describe a wrong key to its sender, or that too many of them came from there."""
+        host = connection.client.host if connection.client else ""
+        wait = self._guesses.count(host, connection.headers.getall("x-forwarded-for", []), now)
+        if wait is None:
+            return _unknown()
+        message = f"Too many wrong API keys came from there; send one that is in force, or come back in {wait} s."
+        return ProblemError(429, "too_many_wrong_keys", message, headers={"retry-after": str(wait)})
 
     def _count(self, key: str, per_minute: int, now: int) -> None:
         """

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.database import is_postgres
 from gateway.guard import make_rules
+from gateway.guesses import networks
 from gateway.ledger import Limits
 from providers.base.listing import Listing, is_amount, listings
 
@@ -39,6 +40,12 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Largest request body, pictures and clips included, and most of what one names by address."""
     body_seconds: float = 30
     """A body that has not arrived after this long is refused."""
+    max_waiting: int = 128
+    """New work under way at the same time, each for its first second; what comes beyond that is refused with 503."""
+    wrong_keys: int = 50
+    """Wrong API keys one peer may send in a minute; more of them are refused with 429, right ones never."""
+    proxies: list[str] = []
+    """Addresses or ranges of reverse proxies, whose ``X-Forwarded-For`` says who the peer is."""
     hold_seconds: float = 600
     """A call that waits for its clip, as chats do, is held open for this long."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -200,6 +207,8 @@ BOUNDS = (
     ("server", "port", 1, 65_535),
     ("server", "max_body_mb", 1, 4_096),
     ("server", "body_seconds", 1, 3_600),
+    ("server", "max_waiting", 1, 100_000),
+    ("server", "wrong_keys", 1, 1_000_000),
     ("server", "hold_seconds", 1, 86_400),
     ("network", "seconds", 1, 300),
     ("network", "at_once", 1, 1_024),
@@ -367,14 +376,23 @@ def _check(settings: Settings, where: str) -> None:
         value = getattr(getattr(settings, section), name)
         if not least <= value <= most:
             raise SettingsError(f"{where}: {section}.{name} must be between {least:g} and {most:g}")
-    try:
-        make_rules(settings.network.allow, settings.network.ports)
-    except ValueError as error:
-        raise SettingsError(f"{where}: network: {error}") from error
+    _check_networks(settings, where)
     _check_amounts(settings.budget, where)
     if not is_postgres(settings.store.url):
         local_path(settings.store.url, "sqlite")
     _check_media(settings, where)
+
+
+def _check_networks(settings: Settings, where: str) -> None:
+    """Refuse addresses and ranges that are none."""
+    try:
+        networks(settings.server.proxies)
+    except ValueError as error:
+        raise SettingsError(f"{where}: server.proxies: {error}; write addresses or ranges, like 10.0.0.0/8") from error
+    try:
+        make_rules(settings.network.allow, settings.network.ports)
+    except ValueError as error:
+        raise SettingsError(f"{where}: network: {error}") from error
 
 
 def _check_media(settings: Settings, where: str) -> None:

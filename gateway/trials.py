@@ -13,8 +13,8 @@ CALM_MS = 10_000
 """How long a process runs before it tries anybody."""
 ALONE_MS = 3_000
 """How long nothing else is begun before a suspect is stepped, and after: what kills does so soon."""
-REST_MS = 60_000
-"""How long everybody else goes on undisturbed after a trial that took longer than that."""
+REST_MS = 20_000
+"""How long everybody else goes on undisturbed after a trial that took longer than :data:`ALONE_MS`."""
 AGAIN_MS = 60_000
 """How long a suspect is put off that waits for its trial; should it be forgotten, it comes again by itself."""
 

@@ -19,7 +19,8 @@ class Target:
     """Hold one guarded server, two tenants' keys, and ids to aim at."""
 
     def __init__(self, folder: Path, *, tenants: int = 1, **overrides: str) -> None:
-        self.server = Server(folder, **overrides)
+        # Whoever sends every row of the table sends more wrong keys than anybody should.
+        self.server = Server(folder, **{"REELGATE__SERVER__WRONG_KEYS": "1000000", **overrides})
         self.own = self.server.create_key("--name", "abuse")
         self.other = self.server.create_key("--name", "other") if tenants > 1 else "nobody's key"
         self.server.start()

@@ -54,6 +54,25 @@ def test_a_key_is_needed_once_there_is_one(guarded: Server) -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "insufficient_scope")
 
 
+def test_wrong_keys_are_slowed_down_and_right_ones_are_not(tmp_path: Path) -> None:
+    """After so many from one peer 429 and when to come back, whoever it says it is; a right key still passes."""
+    server = Server(tmp_path, REELGATE__SERVER__WRONG_KEYS="3")
+    key = server.create_key("--name", "right")
+    server.start()
+    seen = []
+    for number in range(5):
+        with client(server, "nonsense" if number % 2 else new_secret()) as http:
+            answer = http.get("/v1/videos", headers={"x-forwarded-for": f"203.0.113.{number}"})
+            seen.append((answer.status_code, answer.json()["error"]["code"]))
+    with client(server, key) as http:
+        assert http.get("/v1/videos").status_code == 200
+
+    assert seen == [(401, "invalid_api_key")] * 3 + [(429, "too_many_wrong_keys")] * 2
+    assert 1 <= int(answer.headers["retry-after"]) <= 20
+    assert server.get("/v1/videos").status_code == 401
+    server.stop()
+
+
 @pytest.mark.parametrize("header", ["x-api-key", "api-key"])
 def test_other_clients_headers_do(guarded: Server, header: str) -> None:
     """Keys come in the header each client sends."""

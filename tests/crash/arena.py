@@ -66,8 +66,7 @@ class Arena:
                 REELGATE__WEBHOOKS__HTTP="true",
                 REELGATE__WEBHOOKS__SECONDS="5",
                 TEST_DEADLINE=str(deadline),
-                **accounts,
-                **overrides,
+                **{"TEST_CALM_MS": "3000", **accounts, **overrides},
             )
         self.server.module = "tests.crash.mortal"
         self.worker = self._hired() if split else None

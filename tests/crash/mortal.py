@@ -26,8 +26,8 @@ def main() -> None:
     gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
     gateway.sending.SEND_MS = 1000
     gateway.courier.SPARE_SECONDS = 3.0
-    if calm := int(os.environ.get("TEST_CALM_MS", "0")):
-        gateway.trials.CALM_MS, gateway.trials.REST_MS, gateway.trials.ALONE_MS = calm, calm, calm // 3
+    calm = int(os.environ["TEST_CALM_MS"])
+    gateway.trials.CALM_MS, gateway.trials.REST_MS, gateway.trials.ALONE_MS = calm, calm, calm // 3
     run()
 
 

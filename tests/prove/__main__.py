@@ -12,11 +12,11 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tests.prove import kills, links, lives, load, mutants, worlds
+from tests.prove import kills, links, lives, load, mutants, overload, worlds
 from tests.prove.record import Record
 from tests.server import ROOT
 
-PARTS = {**worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **links.PARTS, **load.PARTS}
+PARTS = {**worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **links.PARTS, **load.PARTS, **overload.PARTS}
 GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres", "commits", "freezes"]}
 """Names for several parts."""
 

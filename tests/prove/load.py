@@ -25,6 +25,8 @@ AT_ONCE = 100
 """Identical calls made at the same time."""
 HUNG = 48
 """Orders at the provider that never answers."""
+PLACES = 32
+"""Steps that may be under way at once beside them: fewer, or it would not be felt."""
 
 
 def ledger(operations: range) -> Figures:
@@ -134,8 +136,9 @@ def deploys(times: range) -> Figures:
 
 def hung(rounds: range) -> Figures:
     """Let one provider take orders and never answer; see what another's jobs take beside it, and without it."""
+    places = {"REELGATE__WORKER__AT_ONCE": str(PLACES)}
     try:
-        with tempfile.TemporaryDirectory() as folder, arena(Path(folder), deadline=600) as here:
+        with tempfile.TemporaryDirectory() as folder, arena(Path(folder), deadline=600, **places) as here:
             here.start()
             alone = [_rate(here) for _ in rounds]
             for _ in range(HUNG):
@@ -158,7 +161,10 @@ def _rate(here: Arena, jobs: int = 40) -> float:
 def _says_hung(seen: Mapping[str, Any]) -> str:
     alone, beside = (sorted(seen.get(name) or [0.0]) for name in ("alone", "beside"))
     middle = [each[len(each) // 2] for each in (alone, beside)]
-    return f"median jobs a second of the well provider: {middle[0]:g} alone, {middle[1]:g} beside {HUNG} hung orders"
+    return (
+        f"median jobs a second of the well provider: {middle[0]:g} alone, {middle[1]:g} beside {HUNG} hung orders; "
+        f"{PLACES} steps at once"
+    )
 
 
 PARTS = {

@@ -62,6 +62,8 @@ def test_the_environment_overrides() -> None:
     [
         ("[server]\nprot = 1", "prot"),
         ("[sever]\nport = 1", "sever"),
+        ("[server]\nmax_waiting = 0", "max_waiting"),
+        ("[server]\nproxies = ['nginx']", "server.proxies"),
         ("[server]\nport = 'x'", "port"),
         ("[server]\nport = 70000", "port"),
         ("[worker]\nat_once = 0", "at_once"),
