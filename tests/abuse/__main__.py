@@ -9,7 +9,7 @@ from tests.abuse.document import ask, prepare
 from tests.abuse.target import Target
 
 SLOWEST = 0.25
-"""Seconds ``/health/live`` may take meanwhile."""
+"""Seconds ``/health/live`` may take meanwhile, without those the machine was at something else."""
 ROUNDS = 2
 SECONDS = 600
 
@@ -38,11 +38,11 @@ def bombs(folder: Path) -> int:
     for name in [each for each in BOMBS if sys.argv[2:] in ([], [each])]:
         for _ in range(ROUNDS):
             seen = throw(target, name)
-            bad = seen.growth > MOST_GROWTH or seen.slowest > SLOWEST
+            bad = seen.growth > MOST_GROWTH or seen.busiest > SLOWEST
             wrong += bad
             sys.stdout.write(
                 f"{'TOO MUCH' if bad else 'ok':8} {name:48} +{seen.growth / MIB:6.1f} MiB  "
-                f"live {seen.slowest * 1000:5.0f} ms  {seen.statuses}\n"
+                f"live {seen.busiest * 1000:5.0f} ms of {seen.slowest * 1000:5.0f} by the clock  {seen.statuses}\n"
             )
     target.check_log()
     target.stop()

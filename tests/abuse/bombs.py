@@ -8,6 +8,7 @@ the kernel's own high-water mark. ``python -m tests.abuse`` throws them at full 
 import base64
 import gzip
 import json
+import os
 import struct
 import threading
 import zlib
@@ -34,7 +35,12 @@ class Seen(NamedTuple):
     growth: int
     """Bytes all processes grew by together, at most."""
     slowest: float
-    """Seconds the slowest look at ``/health/live`` took meanwhile."""
+    """Seconds the slowest look at ``/health/live`` took meanwhile, by the clock."""
+    busiest: float
+    """
+    Seconds at most of one such look without those in which the server's loop, or who asked, was ready to run and had
+    no processor: the machine was at something else, which says nothing of the server.
+    """
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -237,14 +243,26 @@ def memory(pid: int, what: str) -> int:
     return int(status.partition(f"{what}:")[2].split()[0]) * 1024
 
 
+def kept_waiting(*threads: str) -> float:
+    """Say for how many seconds threads were ready to run and had no processor, where the kernel counts that."""
+    try:
+        return sum(int(Path(f"/proc/{each}/schedstat").read_text().split()[1]) for each in threads) / 1e9
+    except FileNotFoundError:
+        return 0.0
+
+
 @contextmanager
-def watched(target: Target, looks: list[float]) -> Iterator[None]:
+def watched(target: Target, looks: list[tuple[float, float]]) -> Iterator[None]:
     """Ask whether the server lives, again and again meanwhile."""
-    done = threading.Event()
+    done, pid = threading.Event(), target.server.pid
 
     def look() -> None:
+        # One of the two is always asleep until the other has done something.
+        both = f"{pid}/task/{pid}", f"{os.getpid()}/task/{threading.get_native_id()}"
         while not done.wait(0.05):
-            looks.append(ask(target).seconds)
+            before = kept_waiting(*both)
+            seconds = ask(target).seconds
+            looks.append((seconds, seconds - (kept_waiting(*both) - before)))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -261,8 +279,9 @@ def throw(target: Target, name: str, size: float = 1.0) -> Seen:
     for pid in family(target.server.pid):
         Path(f"/proc/{pid}/clear_refs").write_text("5")
         before[pid] = memory(pid, "VmRSS")
-    looks: list[float] = []
+    looks: list[tuple[float, float]] = []
     with watched(target, looks):
         statuses = BOMBS[name](target, size)
     growth = sum(memory(pid, "VmHWM") - before.get(pid, 0) for pid in family(target.server.pid))
-    return Seen(statuses, growth, max(looks, default=0.0))
+    slowest, busiest = (max((look[of] for look in looks), default=0.0) for of in (0, 1))
+    return Seen(statuses, growth, slowest, busiest)

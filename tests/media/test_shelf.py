@@ -91,6 +91,21 @@ async def test_a_copy_outlives_what_it_was_made_of(shelf: Shelf, tmp_path: Path)
     assert b"clip" == await read(shelf, "inputs/cc/x", 0, 4)
 
 
+async def test_what_is_old_alone_is_removed(shelf: Shelf, tmp_path: Path) -> None:
+    """What was put there since a time stays, and so does what is copied onto itself."""
+    key = "inputs/cc/x"
+    await shelf.put(file_of(tmp_path, b"picture"), key, LABEL)
+    found = await shelf.find(key)
+    assert found is not None
+    assert not await shelf.remove_old(key, found.modified - 1)
+    await shelf.copy(key, key)
+    assert [key] == [each.key async for each in shelf.walk("inputs")]
+    assert b"picture" == await read(shelf, key, 0, 7)
+    assert await shelf.remove_old(key, found.modified + 3_600_000)
+    assert not await shelf.remove_old(key, found.modified + 3_600_000)
+    assert await shelf.find(key) is None
+
+
 async def test_what_is_lent_is_a_file_for_a_while(shelf: Shelf, tmp_path: Path) -> None:
     """It has the bytes that are kept; afterwards nothing is left of it but those."""
     await shelf.put(file_of(tmp_path, b"picture"), "inputs/cc/x", Label("image/png"))
