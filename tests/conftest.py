@@ -34,7 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plan", default="pro", metavar="NAME", help="the plan --live has at sellers with plans")
 
 
-LONG = ("tests/crash/", "tests/surfaces/test_both_ways", "tests/surfaces/test_relayed", "tests/machine/", "tests/many/")
+LONG = (
+    "tests/crash/", "tests/machine/", "tests/many/", "tests/sdk/", "tests/surfaces/test_both_ways",
+    "tests/surfaces/test_relayed", "tests/cli/test_batch", "tests/cli/test_new_provider", "tests/engine/test_steps",
+    "tests/events/test_webhooks",
+)  # fmt: skip
 """Whose files take longest, each for itself."""
 LATE = ("tests/abuse/test_slow",)
 """Whose files look at the end of what began with the tests beside them: half a minute later at the earliest."""

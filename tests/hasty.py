@@ -27,7 +27,7 @@ def sketch() -> None:
     from providers import _render  # noqa: PLC0415 - only a renderer carries ffmpeg and Pillow
 
     draw = _render.render
-    _render.render = lambda order, *rest: draw({**order, "fps": FRAMES}, *rest)  # type: ignore[assignment]
+    _render.render = lambda order, *rest: draw({**order, "fps": FRAMES}, *rest)
 
 
 if __name__ == "__main__":

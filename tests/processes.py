@@ -9,27 +9,44 @@ import multiprocessing
 import os
 import runpy
 import sys
-from multiprocessing import resource_tracker
+from functools import cache
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
 
-_forks = multiprocessing.get_context("forkserver")
-# What is run as __main__ here is loaded there, too, lest each of its forks does.
-_forks.set_forkserver_preload(["__main__", "tests.libraries"])
+ROOT = Path(__file__).parent.parent
 
 
 def start(*words: str, environ: dict[str, str], folder: Path, out: Path, err: Path) -> BaseProcess:
     """Start what ``python -m`` would with these words; it ends with this process at the latest."""
-    process = _forks.Process(target=_become, args=(words, environ, folder, out, err), daemon=True)
-    process.start()
+    process = _forks().Process(target=_become, args=(words, environ, folder, out, err), daemon=True)
+    # Each would import what is run here first, which may load the gateway in our environment.
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     return process
+
+
+@cache
+def _forks() -> ForkServerContext:
+    """Start what forks, wherever its first user stands."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.libraries"])
+    with patch.dict(os.environ, PYTHONPATH=str(ROOT)):
+        forkserver.ensure_running()
+    return context
 
 
 def _become(words: tuple[str, ...], environ: dict[str, str], folder: Path, out: Path, err: Path) -> None:
     """Be that program: as if nothing had been before it."""
     multiprocessing.current_process().daemon = False  # which may start none of their own
     # Semaphores it is killed over are nobody else's to clear up, as of one that was started alone.
-    resource_tracker._resource_tracker._fd = None
+    resource_tracker._resource_tracker._fd = None  # type: ignore[attr-defined]
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

@@ -13,8 +13,8 @@ import httpx
 
 from tests import databases, objects, processes
 from tests.databases import free_port
+from tests.processes import ROOT
 
-ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
 
 
