@@ -143,7 +143,8 @@ class Acceptor:
         now = self._clock()
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
         leased = now + self._hands.lease if self._hands.reserve() else None
-        named_wish = wish if said is None else replace(wish, request=replace(wish.request, inputs=said))
+        same = said is None or said == wish.request.inputs
+        named_wish = wish if same else replace(wish, request=replace(wish.request, inputs=said))
         fingerprint = _fingerprint({"wish": named_wish, "operation": operation, "parent": parent})
         id_ = new_id("video", now)
         about = About(id_, buyer, choice.offer, choice.account)
@@ -156,7 +157,7 @@ class Acceptor:
             deadline_at=now + int(listing.deadline_seconds * 1000),
             operation=operation,
             parent=parent,
-            wish=_json(replace(wish, request=decision.request)),
+            wish=_json(wish if decision.request is wish.request else replace(wish, request=decision.request)),
             offer=choice.offer,
             quote=_json(choice),
             warnings=_json(notices),

@@ -18,9 +18,12 @@ def _wall() -> int:
     return time.time_ns() // 1_000_000
 
 
+RUNNING = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The clock nobody sets, which goes on while the machine sleeps."""
+
+
 def _running() -> int:
-    """Read the clock nobody sets, which goes on while the machine sleeps."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+    return time.clock_gettime_ns(RUNNING) // 1_000_000
 
 
 class Clock:

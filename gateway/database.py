@@ -23,7 +23,7 @@ Kind = Literal["sqlite", "postgresql"]
 PLACES: Mapping[Kind, str] = {"sqlite": "?", "postgresql": "$"}
 """How a numbered place begins."""
 TOUCHED = "\nRETURNING 1"
-"""How a statement ends of which is asked only whether it touched a row: SQLite answers one from a temporary table."""
+"""How a statement ends that is only to say whether it touched a row: to answer that takes SQLite a temporary table."""
 
 BATCH = 256
 """Most writes in one transaction: keeps the loop free and the fsync worth it."""

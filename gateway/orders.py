@@ -1,7 +1,7 @@
 """Write the order of an attempt: what was wished, as one account may be asked for it."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from gateway.hooks import Hooks
 from gateway.job import Job
 from gateway.links import Links
 from gateway.media import Media
-from gateway.shop import Shop, own, pin
+from gateway.shop import Shop, own, promised
 from gateway.wish import Choice, Wish
 from providers.base.order import Order
 
@@ -29,8 +29,7 @@ class Orders:
         self._public_url = public_url
         self._hooks = hooks
 
-    @asynccontextmanager
-    async def at_hand(self, wish: Wish, choice: Choice) -> AsyncIterator[Mapping[str, Path]]:
+    def at_hand(self, wish: Wish, choice: Choice) -> AbstractAsyncContextManager[Mapping[str, Path]]:
         """
         Have the inputs an order is written with as files of this machine: none where their provider fetches them.
 
@@ -40,20 +39,20 @@ class Orders:
         :raises ShelfError: when nobody can tell.
         """
         inputs = () if self._linked(choice) else wish.request.inputs
-        async with self._media.at_hand(each.sha256 for each in inputs) as files:
-            yield files
+        return self._media.at_hand(each.sha256 for each in inputs) if inputs else nullcontext({})
 
     def write(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path] | None = None) -> Order:
         """Write the order of a job's open attempt; the same attempt always makes the same order."""
         assert job.attempt is not None
-        offer, inputs = self._shop.offer(choice), wish.request.inputs
+        offer, request = self._shop.offer(choice), promised(wish.request, choice.spec)
+        inputs = request.inputs
         # Until the job is given up, and an hour for what its provider does late.
         until = job.deadline_at + HOUR_MS
         return Order(
             attempt=job.attempt,
             wire_name=offer.wire_name,
             route=offer.route,
-            request=replace(pin(wish, choice.spec).request, inputs=tuple(own(each, choice) for each in inputs)),
+            request=replace(request, inputs=tuple(own(each, choice) for each in inputs)) if inputs else request,
             spec=choice.spec,
             files=dict(files or {}),
             links={each.sha256: self._public_url + self._links.to_input(each, until) for each in inputs}

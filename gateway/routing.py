@@ -158,20 +158,31 @@ def choose(
             again = choose(softer, strict, sellers, aliases, on=on, terms=terms, lot=lot)
             return replace(again, notices=notices)
     policy = "order" if preferences.order else preferences.policy or terms.policy
-    place = {name: at for at, name in enumerate(preferences.order or terms.order)}
-    models = {name.rpartition(":")[2]: at for at, name in reversed([*enumerate(names(request.model, aliases))])}
-
-    def rank(line: Line) -> tuple[float, ...]:
-        assert line.choice is not None
-        alias, seller = models.get(line.offer.model, 0), place.get(line.provider, len(place))
-        return (alias, *_merit(policy, line, terms, lot, seller), line.choice.usd_micros, seller)
-
+    if len(able) > 1:
+        wanted = names(request.model, aliases)
+        able = _ranked(able, policy, preferences.order or terms.order, wanted, terms, lot)
     return Decision(
-        ranked=tuple(sorted(able, key=rank)),
-        others=tuple(line for line in lines if not line.choice),
+        ranked=tuple(able),
+        others=tuple([line for line in lines if not line.choice]),
         request=request,
         policy=policy,
     )
+
+
+def _ranked(
+    able: Iterable[Line], policy: str, sellers: Sequence[str], models: Sequence[str], terms: Terms, lot: str
+) -> list[Line]:
+    """Put lines in the order they should be tried; ``sellers`` and ``models`` are named in order of preference."""
+    place = {name: at for at, name in enumerate(sellers)}
+    alias = {name.rpartition(":")[2]: at for at, name in reversed([*enumerate(models)])}
+
+    def rank(line: Line) -> tuple[float, ...]:
+        assert line.choice is not None
+        seller = place.get(line.provider, len(place))
+        merit = _merit(policy, line, terms, lot, seller)
+        return (alias.get(line.offer.model, 0), *merit, line.choice.usd_micros, seller)
+
+    return sorted(able, key=rank)
 
 
 WHY = {

@@ -15,7 +15,7 @@ from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
-from providers.base.order import CHOICES, Input, Request, Spec
+from providers.base.order import CHOICES, Input, Request, Spec, choices
 from providers.base.task import Usage
 
 ENOUGH = 5
@@ -123,7 +123,12 @@ def pin(wish: Wish, spec: Spec) -> Wish:
 
     Whoever makes the clip in the end makes the one that was promised.
     """
-    return replace(wish, request=replace(wish.request, **{name: getattr(spec, name) for name in CHOICES}))
+    return replace(wish, request=promised(wish.request, spec))
+
+
+def promised(request: Request, spec: Spec) -> Request:
+    """Close a request's open choices likewise; pure."""
+    return replace(request, **dict(zip(CHOICES, choices(spec), strict=True)))
 
 
 def own(each: Input, choice: Choice) -> Input:

@@ -60,8 +60,8 @@ async def read_body(request: Request[Any, Any, Any], *, folder: Path, max_bytes:
     try:
         async with asyncio.timeout(seconds):
             if boundary:
-                return await _read_form(pieces(request, max_bytes), boundary, folder)
-            raw = b"".join([chunk async for chunk in pieces(request, max_bytes)])
+                return await _read_form(Pieces(request, max_bytes), boundary, folder)
+            raw = b"".join([chunk async for chunk in Pieces(request, max_bytes)])
     except TimeoutError as error:
         raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error
     return Body(decode_object(raw), strict=True, uploads=[])
@@ -87,21 +87,36 @@ def _boundary(content_type: str) -> str:
     return boundary
 
 
-async def pieces(request: Request[Any, Any, Any], max_bytes: int) -> AsyncIterator[bytes]:
+class Pieces:
     """Pass a body on as it comes, until it ends or is too much."""
-    seen = 0
-    while True:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            raise ProblemError(400, "invalid_request", "The body broke off.")
-        chunk = message["body"]
-        seen += len(chunk)
-        if seen > max_bytes and (seen > max_bytes + HEARD_OUT or not message["more_body"]):
-            raise _too_large(max_bytes)
-        if chunk and seen <= max_bytes:
-            yield chunk
-        if not message["more_body"]:
-            return
+
+    def __init__(self, request: Request[Any, Any, Any], max_bytes: int) -> None:
+        self._receive = request.receive
+        self._max_bytes = max_bytes
+        self._seen = 0
+        self._more = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Begin, or go on."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """
+        Wait for the next piece.
+
+        :raises ProblemError: 400 where it breaks off, 413 where it is too much.
+        """
+        while self._more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ProblemError(400, "invalid_request", "The body broke off.")
+            chunk, self._more = message["body"], message["more_body"]
+            self._seen += len(chunk)
+            if self._seen > self._max_bytes and (self._seen > self._max_bytes + HEARD_OUT or not self._more):
+                raise _too_large(self._max_bytes)
+            if chunk and self._seen <= self._max_bytes:
+                return chunk
+        raise StopAsyncIteration
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:

@@ -45,7 +45,7 @@ async def place(
     try:
         model = services.settings.routing.default_model
         wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
-        wanted, decision = _decide(services, replace(wanted, echo=dict(echo or {})))
+        wanted, decision = _decide(services, replace(wanted, echo=dict(echo)) if echo else wanted)
         await gathered.keep()
     except BaseException:
         gathered.drop()

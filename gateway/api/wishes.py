@@ -7,6 +7,7 @@ What two names say of one thing must agree (``seconds`` and ``duration``, ``size
 import re
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -195,17 +196,16 @@ def _mode(create: VideoCreate, inputs: tuple[Input, ...]) -> Mode:
 
 def _whole(create: VideoCreate) -> int | None:
     """Read ``seconds``, a whole number however it is written."""
-    read = [_seconds(name, getattr(create, name)) for name in ("seconds", "duration")]
-    given = {each for each in read if each is not None}
+    said = (("seconds", create.seconds), ("duration", create.duration))
+    given = {_seconds(name, value) for name, value in said if value is not None}
     if len(given) > 1:
         raise invalid("duration", "seconds and duration differ; give one.")
     return given.pop() if given else None
 
 
-def _seconds(param: str, value: Number | None) -> int | None:
+@lru_cache(maxsize=256, typed=True)
+def _seconds(param: str, value: Number) -> int:
     """Read one spelling of the length."""
-    if value is None:
-        return None
     try:
         number = Decimal(str(value)) if len(str(value)) <= 8 else Decimal(0)
     except InvalidOperation as error:

@@ -20,7 +20,7 @@ from litestar.types import ASGIApp
 from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
-from gateway.api.forms import pieces
+from gateway.api.forms import Pieces
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
@@ -253,7 +253,7 @@ async def _take(request: Incoming, email: str) -> ASGIApp:
     try:
         try:
             async with asyncio.timeout(limits.body_seconds):
-                async for piece in pieces(request, limits.max_body_mb * 2**20):
+                async for piece in Pieces(request, limits.max_body_mb * 2**20):
                     upload.write(piece)
         except TimeoutError as error:
             raise ProblemError(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from providers.base.listing import Listing, Offer, Price, Rule, Value
-from providers.base.order import CHOICES, COUNTS, Request, Role, Spec
+from providers.base.order import CHOICES, COUNTS, Request, Role, Spec, choices
 from providers.base.task import Usage
 
 
@@ -53,7 +53,7 @@ class Shape(NamedTuple):
 def shape(request: Request) -> Shape:
     """Read a request's shape."""
     return Shape(
-        tuple([getattr(request, name) for name in CHOICES]),
+        choices(request),
         tuple(sorted(request.features())),
         tuple([each.media_type.partition("/")[0] for each in request.inputs if each.role is Role.REFERENCE]),
         request.counts(),

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import chain, pairwise, product
 from pathlib import Path
@@ -203,7 +203,7 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=
 
     def offer(self, model: str) -> Offer | None:
         """Find the offer for a model."""
-        return next((offer for offer in self.offers if offer.model == model), None)
+        return _offers(self).get(model)
 
     def fetches(self, host: str, *, base_url: str = "") -> bool:
         """Whether a clip may be fetched from a host: the provider's own, or one its listing names."""
@@ -211,6 +211,12 @@ class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=
         return host in own or any(
             host == each or (each.startswith("*.") and host.endswith(each[1:])) for each in self.hosts
         )
+
+
+@lru_cache(maxsize=256)
+def _offers(listing: Listing) -> Mapping[str, Offer]:
+    """Index a listing's offers by model, the first of each; every order asks for its own several times."""
+    return {offer.model: offer for offer in reversed(listing.offers)}
 
 
 FOLDER = "REELGATE_PROVIDERS"

@@ -8,6 +8,7 @@ an adapter maps an :class:`Order` to its provider's words.
 from enum import StrEnum
 from functools import lru_cache
 from math import gcd
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,7 +123,8 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def features(self) -> frozenset[str]:
         """Name the optional fields this request sets and inputs it brings; an offer must list each one."""
         roles = {each.role for each in self.inputs}
-        return frozenset(name for name in FEATURES if getattr(self, name) not in UNSET) | (roles & {*HANDED})
+        set_ = [name for name, value in zip(FEATURES, _features(self), strict=True) if value not in UNSET]
+        return frozenset(set_) | (roles & {*HANDED})
 
     def counts(self) -> tuple[int, ...]:
         """Count what :data:`COUNTS` names."""
@@ -148,6 +150,8 @@ FEATURES = (
 )
 """Fields of a request that an offer either takes or does not; the rest are lists of values sold."""
 
+_features = attrgetter(*FEATURES)
+
 HANDED = ("mask",)
 """Roles of inputs that an offer either takes or does not."""
 
@@ -156,6 +160,9 @@ UNSET = (None, ())
 
 CHOICES = ("mode", "resolution", "seconds", "aspect_ratio", "audio", "n", "fps", "container")
 """Fields of a request that an offer sells as a list of values, the first being the default."""
+
+choices = attrgetter(*CHOICES)
+"""Read those of a request or a spec, in order."""
 
 COUNTS = ("references", "voices", "frames")
 """How many of these a request brings, characters counting as references: what a listing's rules may limit."""

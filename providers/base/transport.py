@@ -79,20 +79,26 @@ class _Body(httpx.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self  # A generator would have to be registered with the loop, for every answer.
+
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
+            chunk = await self._response.content.readany()
         except BROKEN as error:
             raise _named(error) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def aclose(self) -> None:
         # A body read to its end has given its connection back already.
         self._response.close()
 
 
+@lru_cache(maxsize=1024)
 def _address(url: str) -> URL:
-    """Read an address as httpx does; a look's is a new one each time, of a few hosts and with nothing to be escaped."""
+    """Read an address as httpx does: orders go to a few; a look's is of as few hosts, with nothing to be escaped."""
     plain = PLAIN.fullmatch(url)
     if plain is None or "/." in plain[2]:
         return _whole(url)
