@@ -49,6 +49,9 @@ SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id < :after
 -- jobs_oldest --
 SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id > :after ORDER BY id LIMIT :most;
 
+-- attempt_known --
+SELECT id FROM attempts WHERE id = :id;
+
 -- jobs_claim --
 -- A lease is a due time in the future: a worker that dies gives its jobs back by doing nothing.
 UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
