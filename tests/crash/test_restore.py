@@ -9,7 +9,7 @@ import structlog
 from gateway.job import State
 from gateway.orphans import report
 from gateway.receipts import Receipts
-from tests.scripted import Engine, running
+from tests.scripted import Engine, clip, running
 
 
 def restore(folder: Path) -> None:
@@ -34,6 +34,7 @@ async def restored(folder: Path) -> int:
 async def test_what_was_bought_after_the_backup_is_said_to_be_nobodys(tmp_path: Path) -> None:
     """Of what the backup knows nothing is; an order it left open is found by its receipt, and not made again."""
     engine = Engine(tmp_path)
+    engine.wire.default = clip(4, (64, 36))
     engine.provider.submits = [running("early")]
     early = await engine.accept(prompt="early")
     open_ = await engine.accept(prompt="open")
