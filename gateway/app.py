@@ -47,6 +47,7 @@ from gateway.keys import Gatekeeper
 from gateway.links import Links, open_key
 from gateway.media import Media, open_media
 from gateway.orders import Orders
+from gateway.orphans import report
 from gateway.receipts import Receipts
 from gateway.settings import Network, Settings, SettingsError, is_loopback
 from gateway.shop import Shop
@@ -275,6 +276,7 @@ async def _work(
     except StoreUnavailableError as error:
         log.error("gateway.not_started", reason=str(error))
         raise
+    await report(store.database, receipts)
     await steps.count()
     working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
     cleaning = asyncio.create_task(cleaner.run()) if settings.worker.enabled else None

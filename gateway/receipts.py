@@ -10,6 +10,7 @@ that is still in doubt.
 import fcntl
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -71,6 +72,11 @@ class Receipts:
         head = b"%08x%08x" % (zlib.crc32(text), len(text))
         os.pwrite(self._file, head + text, self._next * SLOT)
         self._next = (self._next + 1) % SLOTS
+
+    @property
+    def noted(self) -> Mapping[str, str]:
+        """Every note there is: which task an attempt was given."""
+        return self._noted
 
     def get(self, attempt: str | None) -> str | None:
         """Look up which task an attempt was given."""

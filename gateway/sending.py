@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+from msgspec.structs import replace
+
 from providers.base.errors import Unavailable
 from providers.base.wire import Call, Download, Reply, Wire
 
@@ -28,10 +30,24 @@ class OnTime:
 
         :raises Unavailable: it would buy, and comes too late: this process stood still, or an upload took too long.
         """
-        if not call.repeatable and self._clock() > self._until:
-            raise Unavailable("the order was held up here for too long to be sent")
-        return await self._wire.send(call)
+        return await self._wire.send(self._timely(call))
 
     def stream(self, call: Call) -> AbstractAsyncContextManager[Download]:
-        """Send and hand the answer over piece by piece."""
-        return self._wire.stream(call)
+        """
+        Send and hand the answer over piece by piece.
+
+        :raises Unavailable: as for :meth:`send`.
+        """
+        return self._wire.stream(self._timely(call))
+
+    def _timely(self, call: Call) -> Call:
+        """Refuse a call that buys and comes too late, and have one that does not looked at again as it leaves."""
+        if call.repeatable:
+            return call
+        if not self._still():
+            raise Unavailable("the order was held up here for too long to be sent")
+        return replace(call, still=self._still)
+
+    def _still(self) -> bool:
+        """Whether an order may still leave."""
+        return self._clock() <= self._until

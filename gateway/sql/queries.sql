@@ -50,6 +50,9 @@ SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id < :after
 -- jobs_oldest --
 SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id > :after ORDER BY id LIMIT :most;
 
+-- attempt_known --
+SELECT id FROM attempts WHERE id = :id;
+
 -- jobs_claim --
 -- A lease is a due time in the future: a worker that dies gives its jobs back by doing nothing. Who finds a lease that
 -- ran out counts it: somebody died with the job in hand.

@@ -8,11 +8,13 @@ are opposites (not sent: may be sent again; sent: never). So this one keeps them
 
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from functools import lru_cache
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from yarl import URL
 
 from providers.base.wire import CONNECT, Answer, Call, Carrier, lowered, parsed, written
@@ -22,6 +24,26 @@ BROKEN = (aiohttp.ClientError, OSError)
 
 PLAIN = re.compile(r"(https?://[a-z0-9.\[\]:-]+)(/[\w.~!$&()*+,;=:@/-]*)(?:\?([\w.~!$&()*+,;=:@/?-]+))?", re.ASCII)
 """An address httpx and aiohttp write as it stands; anything else is read whole."""
+
+
+_still: ContextVar[Callable[[], bool] | None] = ContextVar("_still", default=None)
+"""Whether the call under way may still be sent."""
+
+
+class _LateError(aiohttp.ClientError):
+    """There is a connection, and it is too late to use it."""
+
+
+class _Punctual(aiohttp.ClientRequest):
+    """Send nothing that may not be sent any more: making the connection took its time."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send the request, or hang up before its first byte."""
+        still = _still.get()
+        if still is not None and not still():
+            conn.close()
+            raise _LateError
+        return await super().send(conn)
 
 
 class AiohttpTransport(Carrier):
@@ -39,7 +61,7 @@ class AiohttpTransport(Carrier):
         """
         Send one call.
 
-        :raises httpx.ConnectError: no connection was made, so nothing was sent.
+        :raises httpx.ConnectError: no connection was made, or it took too long, so nothing was sent.
         :raises httpx.ReadError: the connection ended after it was made.
         """
         if self._session is None:
@@ -51,8 +73,10 @@ class AiohttpTransport(Carrier):
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
+                request_class=_Punctual,
                 skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
             )
+        _still.set(call.still)
         try:
             response = await self._session.request(
                 call.method,
@@ -131,7 +155,7 @@ def _named(error: Exception) -> httpx.TransportError:
     """Name aiohttp's errors in httpx's words; only a connection never made counts as not sent."""
     name = type(error).__name__
     match error:
-        case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
+        case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError() | _LateError():
             return httpx.ConnectError(name)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return httpx.UnsupportedProtocol(name)

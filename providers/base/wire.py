@@ -29,6 +29,8 @@ class Call(Struct, frozen=True, kw_only=True):
     repeatable: bool
     timeout: float = 60.0
     """Seconds of silence after which the reply is given up."""
+    still: Callable[[], bool] | None = None
+    """Asked once there is a connection, before the first byte: whether it may still be sent."""
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -234,7 +236,7 @@ class HttpWire:
         try:
             request = await anext(flow)
             while True:
-                signed = await _call(request, call.timeout)
+                signed = replace(await _call(request, call.timeout), still=call.still)
                 response = _response(await self._carrier.carry(signed))
                 try:
                     request = await flow.asend(response)

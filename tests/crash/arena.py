@@ -256,9 +256,10 @@ class Arena:
 
         Nothing was ordered before the intent was on disk; and of every end its client hears, under one id (I8).
         """
+        self.oracle = self.client.get(f"{self.upstream_url}/_oracle").json()
         bought = self.bought()
         twice = {prompt for prompt, count in bought.items() if count > 1}
-        assert not twice, f"bought twice: {twice}"
+        assert not twice, f"bought twice: {twice}, {self.oracle}"
         for wanted in self.wanted:
             end = ends[wanted.key]
             assert end in {"completed", "submission_unknown"}, f"{wanted.prompt}: {end}"
@@ -267,7 +268,6 @@ class Arena:
             else:
                 assert wanted.kind in "ce", f"{wanted.prompt} could have been cleared up"
         assert bought.keys() <= {each.prompt for each in self.wanted}
-        self.oracle = self.client.get(f"{self.upstream_url}/_oracle").json()
         assert self.oracle["unintended"] == 0, self.oracle
         assert self.oracle["orders"] >= sum(bought.values())
         # On PostgreSQL the lease of a courier that was killed has to run out.

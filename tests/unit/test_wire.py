@@ -115,6 +115,28 @@ async def test_a_refused_connection_was_not_sent() -> None:
             await out.send(buying(f"http://127.0.0.1:{free_port()}/tasks"))
 
 
+@pytest.mark.parametrize("auth", [None, HomeAuth("http://127.0.0.1", {"authorization": "Bearer x"})])
+async def test_what_may_not_be_sent_any_more_is_not(auth: httpx.Auth | None) -> None:
+    """A purchase is asked about once more when its connection is there: nothing of a late one is sent, nor bought."""
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+        await half_an_answer(reader, writer)
+
+    carrier = AiohttpTransport()
+    async with upstream(listen) as url:
+        with pytest.raises(Unavailable):
+            await HttpWire(carrier, auth).send(buying(url, still=lambda: False))
+        with pytest.raises(Indeterminate):
+            await HttpWire(carrier, auth).send(buying(url, still=lambda: True))
+        with pytest.raises(Indeterminate):
+            await HttpWire(carrier, auth).send(buying(url))
+    await carrier.aclose()
+
+    assert heard == [b"", b"P", b"P"]
+
+
 async def test_a_connection_that_died_idle_is_not_silence_of_ours_to_repeat() -> None:
     """A keep-alive connection the peer dropped is still not proof: a purchase on it is indeterminate or made anew."""
     seen: list[bytes] = []
