@@ -10,7 +10,7 @@ import asyncio
 from itertools import count
 from typing import Final
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from gateway.api.problems import ProblemError
 
@@ -26,12 +26,17 @@ FREE = ("/cancel", "/fetch")
 HOOKS = "/hooks/"
 
 
+def overloaded(wait: int) -> ProblemError:
+    """Describe to a caller that there is too much to do."""
+    message = f"More is asked of the gateway than it can do now; nothing was kept or bought. Try again in {wait} s."
+    return ProblemError(503, "overloaded", message, headers={"retry-after": str(wait)})
+
+
 class Admission:
     """Count the new work under way, and know how late the loop is."""
 
-    def __init__(self, most: int, turned_away: Counter, lateness: Gauge) -> None:
+    def __init__(self, most: int, lateness: Gauge) -> None:
         self._most = most
-        self._turned_away = turned_away
         self._lateness = lateness
         self._begun: dict[int, float] = {}
         """When each call that is young began, oldest first."""
@@ -44,28 +49,21 @@ class Admission:
         """Whether a call is new work."""
         return method == "POST" and not path.endswith(FREE) and not path.startswith(HOOKS)
 
-    def enter(self, now: float) -> int:
-        """
-        Let a call in, and number it.
-
-        :raises ProblemError: 503, saying when to come back.
-        """
+    def refuses(self, now: float) -> int | None:
+        """Say in how many seconds a call should come again; none where it may come in now."""
         begun = self._begun
         if len(begun) > self._most // 4:
             while begun and begun[first := next(iter(begun))] < now - YOUNG_SECONDS:
                 del begun[first]
         # A loop may also be late because the machine is busy with something else: that is no reason by itself.
-        if len(begun) >= (self._most if self._late < LATE_SECONDS else self._most // 4 + 1):
-            self._turned_away.inc()
-            wait = 1 + next(self._refused) % SPREAD
-            raise ProblemError(
-                503,
-                "overloaded",
-                f"More is asked of the gateway than it can do now; nothing was kept or bought. Try again in {wait} s.",
-                headers={"retry-after": str(wait)},
-            )
+        if len(begun) < (self._most if self._late < LATE_SECONDS else self._most // 4 + 1):
+            return None
+        return 1 + next(self._refused) % SPREAD
+
+    def enter(self, now: float) -> int:
+        """Count a call that comes in, and number it."""
         number = next(self._numbers)
-        begun[number] = now
+        self._begun[number] = now
         return number
 
     def leave(self, number: int) -> None:

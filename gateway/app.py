@@ -234,7 +234,7 @@ def _build(
 
     pools = (probing, rendering)
 
-    admission = Admission(settings.server.max_waiting, metrics.turned_away, metrics.lateness)
+    admission = Admission(settings.server.max_waiting, metrics.lateness)
 
     def alive() -> AbstractAsyncContextManager[None]:
         return _work(desk, steps, worker, receipts, cleaner, transport, pools, admission)

@@ -14,7 +14,7 @@ from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
-from gateway.admission import Admission
+from gateway.admission import Admission, overloaded
 from gateway.api.problems import WRITTEN, ProblemError, Render, render, understand
 from gateway.ids import chance
 from gateway.telemetry import Metrics
@@ -25,6 +25,10 @@ REQUEST_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 HOST = re.compile(rb"([\w.-]+|\[[\w:.%]+\])(:[0-9]{1,5})?")
 MAX_HEAD = 64 * 2**10
 """Most bytes of headers; the server below us takes six times as many."""
+TURNED_AWAY = -1
+"""Stands for the status of a call that was never let in."""
+ANY_ID = "req_of_whoever_is_turned_away"
+MOST_REFUSALS = 64
 METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
 
 
@@ -35,6 +39,9 @@ class Edge:
         self._app = app
         self._admission = admission
         self._metrics = metrics
+        self._turned_away = metrics.requests.labels("turned_away", "POST", "503")
+        self._refusals: dict[tuple[Render, int, bytes], tuple[list[tuple[bytes, bytes]], bytes]] = {}
+        """How a call is refused, by dialect, time to wait and what its caller accepts."""
         self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         """Counters by what they count: looking them up by label costs more than counting."""
 
@@ -69,6 +76,11 @@ class Edge:
         try:
             _check_head(scope)
             if self._admission.concerns(scope["method"], scope["path"]):
+                wait = self._admission.refuses(started)
+                if wait is not None:
+                    status = TURNED_AWAY
+                    await self._turn_away(scope, send, wait, request_id)
+                    return
                 let_in = self._admission.enter(started)
             await self._app(scope, receive, answer)
         except Exception as error:
@@ -84,7 +96,27 @@ class Edge:
         finally:
             if let_in is not None:
                 self._admission.leave(let_in)
-            self._count(scope, status, time.perf_counter() - started)
+            if status == TURNED_AWAY:
+                self._turned_away.inc()
+            else:
+                self._count(scope, status, time.perf_counter() - started)
+
+    async def _turn_away(self, scope: HTTPScope, send: Send, wait: int, request_id: str) -> None:
+        """Refuse a call for new work; written once for all of a kind, as it must cost next to nothing."""
+        write = cast("Render", scope.get(WRITTEN, render))
+        accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+        found = self._refusals.get((write, wait, accept))
+        if found is None:
+            _, said, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
+            found = [(name.encode(), value.encode()) for name, value in said.items()], body
+            if len(self._refusals) < MOST_REFUSALS:
+                self._refusals[write, wait, accept] = found
+        head, body = found
+        id_ = request_id.encode()
+        body = body.replace(ANY_ID.encode(), id_)
+        head = [*head, (b"content-length", b"%d" % len(body)), (b"x-request-id", id_)]
+        await send({"type": "http.response.start", "status": 503, "headers": head})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _count(self, scope: HTTPScope, status: int, seconds: float) -> None:
         """Count an answer by the route it matched, never by the address asked for."""

@@ -90,9 +90,6 @@ class Metrics:
         self.deliveries = Counter(
             "reelgate_deliveries", "Webhooks sent, by what came of it.", ["outcome"], registry=self.registry
         )
-        self.turned_away = Counter(
-            "reelgate_turned_away", "Calls for new work refused under too much load.", registry=self.registry
-        )
         self.lateness = Gauge(
             "reelgate_loop_late_seconds", "How late the loop was with its last tick.", registry=self.registry
         )

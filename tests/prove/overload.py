@@ -24,7 +24,7 @@ AT_CAPACITY = 64
 """Connections that ask one after the other while capacity is measured."""
 SECONDS = 6.0
 """How long that takes."""
-CONNECTIONS = 2048
+CONNECTIONS = 512
 """Most calls on their way at a time under too much load."""
 TICK = 0.002
 AFTER_SECONDS = 20.0
