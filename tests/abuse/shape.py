@@ -14,3 +14,11 @@ def problem_shape(ctx: schemathesis.CheckContext, response: schemathesis.Respons
     check_discreet(answer)
     if answer.status >= 400 and response.request.method != "HEAD":
         check_problem(answer)
+
+
+@schemathesis.hook
+def filter_case(ctx: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+    """Leave out uploads whose purpose is no text: in a form whatever is sent is text, and an empty list is not sent."""
+    del ctx
+    upload = case.operation.path == "/v1/files" and isinstance(case.body, dict)
+    return not upload or isinstance(case.body.get("purpose", ""), str)
