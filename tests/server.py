@@ -75,11 +75,11 @@ class Server:
     def start(self, command: str = "serve") -> "Server":
         """Start and wait for the first good answer."""
         self._process = self._begin(command, out=self.log, err=self.log)
-        eventually(lambda: self._ready() or not self.running(), seconds=START_SECONDS)
+        eventually(lambda: self.ready() or not self.running(), seconds=START_SECONDS)
         assert self.running(), self.log.read_text()
         return self
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         """Whether it answers that it can take jobs."""
         try:
             # Nothing here speaks TLS, and reading whom to trust costs more than starting the gateway.

@@ -43,7 +43,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
 def test_media_are_shared(pair: tuple[Server, Server]) -> None:
     """What one is handed another orders with; what that keeps both serve; a link of one the other opens."""
     front, back = pair
-    with httpx.Client(trust_env=False, follow_redirects=True) as http:
+    with httpx.Client(trust_env=False, follow_redirects=True, timeout=30) as http:
         data = clip(2, (640, 360))
         file = http.post(f"{front.api}/files", files={"file": ("x.mp4", data)}, data={"purpose": "user_data"}).json()
         body = {"model": "sandbox/demo", "prompt": "bluer", "video": {"file_id": file["id"]}}

@@ -1,0 +1,26 @@
+"""Law of the start: a gateway finds all it needs by itself, where no library was loaded for it (as ours are)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.database import Kind
+from tests import databases
+from tests.server import START_SECONDS, Server, eventually
+
+
+@pytest.mark.parametrize("kind", databases.KINDS)
+def test_it_starts_from_nothing(tmp_path: Path, kind: Kind) -> None:
+    """In a new interpreter, on either database, ``serve`` answers that it is ready, and ends well."""
+    with databases.using(kind):
+        server = Server(tmp_path)
+    with server.log.open("wb") as log:
+        words = [sys.executable, "-m", "gateway.cli", "serve"]
+        process = subprocess.Popen(words, env=server.environ, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        eventually(lambda: server.ready() or process.poll() is not None, seconds=START_SECONDS)
+    finally:
+        process.terminate()
+    assert process.wait(40) == 0, server.log.read_text()
