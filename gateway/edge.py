@@ -72,16 +72,15 @@ class Edge:
                 ]
             await send(message)
 
-        let_in = None
+        let_in = 0
         try:
             _check_head(scope)
             if self._admission.concerns(scope["method"], scope["path"]):
-                wait = self._admission.refuses(started)
-                if wait is not None:
+                let_in, wait = await self._admission.enter(started)
+                if wait:
                     status = TURNED_AWAY
                     await self._turn_away(scope, send, wait, request_id)
                     return
-                let_in = self._admission.enter(started)
             await self._app(scope, receive, answer)
         except Exception as error:
             if status:
@@ -94,7 +93,7 @@ class Edge:
             await answer({"type": "http.response.start", "status": code, "headers": raw})
             await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
-            if let_in is not None:
+            if let_in:
                 self._admission.leave(let_in)
             if status == TURNED_AWAY:
                 self._turned_away.inc()
