@@ -40,7 +40,7 @@ class Edge:
         self._admission = admission
         self._metrics = metrics
         self._turned_away = metrics.requests.labels("turned_away", "POST", "503")
-        self._refusals: dict[tuple[Render, int, bytes], tuple[list[tuple[bytes, bytes]], bytes]] = {}
+        self._refusals: dict[tuple[Render, int, bytes], tuple[int, list[tuple[bytes, bytes]], bytes]] = {}
         """How a call is refused, by dialect, time to wait and what its caller accepts."""
         self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         """Counters by what they count: looking them up by label costs more than counting."""
@@ -72,16 +72,15 @@ class Edge:
                 ]
             await send(message)
 
-        let_in = None
+        let_in = 0
         try:
             _check_head(scope)
             if self._admission.concerns(scope["method"], scope["path"]):
-                wait = self._admission.refuses(started)
-                if wait is not None:
+                let_in, wait = await self._admission.enter(started)
+                if wait:
                     status = TURNED_AWAY
                     await self._turn_away(scope, send, wait, request_id)
                     return
-                let_in = self._admission.enter(started)
             await self._app(scope, receive, answer)
         except Exception as error:
             if status:
@@ -94,7 +93,7 @@ class Edge:
             await answer({"type": "http.response.start", "status": code, "headers": raw})
             await send({"type": "http.response.body", "body": body, "more_body": False})
         finally:
-            if let_in is not None:
+            if let_in:
                 self._admission.leave(let_in)
             if status == TURNED_AWAY:
                 self._turned_away.inc()
@@ -107,15 +106,15 @@ class Edge:
         accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
         found = self._refusals.get((write, wait, accept))
         if found is None:
-            _, said, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
-            found = [(name.encode(), value.encode()) for name, value in said.items()], body
+            status, said, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
+            found = status, [(name.encode(), value.encode()) for name, value in said.items()], body
             if len(self._refusals) < MOST_REFUSALS:
                 self._refusals[write, wait, accept] = found
-        head, body = found
+        status, head, body = found
         id_ = request_id.encode()
         body = body.replace(ANY_ID.encode(), id_)
         head = [*head, (b"content-length", b"%d" % len(body)), (b"x-request-id", id_)]
-        await send({"type": "http.response.start", "status": 503, "headers": head})
+        await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _count(self, scope: HTTPScope, status: int, seconds: float) -> None:

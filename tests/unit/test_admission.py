@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.admission import LATE_SECONDS, SPREAD, TICK_SECONDS, YOUNG_SECONDS, Admission
+from gateway.admission import LATE_SECONDS, SPREAD, SWEPT, TICK_SECONDS, YOUNG_SECONDS, Admission
 from gateway.telemetry import Metrics
 
 
@@ -13,11 +13,9 @@ def admission(most: int) -> Admission:
     return Admission(most, Metrics().lateness)
 
 
-def refused(gate: Admission, now: float) -> int | None:
-    """Ask once more; whoever is let in stays."""
-    wait = gate.refuses(now)
-    if wait is None:
-        gate.enter(now)
+async def came(gate: Admission, now: float = 0.0) -> int:
+    """Ask once; says in how many seconds to come again, 0 for who was let in, and stays."""
+    _, wait = await gate.enter(now or time.perf_counter())
     return wait
 
 
@@ -42,24 +40,69 @@ def test_new_work_is(path: str) -> None:
     assert Admission.concerns("POST", path)
 
 
-def test_so_many_at_a_time() -> None:
-    """One more is refused; one that is answered makes room; they are told to come back at different times."""
+async def test_so_many_at_a_time() -> None:
+    """Whoever finds no room waits for a moment, and is then told to come back, at different times."""
     gate = admission(3)
-    numbers = [gate.enter(10.0) for _ in range(3)]
+    assert [await came(gate) for _ in range(3)] == [0, 0, 0]
+    waits = await asyncio.gather(*(came(gate) for _ in range(2 * SPREAD)))
 
-    assert [refused(gate, 10.0) for _ in range(2 * SPREAD)] == 2 * [*range(1, SPREAD + 1)]
-    gate.leave(numbers[1])
-    assert refused(gate, 10.0) is None
-    assert refused(gate, 10.0) is not None
+    assert waits == 2 * [*range(1, SPREAD + 1)]
+    assert (len(gate._begun), len(gate._waiting), gate._coming) == (3, 0, 0)
 
 
-def test_who_is_slow_for_reasons_of_its_own_keeps_nobody_out() -> None:
+async def test_who_leaves_makes_room_for_who_came_last() -> None:
+    """It has the most time left to wait; nobody is let in twice for one place."""
+    gate = admission(2)
+    (first, _), _ = [await gate.enter(time.perf_counter()) for _ in range(2)]
+    waiting = [asyncio.create_task(came(gate)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.leave(first)
+
+    waits = await asyncio.gather(*waiting)
+    assert waits[2] == 0
+    assert 0 not in waits[:2]
+    assert len(gate._begun) == 2
+
+
+async def test_who_hangs_up_while_it_waits_takes_no_place() -> None:
+    """Its place is the next one's."""
+    gate = admission(1)
+    number, _ = await gate.enter(time.perf_counter())
+    stays, goes = (asyncio.create_task(came(gate)) for _ in range(2))
+    await asyncio.sleep(0)
+    goes.cancel()
+    await asyncio.sleep(0)
+    gate.leave(number)
+
+    assert await stays == 0
+    goes = asyncio.create_task(came(gate))
+    await asyncio.sleep(0)
+    gate.leave(next(iter(gate._begun)))
+    goes.cancel()  # When it has been called in, and has not come yet.
+    await asyncio.sleep(0)
+    assert (gate._coming, len(gate._begun)) == (0, 0)
+
+
+async def test_few_are_sent_away_at_a_time() -> None:
+    """To say no to a crowd takes no more than a share of the time, however large it is."""
+    gate = admission(1)
+    await came(gate)
+    crowd = [asyncio.create_task(came(gate, time.perf_counter() - 1)) for _ in range(3 * SWEPT)]
+    await asyncio.sleep(0)
+    gate._sweep()
+
+    assert len(gate._waiting) == 2 * SWEPT
+    assert gate._sweeping is not None
+    assert all(wait > 0 for wait in await asyncio.gather(*crowd))
+
+
+async def test_who_is_slow_for_reasons_of_its_own_keeps_nobody_out() -> None:
     """A body that trickles in, pictures to fetch, a clip to be held for: after a second they count no more."""
     gate = admission(3)
-    slow = [gate.enter(10.0) for _ in range(3)]
+    slow = [(await gate.enter(10.0))[0] for _ in range(3)]
 
-    assert refused(gate, 10.0 + YOUNG_SECONDS) is not None
-    assert refused(gate, 10.1 + YOUNG_SECONDS) is None
+    assert not gate.has_room(10.0 + YOUNG_SECONDS)
+    assert await came(gate, 10.1 + YOUNG_SECONDS) == 0
     for each in slow:
         gate.leave(each)
     assert len(gate._begun) == 1
@@ -69,14 +112,13 @@ async def test_a_loop_that_is_late_takes_less() -> None:
     """A quarter of the usual is enough then; as soon as it has caught up it takes the rest."""
     gate = admission(8)
     timing = asyncio.create_task(gate.keep_time())
-    for _ in range(2):
-        assert refused(gate, 0.0) is None
+    assert [await came(gate, 1.0) for _ in range(2)] == [0, 0]
     await asyncio.sleep(0)
     time.sleep(TICK_SECONDS + LATE_SECONDS + 0.05)  # noqa: ASYNC251 - this is what keeps it busy
     await asyncio.sleep(0.001)
-    assert refused(gate, 0.0) is None
-    assert refused(gate, 0.0) is not None
+    assert await came(gate, 1.0) == 0
+    assert not gate.has_room(1.0)
     async with asyncio.timeout(20):
-        while refused(gate, 0.0) is not None:  # noqa: ASYNC110 - time has to pass
+        while not gate.has_room(1.0):  # noqa: ASYNC110 - time has to pass
             await asyncio.sleep(TICK_SECONDS)
     timing.cancel()
