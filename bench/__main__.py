@@ -105,7 +105,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _machine() -> dict[str, str | int]:
+def _machine() -> dict[str, str | float]:
     """Say what the figures were taken on."""
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -36,8 +36,8 @@ def _encode(path: Path) -> None:
             out.mux(video.encode(frame))
         for start in range(0, SECONDS * SOUND, 1024):
             sound = av.AudioFrame("fltp", "stereo", min(1024, SECONDS * SOUND - start))
-            for plane in sound.planes:
-                plane.update(bytes(plane.buffer_size))
+            for channel in sound.planes:
+                channel.update(bytes(channel.buffer_size))
             sound.sample_rate, sound.pts, sound.time_base = SOUND, start, Fraction(1, SOUND)
             out.mux(audio.encode(sound))
         out.mux(video.encode(None))

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,7 @@ from gateway.wish import Wish
 from providers.base.listing import FOLDER
 from providers.base.order import Request
 from providers.base.task import Task
-from providers.base.wire import ByScheme
+from providers.base.wire import ByScheme, HttpWire
 from tests import databases
 
 PATIENCE = 120
@@ -146,7 +147,7 @@ def field(*, postgres: bool) -> Iterator[Field]:
 def ask(port: int, path: str) -> dict[str, float]:
     """Ask the stub."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-        return msgspec.json.decode(answer.read())
+        return msgspec.json.decode(answer.read(), type=dict[str, float])
 
 
 async def seed(here: Field, count: int, *, overdue: bool = False) -> None:
@@ -159,7 +160,8 @@ async def seed(here: Field, count: int, *, overdue: bool = False) -> None:
     clock = Clock()
     store = Store(connect(here.store, databases.ENVIRON), clock)
     store.open()
-    accounts, held = open_accounts(here.settings(1), {}, ByScheme({}), sandbox_only=True)
+    way = ByScheme({})
+    accounts, held = open_accounts(here.settings(1), {}, way, partial(HttpWire, way), sandbox_only=True)
     assert not held, held
     shop = Shop(accounts, {}, Routing(), clock)
     acceptor = Acceptor(store, shop, clock, Hands())
@@ -179,22 +181,22 @@ async def seed(here: Field, count: int, *, overdue: bool = False) -> None:
     ready = begun + 6_000 + count // 3
     pending: list[asyncio.Task[object]] = []
     for number in range(count):
-        account, base, pattern = patterns[number % len(patterns)]
+        seller, base, pattern = patterns[number % len(patterns)]
         started = ready - int(chance.uniform(base, OLDEST) * 1000)
         span = next_look(base, (ready - started) / 1000, None)
         due = begun - 60_000 if overdue else ready + int(chance.uniform(0, span) * 1000)
         id_, attempt = new_id("video", started), new_id("att", started)
         job = replace(
-            pattern, id=id_, created_at=started, updated_at=started, due_at=due, lease_until=None,
-            deadline_at=started + 36_000_000,
+            pattern, id=id_, created_at=started, updated_at=max(started, due - int(span * 1000)), due_at=due,
+            lease_until=None, deadline_at=started + 36_000_000,
         )  # fmt: skip
         task = msgspec.json.encode(Task(name(started, due, base, number))).decode()
         job = replace(
-            job, state=State.RUNNING, seq=3, started_at=started, account=account, attempt=attempt, attempts=1,
+            job, state=State.RUNNING, seq=3, started_at=started, account=seller, attempt=attempt, attempts=1,
             task=task, progress=1,
         )  # fmt: skip
         opened = Attempt(
-            id=attempt, job=id_, number=1, offer=job.offer or "", account=account, submit_class="A",
+            id=attempt, job=id_, number=1, offer=job.offer or "", account=seller, submit_class="A",
             outcome=Outcome.ACCEPTED, usd_micros=800_000, intent_at=started, answered_at=started, task=task,
         )  # fmt: skip
         statements = [Statement("job_insert", job), Statement("attempt_insert", opened, 1)]

@@ -79,7 +79,7 @@ class Prompt(Provider):
     def fetch(self, asset: AssetRef) -> Call:
         return Call(method="GET", url=asset.url, repeatable=True)
 
-    def explain(self, reply: Reply) -> ProviderError:
+    def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         return Refused("no")
 
 
@@ -109,7 +109,7 @@ async def live(url: str, folder: Path, count: int) -> float:
     store = Store(connect(url, databases.ENVIRON), clock)
     store.open()
     with ThreadPoolExecutor(1) as pool, mock.patch("gateway.media._study", study):
-        media = Media(folder / "media", pool, max_clip_bytes=2**20)  # type: ignore[arg-type]
+        media = Media(folder / "media", pool, max_clip_bytes=2**20)
         media.open()
         receipts = Receipts(folder / "receipts")
         receipts.open()

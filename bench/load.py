@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import count, cycle
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -101,7 +102,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._run.open += 1
         self._send()
 

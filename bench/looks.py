@@ -44,7 +44,10 @@ class Looks:
         """Say how late looks were, in milliseconds, and which are overdue now."""
         now = time.time() * 1000
         lags = sorted(self.lags + [now - due for due in self._due.values() if self._since <= due < now])
-        at = lambda share: lags[min(len(lags) - 1, int(len(lags) * share))] if lags else 0.0  # noqa: E731
+
+        def at(share: float) -> float:
+            return lags[min(len(lags) - 1, int(len(lags) * share))] if lags else 0.0
+
         firsts = self.first.values()
         return {
             "looks": self.made, "p50": at(0.5), "p99": at(0.99), "most": at(1.0), "tasks": len(self.first),

@@ -15,7 +15,9 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from bench import clips, flight, load, quotes, servers
 from bench.servers import Server
@@ -251,7 +253,7 @@ def _life(kind: str) -> Figures:
     )
     if done.returncode:
         raise MeasureError(done.stderr.strip()[-400:])
-    return json.loads(done.stdout)
+    return msgspec.json.decode(done.stdout, type=Figures)
 
 
 class _Watch:
@@ -352,7 +354,7 @@ def _resting(server: Server, party: str) -> Figures:
     return {f"memory.idle_mb/{party}": server.rss_mb()}
 
 
-def _load(server: Server, source: Callable[[], bytes], **how: object) -> load.Result:
+def _load(server: Server, source: Callable[[], bytes], **how: Any) -> load.Result:
     """Load and insist on clean answers."""
     seen = load.run(server.port, source, **how)
     if seen.errors or not seen.answers:
@@ -360,7 +362,7 @@ def _load(server: Server, source: Callable[[], bytes], **how: object) -> load.Re
     return seen
 
 
-def _drain(server: Server, path: str, **how: object) -> load.Drain:
+def _drain(server: Server, path: str, **how: Any) -> load.Drain:
     """Download and insist on whole clips."""
     seen = load.drain(server.port, path, **how)
     if seen.errors or not seen.files:
@@ -375,13 +377,13 @@ def _same(port: int, path: str, file: Path) -> None:
             raise MeasureError("the clip served is not the clip the provider made")
 
 
-def _get_json(port: int, path: str, body: bytes | None = None, kind: str = "") -> dict:
+def _get_json(port: int, path: str, body: bytes | None = None, kind: str = "") -> dict[str, Any]:
     """Ask once, outside any measurement."""
     asked = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", data=body, headers={"content-type": kind} if body else {}
     )
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:
-            return json.load(answer)
+            return msgspec.json.decode(answer.read(), type=dict[str, Any])
     except urllib.error.HTTPError as error:
         raise MeasureError(f"{path}: {error.code} {error.read()[:400].decode(errors='replace')}") from error

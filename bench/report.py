@@ -94,7 +94,7 @@ ROWS = (
 
 def table(rounds: list[Figures]) -> str:
     """Draw the table over whatever was measured."""
-    lines = [("figure", "unit", "ours", "peer", "ratio", "target", "")]
+    lines: list[tuple[str, ...]] = [("figure", "unit", "ours", "peer", "ratio", "target", "")]
     lines += [_line(row, rounds) for row in ROWS if any(row.figure in each or row.peer in each for each in rounds)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     drawn = ["  ".join(map(_aligned, range(len(line)), line, widths)).rstrip() for line in lines]
@@ -104,9 +104,10 @@ def table(rounds: list[Figures]) -> str:
 def summary(rounds: list[Figures]) -> dict[str, dict[str, float]]:
     """Gather medians, and the ratios that are quoted, for a file."""
     names = dict.fromkeys(name for each in rounds for name in each)
+    medians = {name: _median(rounds, name) for name in names}
     ratios = {row.figure.partition("/")[0]: _ratio(row, rounds) for row in ROWS}
     return {
-        "medians": {name: _median(rounds, name) for name in names},
+        "medians": {name: value for name, value in medians.items() if value is not None},
         "ratios": {name: value for name, value in ratios.items() if value is not None},
     }
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -99,7 +100,7 @@ def free_port() -> int:
     """Find a loopback port nobody listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -330,7 +331,7 @@ def _stop(process: subprocess.Popen[bytes], server: Server) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _tail(log: object) -> str:
+def _tail(log: IO[bytes]) -> str:
     """Read the end of a log."""
     log.seek(0)
     return log.read()[-2000:].decode(errors="replace")

@@ -14,6 +14,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -108,8 +109,8 @@ class Upstream:
     def _clip(self, name: str) -> tuple[bytes, bytes, bytes]:
         """Serve a clip whole."""
         try:
-            return b"200 OK", b"video/mp4", _read(self.clips / Path(name).name)
-        except (OSError, TypeError):
+            return b"200 OK", b"video/mp4", _read((self.clips or Path()) / Path(name).name)
+        except OSError:
             return b"404 Not Found", b"application/json", b'{"error":"no such clip"}'
 
 
@@ -123,7 +124,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that has arrived whole."""

@@ -9,6 +9,7 @@ import httpx
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.looks import Looks
 from gateway.routing import Seller
 from gateway.settings import OfferSettings, Settings, missing, secrets
 from providers.base.listing import Listing, Price, listings
@@ -67,10 +68,7 @@ class Account:
         """Attempts open here; the store's count now and then, kept up in between."""
         self.taking = 0
         """Those of them whose intent is not on disk yet, so that the store does not count them."""
-        self.looks = looks
-        """Looks at tasks in a second, at most."""
-        self._looked = self._put_off = 0.0
-        """Up to when looks are used up; up to when those for which none was left were put off."""
+        self.looks = Looks(looks)
         self._credits: tuple[int, int] | None = None
         self._limit = float(max_running)
         """Tasks that may be under way now: halved when the provider asks to slow down, growing back as it answers."""
@@ -119,26 +117,6 @@ class Account:
     def recount(self, open_: int) -> None:
         """Take over how many attempts the store says are open here, whoever opened or closed them."""
         self.running = open_ + self.taking
-
-    @property
-    def pace(self) -> float:
-        """Seconds between two looks at each task with which all of them together keep to :attr:`looks`."""
-        return self.running / self.looks
-
-    def look(self, now: int) -> int:
-        """
-        Take a look's turn and answer ``now``; where none is left, answer when the job should come again.
-
-        A second's worth of looks may be made at once. What is put off is spread out in the order it came, so that a
-        crowd, as after a stop, is written once and not at every turn.
-        """
-        step = 1000 / self.looks
-        at = max(self._looked, now - 1000.0) + step
-        if at <= now:
-            self._looked = at
-            return now
-        self._put_off = max(self._put_off, float(now)) + step
-        return 1 + int(self._put_off)
 
     def rest_of(self, model: str, now: int) -> Rest | None:
         """Find what keeps a model from being ordered now; what is over is forgotten."""

@@ -27,8 +27,9 @@ from msgspec import Struct
 
 from gateway.database import Statement, StoreUnavailableError
 from gateway.media import Media
+from gateway.registry import FIRST
 from gateway.shelf import Item
-from gateway.store import FIRST, Store
+from gateway.store import Store
 from gateway.wish import Rendition, Wish
 
 log = structlog.get_logger()

@@ -268,21 +268,19 @@ CONFIRM = 10.0
 """Seconds after which the provider is then asked once more."""
 
 
-def next_look(base: float, waited: float, asked: float | None, *, told: bool = False, pace: float = 0.0) -> float:
+def next_look(base: float, waited: float, asked: float | None, *, told: bool = False) -> float:
     """
     Decide how many seconds to wait before the next look at a task.
 
     The provider's word comes first; else looks start at the listing's interval and stretch with the time already
     waited, to a tenth of it. Where the provider has been ``told`` to call, looks only make up for a call that never
-    comes: they start at four intervals and stretch to a third. ``pace`` is what the account allows each of its tasks.
+    comes: they start at four intervals and stretch to a third.
     """
     if asked is not None:
-        wait = max(POLL_LEAST, asked)
-    elif told:
-        wait = max(base, min(CALLED_MOST, max(4 * base, waited / 3)))
-    else:
-        wait = max(base, min(POLL_MOST, waited / 10))
-    return max(wait, pace)
+        return max(POLL_LEAST, asked)
+    if told:
+        return max(base, min(CALLED_MOST, max(4 * base, waited / 3)))
+    return max(base, min(POLL_MOST, waited / 10))
 
 
 def has_time(left_ms: int, whole_ms: int, typical_seconds: float) -> bool:

@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from gateway.api.problems import ProblemError
 from gateway.ledger import NONE, Limits
-from gateway.store import Key, Store
+from gateway.registry import Key
+from gateway.store import Store
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX = "rgk_"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.database import Database, Statement
 from gateway.events import ROTATION_MS, Delivery, Endpoint, Try
 from gateway.job import OPEN, Outcome
-from gateway.store import FIRST, LAST
+from gateway.registry import FIRST, LAST
 
 MOST_ENDPOINTS = 32
 """Endpoints a tenant may have: each end of a video is told to every one."""

@@ -1,60 +1,22 @@
 """
-Remember: every query the gateway makes, as one verb each.
+Remember jobs, what was ordered for them and what that cost: every query about those, as one verb each.
 
-Callers know jobs, attempts, keys and files; only this module and ``sql/`` know tables. Each verb that
+Callers know jobs and attempts; only this module, those beside it and ``sql/`` know tables. Each verb that
 writes is one transaction, and returns once that transaction is on disk.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from msgspec import Struct
 
+from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, bodies
 from gateway.job import Attempt, Job, Outcome, State
 from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
+from gateway.registry import FIRST, LAST, Registry
 
-FIRST = ""
-LAST = "~"
-"""Sorts after every id."""
 LONGEST_MS = 1_200_000
 """No job is left alone for longer than this."""
-
-
-class Key(Struct, frozen=True):
-    """Hold one API key as kept: its hash, never itself."""
-
-    id: str
-    name: str
-    tenant: str
-    hash: str
-    scopes: str
-    """Space-separated."""
-    created_at: int
-    expires_at: int | None = None
-    revoked_at: int | None = None
-    policy: str | None = None
-    """How offers are chosen where its callers leave it open."""
-    limits: str | None = None
-    """What it may spend and do: :class:`~gateway.ledger.Limits` as JSON."""
-
-
-class File(Struct, frozen=True):
-    """Hold one uploaded input; its bytes lie in the media store under their hash."""
-
-    id: str
-    tenant: str
-    filename: str
-    purpose: str
-    media_type: str
-    sha256: str
-    bytes: int
-    width: int
-    height: int
-    created_at: int
-    seconds: float | None = None
-    """How long a clip or voice lasts; none where nobody measured."""
-    expires_at: int | None = None
 
 
 class Idempotency(Struct, frozen=True, kw_only=True):
@@ -109,15 +71,11 @@ class Page(Struct, frozen=True):
     more: bool
 
 
-Record = TypeVar("Record")
-
-
-class Store:
-    """Remember jobs, attempts, keys and files on one database."""
+class Store(Registry):
+    """Remember jobs and attempts, money, keys and files on one database."""
 
     def __init__(self, database: Database, clock: Callable[[], int]) -> None:
-        self._database = database
-        self._clock = clock
+        super().__init__(database, clock)
         self.on_move: list[Callable[[Job], None]] = []
         """Who hears of every job this process has moved, once that is on disk."""
 
@@ -381,6 +339,14 @@ class Store:
             for row in await self._database.read("spent_by", {"since": since, "until": until})
         ]
 
+    async def orders(self, since: int, until: int) -> list[Came]:
+        """Count what came of the orders made from one time to another."""
+        ends = {"first": f"att_{since:012x}", "last": f"att_{until:012x}"}
+        return [
+            Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), orders)
+            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.read("orders_by", ends)
+        ]
+
     async def ailments(self) -> dict[str, list[Row]]:
         """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""
         found = {name: await self._database.read(name, {"now": self._clock()}) for name in bodies("doctor")}
@@ -398,54 +364,6 @@ class Store:
         """Say why purchases are halted; ``None`` while they are not."""
         rows = await self._database.read("switches_all")
         return next((str(why) for name, _, why in rows if name == "halt"), None)
-
-    # Keys
-
-    async def add_key(self, key: Key) -> None:
-        """Keep a key's hash."""
-        await self._database.write(Statement("key_insert", key, 1))
-
-    async def key(self, hash_: str) -> Key | None:
-        """Find a key by its hash, revoked or not."""
-        return _first(Key, await self._database.read("key_by_hash", {"hash": hash_}))
-
-    async def keys(self) -> list[Key]:
-        """List every key there ever was."""
-        return [Key(*row) for row in await self._database.read("keys_all")]
-
-    async def has_keys(self) -> bool:
-        """Whether any key is in force."""
-        ((count,),) = await self._database.read("keys_live", {"now": self._clock()})
-        return bool(count)
-
-    async def revoke_key(self, id_: str) -> Key | None:
-        """Put a key out of force; ``None`` where it is unknown or already is."""
-        (rows,) = await self._database.write(Statement("key_revoke", {"id": id_, "now": self._clock()}))
-        return _first(Key, rows)
-
-    # Files
-
-    async def add_file(self, file: File) -> None:
-        """Keep what is known of an uploaded input."""
-        await self._database.write(Statement("file_insert", file, 1))
-
-    async def file(self, id_: str, tenant: str) -> File | None:
-        """Find a tenant's file."""
-        return _first(
-            File, await self._database.read("file_of_tenant", {"id": id_, "tenant": tenant, "now": self._clock()})
-        )
-
-    async def files(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> tuple[list[File], bool]:
-        """List a tenant's files, a page at a time."""
-        query, start = ("files_newest", LAST) if newest_first else ("files_oldest", FIRST)
-        asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": self._clock()}
-        rows = await self._database.read(query, asked)
-        return [File(*row) for row in rows[:limit]], len(rows) > limit
-
-    async def delete_file(self, id_: str, tenant: str) -> File | None:
-        """Forget a tenant's file; jobs made from it keep its bytes."""
-        (rows,) = await self._database.write(Statement("file_delete", {"id": id_, "tenant": tenant}))
-        return _first(File, rows)
 
 
 def held(postings: Sequence[Posting]) -> list[Statement]:
@@ -479,9 +397,4 @@ def _attempt(row: Row) -> Attempt:
     return Attempt(id_, job, number, offer, account, submit_class, Outcome(outcome), *rest)
 
 
-def _first(record: Callable[..., Record], rows: Sequence[Row]) -> Record | None:
-    """Read the first row, if there is one."""
-    return record(*rows[0]) if rows else None
-
-
-__all__ = ["ConflictError", "File", "Idempotency", "Key", "MismatchError", "Page", "Store"]
+__all__ = ["ConflictError", "Idempotency", "MismatchError", "Page", "Store"]

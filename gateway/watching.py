@@ -91,7 +91,7 @@ class Watching:
         if account is None or job.state not in LOOKED_AT:
             return None
         now = self._clock()
-        due = account.look(now)
+        due = account.looks.take(now)
         return due if due > now else None
 
     async def _look(self, job: Job) -> None:
@@ -200,7 +200,9 @@ class Watching:
                 return
             told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
             waited = (now - (job.started_at or now)) / 1000
-            wait = next_look(listing.poll_seconds, waited, update.poll_after, told=told, pace=account.pace)
+            wait = next_look(listing.poll_seconds, waited, update.poll_after, told=told)
+            if job.state is state:
+                wait = account.looks.interval(wait, (now - job.updated_at) / 1000, now)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
             accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
             await self._store.save(running, *accepted, also=own)

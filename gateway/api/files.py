@@ -12,7 +12,7 @@ from gateway.api.uploads import Upload
 from gateway.ids import is_id, new_id
 from gateway.inputs import InputError, Sniffed
 from gateway.media import input_key
-from gateway.store import File
+from gateway.registry import File
 
 DAY_MS = 86_400_000
 EXPIRY = (3_600, 2_592_000)

@@ -5,6 +5,7 @@ Litestar knows the routes; what it cannot see is added from a table: the bodies 
 forms), the answers, and the one shape every error has.
 """
 
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -15,12 +16,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 from litestar.types import ASGIApp
 
+from gateway import comparing, spending
 from gateway.api.content import VARIANTS
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Incoming, Reply, reply
 from gateway.api.webhooks import DELIVERY, EndpointCreate, EndpointUpdate, Rotation, Sample
 from gateway.events import TYPES
-from gateway.spending import BY
 
 VERSION = "1"
 
@@ -58,6 +59,15 @@ def _query(name: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": schema}
 
 
+def _asked_by(words: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe by what sums are asked for, and of which days."""
+    return [
+        {**_query("by", type="array", items={"enum": [*words]}, uniqueItems=True), "style": "form", "explode": False},
+        _query("since", type="string", format="date"),
+        _query("until", type="string", format="date"),
+    ]
+
+
 def _paging(cursor: str) -> list[dict[str, Any]]:
     """Describe how a list is paged through; ``cursor`` is what its ids look like."""
     return [
@@ -85,11 +95,8 @@ QUERIES: dict[str, list[dict[str, Any]]] = {
         },
         _query("index", type="integer", minimum=0, maximum=99, default=0),
     ],
-    "getSpend": [
-        {**_query("by", type="array", items={"enum": [*BY]}, uniqueItems=True), "style": "form", "explode": False},
-        _query("since", type="string", format="date"),
-        _query("until", type="string", format="date"),
-    ],
+    "getSpend": _asked_by(spending.BY),
+    "getComparison": _asked_by(comparing.BY),
 }
 
 FILES = {

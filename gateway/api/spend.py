@@ -1,8 +1,11 @@
-"""``/v1/spend``: what was spent, by provider, model, key, account and day, and what each budget has left."""
+"""``/v1/spend`` and ``/v1/comparison``: what was spent on whom, what each budget has left, and who did how well."""
+
+from collections.abc import Sequence
 
 from litestar import get
 from litestar.types import ASGIApp
 
+from gateway import comparing
 from gateway.api.desk import Incoming, caller, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.ledger import INSTANCE
@@ -16,21 +19,8 @@ async def get_spend(request: Incoming) -> ASGIApp:
 
     A key with the scope ``metrics`` sees every key's.
     """
-    services, who, query = desk(request), caller(request), request.query_params
-    strangers = sorted(set(query.keys()) - {"by", "since", "until"})
-    if strangers:
-        raise ProblemError(
-            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
-        )
-    by = [each for each in query.get("by", "provider,model").split(",") if each]
-    if {*by} - {*BY} or len(set(by)) < len(by):
-        raise ProblemError(422, "invalid_value", f"by names some of {', '.join(BY)}, each once.", param="by")
-    if "" in {query.get("since"), query.get("until")}:
-        raise _no_days()
-    try:
-        since, until = window(query.get("since", ""), query.get("until", ""), services.clock())
-    except (ValueError, OverflowError) as error:
-        raise _no_days() from error
+    services, who = desk(request), caller(request)
+    by, since, until = _asked(request, BY)
     owner, everything = who.key or "local", "metrics" in who.scopes
     spent = [each for each in await services.store.spent(since, until) if everything or each.owner == owner]
     kept = [each for each in await services.store.budgets() if everything or each.owner in {owner, INSTANCE}]
@@ -59,6 +49,53 @@ async def get_spend(request: Incoming) -> ASGIApp:
     )
 
 
+@get("/comparison", opt={"scope": "read"}, operation_id="getComparison")
+async def get_comparison(request: Incoming) -> ASGIApp:
+    """
+    Say what came of this key's orders: ``by`` (provider, model, account, key), ``since`` and ``until`` (days, UTC).
+
+    A key with the scope ``metrics`` sees every key's.
+    """
+    services, who = desk(request), caller(request)
+    by, since, until = _asked(request, comparing.BY)
+    owner, everything = who.key or "local", "metrics" in who.scopes
+    came = [each for each in await services.store.orders(since, until) if everything or each.owner == owner]
+    spent = [each for each in await services.store.spent(since, until) if everything or each.owner == owner]
+    records = comparing.records_of(came, spent, by)
+    return reply(
+        {
+            "object": "comparison",
+            "since": since // 1000,
+            "until": until // 1000,
+            "currency": "USD",
+            "data": [comparing.describe(record) for record in records],
+        }
+    )
+
+
+def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int]:
+    """
+    Read by what and from when to when it is asked for.
+
+    :raises ProblemError: naming the parameter.
+    """
+    query = request.query_params
+    strangers = sorted(set(query.keys()) - {"by", "since", "until"})
+    if strangers:
+        raise ProblemError(
+            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
+        )
+    by = [each for each in query.get("by", "provider,model").split(",") if each]
+    if {*by} - {*known} or len(set(by)) < len(by):
+        raise ProblemError(422, "invalid_value", f"by names some of {', '.join(known)}, each once.", param="by")
+    if "" in {query.get("since"), query.get("until")}:
+        raise _no_days()
+    try:
+        return by, *window(query.get("since", ""), query.get("until", ""), desk(request).clock())
+    except (ValueError, OverflowError) as error:
+        raise _no_days() from error
+
+
 def _no_days() -> ProblemError:
     """Describe a stretch of time that is none."""
     return ProblemError(422, "invalid_value", "since and until are days: 2026-11-01.", param="since")
@@ -69,4 +106,4 @@ def _usd(micros: int) -> float:
     return micros / 1_000_000
 
 
-HANDLERS = (get_spend,)
+HANDLERS = (get_spend, get_comparison)

@@ -1,6 +1,7 @@
 """
 The command line: ``reelgate serve``, ``work``, ``generate``, ``batch``, ``watch``, ``quote``, ``keys``, ``jobs``,
-``spend``, ``halt``, ``go-on``, ``doctor``, ``webhooks``, ``media``, ``check``, ``table``, ``new-provider``, ``demo``.
+``spend``, ``compare``, ``halt``, ``go-on``, ``doctor``, ``webhooks``, ``media``, ``check``, ``table``,
+``new-provider``, ``demo``.
 
 Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL`` and sign with
 ``REELGATE_API_KEY``; the others read the same ``config.toml`` the gateway does.
@@ -24,6 +25,7 @@ app.command("gateway.cli.demo:demo")
 app.command("gateway.cli.keys:app", name="keys")
 app.command("gateway.cli.jobs:app", name="jobs")
 app.command("gateway.cli.money:spend")
+app.command("gateway.cli.money:compare")
 app.command("gateway.cli.money:halt")
 app.command("gateway.cli.money:go_on")
 app.command("gateway.cli.doctor:doctor")

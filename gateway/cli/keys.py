@@ -11,8 +11,8 @@ from gateway.clock import DAY_MS
 from gateway.ids import new_id
 from gateway.keys import SCOPES, hash_secret, new_secret
 from gateway.ledger import Limits
+from gateway.registry import Key
 from gateway.settings import Policy, micros
-from gateway.store import Key
 
 app = App(name="keys", help="Create, list and revoke API keys.")
 

@@ -219,6 +219,17 @@ WHERE credit = 'spent' AND at >= :since AND at < :until
 GROUP BY owner, provider, model, account, at / 86400000
 ORDER BY 5, 1, 2, 3, 4;
 
+-- orders_by --
+-- What came of the orders of a stretch of time. Ids begin with the time they were made at, so their index is one of
+-- times, too; what was found wrong with a clip stands in its job.
+SELECT coalesce(jobs.buyer, ''), attempts.offer, attempts.account, attempts.outcome,
+    (attempts.ended_at - attempts.intent_at) / 1000,
+    CASE WHEN jobs.attempt = attempts.id AND jobs.warnings LIKE '%"type":"mismatch"%' THEN 1 ELSE 0 END,
+    count(*)
+FROM attempts JOIN jobs ON jobs.id = attempts.job
+WHERE attempts.id >= :first AND attempts.id < :last
+GROUP BY 1, 2, 3, 4, 5, 6;
+
 -- buying_allowed --
 -- No row while an operator has halted purchases.
 SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM switches WHERE name = 'halt');

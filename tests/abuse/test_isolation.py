@@ -20,8 +20,9 @@ from litestar.routes import HTTPRoute
 from gateway.app import create_app
 from gateway.ids import new_id
 from gateway.keys import SCOPES, hash_secret, new_secret
+from gateway.registry import Key
 from gateway.settings import Settings
-from gateway.store import Key, Store
+from gateway.store import Store
 from gateway.vault import Vault
 from tests.abuse import wire
 from tests.abuse.table import read

@@ -1,5 +1,6 @@
 """Money as clients and operators see it: refused in words, shown to whom it concerns, stopped at once."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,11 +64,35 @@ def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
     assert call(paid, other, "POST", "/v1/videos", CLIP).status_code == 200
 
 
+def test_sellers_are_compared_by_what_came_of_their_orders(paid: Server) -> None:
+    """Who made, failed and refused how many, how fast and for how much: a key's own orders, or everybody's."""
+    key, other = paid.create_key("--name", "compares"), paid.create_key("--name", "compares too")
+    prompts = ["a dog", "another dog", "[fail] a dog", "[reject] a dog"]
+    ids = [call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": each}).json()["id"] for each in prompts]
+    for id_ in ids:
+        finished(paid, key, id_)
+    (line,) = call(paid, key, "GET", "/v1/comparison").json()["data"]
+    assert {"provider": "sandbox", "model": "sandbox/demo"}.items() <= line.items()
+    counts = ("orders", "made", "failed", "refused", "in_doubt", "under_way", "mismatched", "cancelled", "turned_away")
+    assert [4, 2, 1, 1, 0, 0, 0, 0, 0] == [line[each] for each in counts]
+    assert (0.5, True) == (line["made_share"], 0 <= line["seconds_p50"] <= line["seconds_p90"] < 60)
+    spent = call(paid, key, "GET", "/v1/spend").json()["total"]
+    assert (line["usd"], line["usd_per_made"]) == (spent, pytest.approx(spent / 2))
+    assert call(paid, other, "GET", "/v1/comparison").json()["data"] == []
+    assert call(paid, key, "GET", "/v1/comparison?since=2020-01-01&until=2020-01-02").json()["data"] == []
+    shown = paid.cli("compare", "--by", "key,account", "--json").stdout
+    assert [4, 2] == [
+        next(each[name] for each in json.loads(shown) if each["orders"] == 4) for name in ("orders", "made")
+    ]
+    assert "2 (50%)" in paid.cli("compare", "--by", "key").stdout
+
+
+@pytest.mark.parametrize("path", ["spend", "comparison"])
 @pytest.mark.parametrize("query", ["by=colour", "by=model,model", "since=yesterday", "until=2026-13-01", "for=me"])
-def test_a_question_about_money_is_answered_or_refused(paid: Server, query: str) -> None:
+def test_a_question_about_money_is_answered_or_refused(paid: Server, path: str, query: str) -> None:
     """A word nobody knows is a 422 that names it."""
-    key = paid.create_key("--name", f"asks {query}")
-    answer = call(paid, key, "GET", f"/v1/spend?{query}")
+    key = paid.create_key("--name", f"asks {path} {query}")
+    answer = call(paid, key, "GET", f"/v1/{path}?{query}")
     assert answer.status_code == 422
     assert answer.json()["error"]["message"]
 
@@ -111,7 +136,8 @@ def test_operators_see_and_stop_spending(paid: Server) -> None:
     "words",
     [
         ["keys", "create", "--name", "x", "--rate", "fast"], ["keys", "create", "--name", "x", "--budget-usd", "lots"],
-        ["spend", "--by", "colour"], ["spend", "--since", "soon"], ["jobs", "adopt", "video_1", "t"],
+        ["spend", "--by", "colour"], ["compare", "--by", "day"],
+        ["spend", "--since", "soon"], ["jobs", "adopt", "video_1", "t"],
         ["jobs", "resubmit", "video_1"], ["jobs", "settle", "video_1", "--usd", "x"],
     ],
 )  # fmt: skip

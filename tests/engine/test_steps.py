@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from gateway.accept import Repeat
+from gateway.clock import DAY_MS
 from gateway.database import ConflictError
 from gateway.job import CONFIRM, UNDER_WAY, Job, Outcome, State
 from gateway.media import clip_folder
@@ -330,6 +331,8 @@ async def test_a_clip_that_is_not_what_was_ordered_says_so(engine: Engine) -> No
     assert [(notice.type, notice.feature) for notice in notices] == [
         ("mismatch", "seconds"), ("mismatch", "resolution"), ("mismatch", "audio"),
     ]  # fmt: skip
+    (came,) = await engine.store.orders(ended.created_at, ended.created_at + DAY_MS)
+    assert (came.outcome, came.mismatched, came.orders) == (Outcome.SUCCEEDED, True, 1)
 
 
 async def test_a_crash_while_fetching_fetches_again(engine: Engine) -> None:

@@ -19,8 +19,8 @@ from gateway.folder import Folder
 from gateway.job import Job, State
 from gateway.media import clip_folder, input_key
 from gateway.parts import take
+from gateway.registry import File
 from gateway.shelf import GoneError
-from gateway.store import File
 from gateway.wish import Problem, Rendition
 from providers.base.order import Input, Role
 from providers.base.wire import Call, Download

@@ -1,6 +1,5 @@
 """Laws of accounts: what rests, how fast orders may follow, what is left, and what the operator changes."""
 
-import heapq
 from datetime import date
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.accounts import EVERYTHING, FRESH_MS, LONG_MS, Account, adjusted
-from gateway.job import next_look
 from gateway.settings import OfferSettings
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.listing import Listing, Rate
@@ -178,42 +176,3 @@ def test_an_offer_is_taken_out_or_brought_back() -> None:
     unpriced = asked(adjusted(SOLD, {"acme:maker/old": OfferSettings()}), "maker/old")
     assert isinstance(unpriced, Refusal)
     assert "states no price" in unpriced.message
-
-
-@given(st.lists(st.integers(0, 2_000), min_size=1, max_size=200), st.sampled_from([1, 7, 50]))
-def test_looks_keep_to_their_rate(gaps: list[int], looks: int) -> None:
-    """In no second are there more looks than two seconds' worth; what is put off comes later, each at its own time."""
-    busy = Account("acme", Scripted(listing()), Clips(), plan="", max_running=4, looks=looks)
-    now, made, due = NOW, [], []
-    for gap in gaps:
-        now += gap
-        at = busy.look(now)
-        (made if at == now else due).append(at)
-    assert all(sum(each <= at < each + 1000 for at in made) <= 2 * looks for each in made)
-    assert due == sorted(due)
-    assert all(sum(each <= at < each + 1000 for at in due) <= looks + 1 for each in due)
-
-
-def test_a_crowd_is_put_off_once() -> None:
-    """After a stop everything is due at once: what finds no turn is written a time or two, not at every turn."""
-    busy = Account("acme", Scripted(listing()), Clips(), plan="", max_running=4, looks=100)
-    waiting = [(NOW, number) for number in range(2_000)]
-    written = looked = 0
-    while waiting:
-        at, number = heapq.heappop(waiting)
-        if (due := busy.look(at)) == at:
-            looked += 1
-        else:
-            written += 1
-            heapq.heappush(waiting, (due, number))
-
-    assert (looked, at - NOW <= 25_000) == (2_000, True)
-    assert written <= 2 * looked
-
-
-def test_many_tasks_are_each_looked_at_more_seldom() -> None:
-    """All looks of an account together keep to its rate."""
-    busy = Account("acme", Scripted(listing()), Clips(), plan="", max_running=9_999, looks=50)
-    busy.recount(1_000)
-    assert busy.pace == 20.0
-    assert next_look(5, 0, None, pace=busy.pace) == 20.0

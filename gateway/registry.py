@@ -1,0 +1,108 @@
+"""Remember who may call, and what they have uploaded: every query about keys and files, as one verb each."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from msgspec import Struct
+
+from gateway.database import Database, Row, Statement
+
+FIRST = ""
+LAST = "~"
+"""Sorts after every id."""
+
+
+class Key(Struct, frozen=True):
+    """Hold one API key as kept: its hash, never itself."""
+
+    id: str
+    name: str
+    tenant: str
+    hash: str
+    scopes: str
+    """Space-separated."""
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    policy: str | None = None
+    """How offers are chosen where its callers leave it open."""
+    limits: str | None = None
+    """What it may spend and do: :class:`~gateway.ledger.Limits` as JSON."""
+
+
+class File(Struct, frozen=True):
+    """Hold one uploaded input; its bytes lie in the media store under their hash."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    media_type: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    created_at: int
+    seconds: float | None = None
+    """How long a clip or voice lasts; none where nobody measured."""
+    expires_at: int | None = None
+
+
+Record = TypeVar("Record")
+
+
+class Registry:
+    """Remember keys and files on one database."""
+
+    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def add_key(self, key: Key) -> None:
+        """Keep a key's hash."""
+        await self._database.write(Statement("key_insert", key, 1))
+
+    async def key(self, hash_: str) -> Key | None:
+        """Find a key by its hash, revoked or not."""
+        return _first(Key, await self._database.read("key_by_hash", {"hash": hash_}))
+
+    async def keys(self) -> list[Key]:
+        """List every key there ever was."""
+        return [Key(*row) for row in await self._database.read("keys_all")]
+
+    async def has_keys(self) -> bool:
+        """Whether any key is in force."""
+        ((count,),) = await self._database.read("keys_live", {"now": self._clock()})
+        return bool(count)
+
+    async def revoke_key(self, id_: str) -> Key | None:
+        """Put a key out of force; ``None`` where it is unknown or already is."""
+        (rows,) = await self._database.write(Statement("key_revoke", {"id": id_, "now": self._clock()}))
+        return _first(Key, rows)
+
+    async def add_file(self, file: File) -> None:
+        """Keep what is known of an uploaded input."""
+        await self._database.write(Statement("file_insert", file, 1))
+
+    async def file(self, id_: str, tenant: str) -> File | None:
+        """Find a tenant's file."""
+        return _first(
+            File, await self._database.read("file_of_tenant", {"id": id_, "tenant": tenant, "now": self._clock()})
+        )
+
+    async def files(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> tuple[list[File], bool]:
+        """List a tenant's files, a page at a time."""
+        query, start = ("files_newest", LAST) if newest_first else ("files_oldest", FIRST)
+        asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": self._clock()}
+        rows = await self._database.read(query, asked)
+        return [File(*row) for row in rows[:limit]], len(rows) > limit
+
+    async def delete_file(self, id_: str, tenant: str) -> File | None:
+        """Forget a tenant's file; jobs made from it keep its bytes."""
+        (rows,) = await self._database.write(Statement("file_delete", {"id": id_, "tenant": tenant}))
+        return _first(File, rows)
+
+
+def _first(record: Callable[..., Record], rows: Sequence[Row]) -> Record | None:
+    """Read the first row, if there is one."""
+    return record(*rows[0]) if rows else None
