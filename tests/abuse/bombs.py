@@ -8,12 +8,11 @@ the kernel's own high-water mark. ``python -m tests.abuse`` throws them at full 
 import base64
 import gzip
 import json
-import os
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +37,8 @@ class Seen(NamedTuple):
     """Seconds the slowest look at ``/health/live`` took meanwhile, by the clock."""
     busiest: float
     """
-    Seconds at most of one such look without those in which the server's loop, or who asked, was ready to run and had
-    no processor: the machine was at something else, which says nothing of the server.
+    Seconds at most of one such look without those in which the server, or who asked, was ready to run and had no
+    processor, as the machine was at something else; but never less than the server's loop was at work in it.
     """
 
 
@@ -243,12 +242,19 @@ def memory(pid: int, what: str) -> int:
     return int(status.partition(f"{what}:")[2].split()[0]) * 1024
 
 
-def kept_waiting(*threads: str) -> float:
-    """Say for how many seconds threads were ready to run and had no processor, where the kernel counts that."""
-    try:
-        return sum(int(Path(f"/proc/{each}/schedstat").read_text().split()[1]) for each in threads) / 1e9
-    except FileNotFoundError:
-        return 0.0
+def clocked(pid: int, thread: int) -> tuple[float, float]:
+    """
+    Read how many seconds a server's loop has run, and how many its threads and one of ours were ready to and could not.
+
+    Nothing where the kernel does not count that.
+    """
+    ran = waited = 0.0
+    tasks = [*Path(f"/proc/{pid}/task").iterdir(), Path(f"/proc/self/task/{thread}")]
+    for task in tasks:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            on, off, _ = map(int, (task / "schedstat").read_text().split())
+            ran, waited = ran + (on / 1e9 if task.name == str(pid) else 0), waited + off / 1e9
+    return ran, waited
 
 
 @contextmanager
@@ -257,12 +263,12 @@ def watched(target: Target, looks: list[tuple[float, float]]) -> Iterator[None]:
     done, pid = threading.Event(), target.server.pid
 
     def look() -> None:
-        # One of the two is always asleep until the other has done something.
-        both = f"{pid}/task/{pid}", f"{os.getpid()}/task/{threading.get_native_id()}"
+        mine = threading.get_native_id()
         while not done.wait(0.05):
-            before = kept_waiting(*both)
+            ran, waited = clocked(pid, mine)
             seconds = ask(target).seconds
-            looks.append((seconds, seconds - (kept_waiting(*both) - before)))
+            after = clocked(pid, mine)
+            looks.append((seconds, max(after[0] - ran, seconds - (after[1] - waited))))
 
     thread = threading.Thread(target=look)
     thread.start()
