@@ -1,6 +1,7 @@
 """A provider that is well, half sick or dead for a while, and how often it is called, on a clock of its own."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,7 +112,7 @@ class Weather:
         for job in called:
             await engine.steps.take(job, called=True)
         for job in claimed:
-            due = engine.steps.put_off(job)
+            due = engine.steps.put_off(job, Counter())
             await (engine.steps.take(job) if due is None else engine.store.put_off(job, due))
         return len(called) + len(claimed)
 
