@@ -23,8 +23,7 @@ from gateway import inputs
 from gateway.finished import ClipError, Missed
 from gateway.folder import Folder
 from gateway.inputs import InputError, Sniffed
-from gateway.parts import SUFFIXES as RESUMED
-from gateway.parts import discard, touched
+from gateway.parts import discard, is_resumed, touched
 from gateway.settings import MediaSettings, SettingsError
 from gateway.shelf import GoneError, Item, Label, Shelf, ShelfError
 from gateway.wish import Rendition
@@ -102,7 +101,7 @@ class Media:
 
     def _before(self, path: Path, seconds: float) -> float:
         """Say since when nobody may have touched what arrived, so that it is nobody's."""
-        idle = max(seconds, LITTER_SECONDS) if path.suffix in RESUMED else seconds
+        idle = max(seconds, LITTER_SECONDS) if is_resumed(path) else seconds
         return self._clock() - idle if idle else math.inf
 
     def free_bytes(self) -> int:

@@ -7,6 +7,7 @@ a part. Both outlive the process, but are not believed after the machine was sta
 
 import fcntl
 import os
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 SUFFIXES = frozenset({".part", ".mark"})
+STRAY = re.compile(r".+-\d+-[0-9a-f]{8}")
 
 
 class Mark(Struct, frozen=True):
@@ -110,6 +112,11 @@ def take(folder: Path, name: str) -> Part:
     except BaseException:
         os.close(file)
         raise
+
+
+def is_resumed(path: Path) -> bool:
+    """Whether a later try goes on with a file: it is of a clip, and was not begun beside another try."""
+    return path.suffix in SUFFIXES and STRAY.fullmatch(path.stem) is None
 
 
 def forget(folder: Path, name: str) -> None:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from gateway.media import Media
 from gateway.parts import Mark, forget, take, touched
 
 MARK = Mark("https://a.test/clip", '"tag"', 10)
@@ -83,3 +84,19 @@ def test_a_mark_is_as_old_as_its_part(tmp_path: Path) -> None:
     os.utime(tmp_path / "lone.mark", (1, 1))
 
     assert [touched(tmp_path / name) for name in ("long.mark", "long.part", "lone.mark")] == [5, 5, 1]
+
+
+def test_what_was_begun_beside_another_outlives_its_process(tmp_path: Path) -> None:
+    """For an hour at most: nobody goes on with it, so the next process that is alone removes it at once."""
+    media = Media(tmp_path, None, max_clip_bytes=1)
+    media.open()
+    both = [take(media.incoming, "video-0"), take(media.incoming, "video-0")]
+    names = files(media.incoming)
+    media.open()
+    assert names == files(media.incoming)  # They are being written.
+    for part in both:
+        os.close(part._file)
+    media.open(alone=False)
+    assert names == files(media.incoming)
+    media.open()
+    assert {"video-0.part"} == files(media.incoming)
