@@ -30,6 +30,8 @@ ALONE_MS = 10_000
 """How often it is where there is no other: an operator may have closed an order from outside."""
 GRACE_SECONDS = 25.0
 """How long steps under way may take to end when the gateway stops."""
+STALLED_MS = 5_000
+"""How soon a step comes again that the store broke off, once the store answers: nobody else is at it."""
 TRIAL_SECONDS = 0.25
 """How often it is looked while a suspect waits to be alone."""
 
@@ -162,7 +164,7 @@ class Worker(Hands):
 
     async def _excuse(self) -> None:
         """Take the leases off jobs whose steps the store broke off, before anybody thinks that a worker died."""
-        stalled, due = self._stalled[:BATCH], self._clock() + self.lease
+        stalled, due = self._stalled[:BATCH], self._clock() + STALLED_MS
         await asyncio.gather(*(self._store.put_off(job, due) for job in stalled))
         del self._stalled[: len(stalled)]
 
