@@ -74,9 +74,10 @@ def records_of(came: Sequence[Came], spent: Sequence[Spent], by: Sequence[str]) 
         words = {"provider": provider, "model": model, "account": each.account, "key": each.owner}
         of = tuple(words[name] for name in by)
         counts.setdefault(of, Counter())[each.outcome] += each.orders
-        if each.outcome is Outcome.SUCCEEDED and each.seconds is not None:
-            times.setdefault(of, Counter())[each.seconds] += each.orders
+        if each.outcome is Outcome.SUCCEEDED:
             wrong[of] += each.orders * each.mismatched
+            if each.seconds is not None:
+                times.setdefault(of, Counter())[each.seconds] += each.orders
     for sum_ in spent:
         words = {"provider": sum_.provider, "model": sum_.model, "account": sum_.account, "key": sum_.owner}
         paid[tuple(words[name] for name in by)] += sum_.usd_micros

@@ -15,7 +15,7 @@ from gateway.ledger import Billing, Hold
 from gateway.operator import resubmit
 from gateway.trials import CALM_MS
 from gateway.wish import Problem
-from gateway.worker import Worker
+from gateway.worker import STALLED_MS, Worker
 from providers.base.errors import Indeterminate
 from providers.base.order import Order
 from providers.base.task import AssetRef, Update
@@ -348,7 +348,9 @@ async def test_a_store_that_fails_in_a_step_is_no_crash(engine: Engine) -> None:
         (job,) = await worker._due(8)
         await worker._step(job, called=False)
         await worker._excuse()
-        engine.now = (await engine.store.next_due()) or 0
+        due = await engine.store.next_due()
+        assert due == engine.now + STALLED_MS  # Long before the lease would have run out.
+        engine.now = due
     engine.steps.take = take  # type: ignore[method-assign]
 
     (job,) = await worker._due(8)

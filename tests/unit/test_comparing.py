@@ -46,7 +46,15 @@ def test_every_order_stands_in_one_line_and_under_one_word(came: list[Came], spe
         assert each.made_share is None or 0 <= each.made_share <= 1
         assert each.seconds is None or each.seconds[0] <= each.seconds[1]
         assert {*by} <= describe(each).keys()
-    assert sum(each.usd_micros for each in records) <= sum(each.usd_micros for each in spent)
+    made = [each for each in came if each.outcome is Outcome.SUCCEEDED]
+    assert sum(each.orders for each in made if each.mismatched) == sum(each.mismatched for each in records)
+    slowest = max((each.seconds for each in made if each.seconds is not None), default=None)
+    assert slowest is None or max(each.seconds[1] for each in records if each.seconds) <= slowest
+    assert (slowest is None) == all(each.seconds is None for each in records)
+    if by == ["provider"]:
+        met = {each.offer[0] for each in came}
+        paid = sum(each.usd_micros for each in spent if each.provider in met)
+        assert paid == sum(each.usd_micros for each in records)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.floats(0.01, 1))
