@@ -252,7 +252,7 @@ class Store(Registry):
         """
         now, dead = self._clock(), int(not self.shared)
         first = await self._database.arrive(
-            Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS, "dead": dead}),
+            Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS, "dead": dead, "suspect": SUSPECT}),
             Statement("jobs_reckon", {"now": now}),
             Statement("deliveries_give_back", {"now": now, "dead": dead}),
         )

@@ -15,8 +15,8 @@ ALONE_MS = 3_000
 """How long nothing else is begun before a suspect is stepped, and after: what kills does so soon."""
 REST_MS = 20_000
 """How long everybody else goes on undisturbed after a trial that took longer than :data:`ALONE_MS`."""
-AGAIN_MS = 60_000
-"""How long a suspect is put off that waits for its trial; should it be forgotten, it comes again by itself."""
+AGAIN_MS = 20_000
+"""How long a suspect is put off that waits for its trial; whom a process forgets that dies, another hears of then."""
 
 
 class Trials:

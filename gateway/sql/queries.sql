@@ -146,11 +146,14 @@ UPDATE jobs SET lease_until = NULL, due_at = :due, faults = faults + 1
 WHERE id = :id AND lease_epoch = :epoch AND lease_until IS NOT NULL;
 
 -- jobs_give_back --
--- At start of the only process there can be on this database every lease is a ``dead`` one's, and counted; and what an
--- open job waits for longer than anything is waited for was written by a clock that has been set back since.
+-- At start of the only process there can be on this database every lease is a ``dead`` one's, and counted; suspects that
+-- the dead one had put off come to whoever tries them now; and what an open job waits for longer than anything is waited
+-- for was written by a clock that has been set back since.
 UPDATE jobs SET lease_until = NULL, due_at = :now,
     crashes = crashes + CASE WHEN :dead = 1 AND lease_until IS NOT NULL THEN 1 ELSE 0 END
-WHERE due_at IS NOT NULL AND ((:dead = 1 AND lease_until IS NOT NULL) OR (completed_at IS NULL AND due_at > :longest));
+WHERE due_at IS NOT NULL AND (
+    (:dead = 1 AND (lease_until IS NOT NULL OR crashes >= :suspect)) OR (completed_at IS NULL AND due_at > :longest)
+);
 
 -- jobs_reckon --
 -- An open job from the future: the clock has been set back, and its time to live counts from now, once.

@@ -1,6 +1,7 @@
 """Laws of jobs that bring the gateway down: put aside after the third time, who was near by cleared, none rebought."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from gateway.finished import Finished
 from gateway.job import ASIDE_MS, CRASHES, FAULTS_MS, SUSPECT, Job, Outcome, State
 from gateway.ledger import Billing, Hold
 from gateway.operator import resubmit
-from gateway.trials import CALM_MS
+from gateway.trials import AGAIN_MS, ALONE_MS, CALM_MS
 from gateway.wish import Problem
 from gateway.worker import STALLED_MS, Worker
 from providers.base.errors import Indeterminate
@@ -290,6 +291,35 @@ async def test_a_process_killed_again_and_again_finds_nobody_guilty(engine: Engi
     lives = Lives(engine, "")
     assert await lives.live(*ids)
     assert {(await engine.job(each)).state for each in ids} <= {State.RUNNING, State.STORING, State.SUCCEEDED}
+
+
+async def test_a_suspect_whose_judge_dies_is_heard_of_by_the_next(engine: Engine) -> None:
+    """Put off for its trial, by a process that is killed before: at once where nobody else can try it, else soon."""
+    await engine.accept()
+    (job,) = await crash(engine, times=SUSPECT)
+    dead = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    await engine.store.put_off(job, dead._put_off(job, Counter()) or 0)
+    await engine.store.start_over()
+    engine.now += AGAIN_MS if engine.store.shared else 0
+
+    (again,) = await engine.store.claim(lease=LEASE, most=9)
+    assert (again.id, again.crashes) == (job.id, SUSPECT)
+    assert AGAIN_MS < 2 * (CALM_MS + ALONE_MS)  # Not much longer than it waits for its trial.
+
+
+async def test_who_is_put_aside_is_not_woken_by_a_start(engine: Engine) -> None:
+    """A gateway that is killed again and again must not try, each time, what brings it down."""
+    engine.provider.submits = [running("t", poll_after=5.0)]
+    id_ = (await engine.accept()).id
+    await engine.turn()
+    (job,) = await crash(engine)
+    await engine.steps.take(job)
+    (job,) = await crash(engine, times=1)
+    await engine.steps.take(job)
+    due = (await engine.job(id_)).due_at
+    await engine.store.start_over()
+
+    assert (await engine.job(id_)).due_at == due == engine.now + ASIDE_MS
 
 
 async def test_a_suspect_is_not_called_out_of_a_line(engine: Engine) -> None:
