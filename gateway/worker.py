@@ -219,8 +219,10 @@ class Worker(Hands):
         except Exception as error:
             log.exception("job.crashed", job=job.id, state=job.state, exc_info=error)
             wait = FAULTS_MS[min(job.faults, len(FAULTS_MS) - 1)]
-            with contextlib.suppress(StoreUnavailableError):
+            try:
                 await self._store.stumbled(job, self._clock() + wait)
+            except StoreUnavailableError:  # Better a fault too few than a crash that never was.
+                self._stalled.append(job)
 
     def _done(self, step: "asyncio.Task[None]") -> None:
         """Make room for the next step; that is a reason to look where there was none, or somebody is in line."""

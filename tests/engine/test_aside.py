@@ -385,3 +385,26 @@ async def test_a_store_that_fails_in_a_step_is_no_crash(engine: Engine) -> None:
 
     (job,) = await worker._due(8)
     assert (job.crashes, job.faults, job.lease_epoch) == (0, 0, CRASHES + 1)
+
+
+async def test_a_step_that_raises_while_the_store_fails_is_no_crash_either(engine: Engine) -> None:
+    """What could not be counted against a job is forgotten; its lease is taken off all the same."""
+    engine.provider.submits = [running("t")]
+    await engine.accept()
+    await engine.turn()
+    engine.provider.polls = [ZeroDivisionError("a bug of ours")]
+    worker = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+
+    async def broken(job: Job, due: int) -> None:
+        raise StoreUnavailableError("disk full")
+
+    engine.store.stumbled = broken  # type: ignore[method-assign]
+    engine.now = (await engine.store.next_due()) or 0
+    (job,) = await worker._due(8)
+    with capture_logs():
+        await worker._step(job, called=False)
+    await worker._excuse()
+    engine.now = (await engine.store.next_due()) or 0
+
+    (job,) = await worker._due(8)
+    assert (job.crashes, job.faults, job.lease_epoch) == (0, 0, 3)

@@ -1,18 +1,23 @@
 """
 Prove it at length: ``make prove`` lives through thousands of worlds and kills, and writes down what it saw.
 
-``python -m tests.prove [PART ...] [--share 0.01] [--fresh]`` merges into ``docs/reliability.json`` after every stretch
-and writes ``docs/reliability.md`` from it. A part interrupted goes on where it was, as long as the commit is the same.
-It ends with 1 where a law was broken.
+``python -m tests.prove [PART ...] [--share 0.01] [--fresh] [--at-once 3]`` merges into ``docs/reliability.json`` after
+every stretch and writes ``docs/reliability.md`` from it. A part interrupted goes on where it was, as long as the commit
+is the same. It ends with 1 where a law was broken.
 """
 
+import multiprocessing
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from cyclopts import App
 
 from tests.prove import kills, links, lives, load, mutants, overload, worlds
+from tests.prove.part import Figures
 from tests.prove.record import Record
 from tests.server import ROOT
 
@@ -24,7 +29,7 @@ app = App()
 
 
 @app.default
-def prove(*names: str, share: float = 1.0, fresh: bool = False, to: Path = ROOT / "docs") -> None:
+def prove(*names: str, share: float = 1.0, fresh: bool = False, at_once: int = 1, to: Path = ROOT / "docs") -> None:
     """
     Prove it, and write it down.
 
@@ -36,6 +41,8 @@ def prove(*names: str, share: float = 1.0, fresh: bool = False, to: Path = ROOT 
         How much of each part: 0.01 is a hundredth of it.
     fresh
         Begin anew, whatever of it is done.
+    at_once
+        How many stretches are lived through beside each other, of a part that measures nothing.
     to
         The folder of the record.
     """
@@ -48,18 +55,33 @@ def prove(*names: str, share: float = 1.0, fresh: bool = False, to: Path = ROOT 
         part = PARTS[name]
         most = max(1, round(part.most * share))
         done = record.begin(name, part, most, fresh=fresh)
-        while done < most:
-            stretch = range(done, min(done + part.stretch, most))
-            began = time.monotonic()
-            seen = record.keep(name, part.run(stretch), len(stretch), time.monotonic() - began)
+        stretches = [range(at, min(at + part.stretch, most)) for at in range(done, most, part.stretch)]
+        for stretch, (figures, seconds) in zip(
+            stretches, _lived(name, stretches, at_once if part.beside else 1), strict=True
+        ):
+            seen = record.keep(name, figures, len(stretch), seconds)
             record.write(PARTS)
-            done = stretch.stop
-            far = f"{done:,} of {most:,} {part.units}, {seen['seconds']:.0f} s"
+            far = f"{stretch.stop:,} of {most:,} {part.units}, {seen['seconds']:.0f} s"
             print(f"{name}: {far}, {len(seen['broken'])} broken laws", flush=True)
     for name in chosen:
         for each in record.parts[name]["broken"]:
             print(f"{name}: {each}", file=sys.stderr)
     sys.exit(any(record.parts[name]["broken"] for name in chosen))
+
+
+def _lived(name: str, stretches: Sequence[range], at_once: int) -> Iterator[tuple[Figures, float]]:
+    """Live through stretches of a part, and answer in their order what each saw and how many seconds it took."""
+    if at_once == 1:
+        yield from map(partial(_live, name), stretches)
+        return
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(partial(_live, name), stretches)
+
+
+def _live(name: str, stretch: range) -> tuple[Figures, float]:
+    """Live through one stretch."""
+    began = time.monotonic()
+    return PARTS[name].run(stretch), time.monotonic() - began
 
 
 if __name__ == "__main__":

@@ -83,14 +83,14 @@ def _matrix(kind: Kind, *, split: bool, how: str) -> Part:
     what = f"`kill -9` at each of {len(POINTS)} places with each of 5 submit classes, three times, {how}"
     return Part(
         what=what, units="cases", most=len(CASES), stretch=len(POINTS),
-        run=lambda cases: matrix(cases, kind, split=split), says=_says,
+        run=lambda cases: matrix(cases, kind, split=split), says=_says, beside=True,
     )  # fmt: skip
 
 
 def _random(kind: Kind, most: int, *, split: bool, mortal: bool, how: str) -> Part:
     return Part(
         what=f"`kill -9` at random, a fifth of all orders answered badly, {how}", units="kills", most=most,
-        stretch=CYCLES, run=lambda cycles: at_random(cycles, kind, split=split, mortal=mortal), says=_says,
+        stretch=CYCLES, run=lambda cycles: at_random(cycles, kind, split=split, mortal=mortal), says=_says, beside=True,
     )  # fmt: skip
 
 

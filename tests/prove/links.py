@@ -70,10 +70,10 @@ def _says_freezes(seen: Mapping[str, Any]) -> str:
 PARTS = {
     "commits": Part(
         what="the link to PostgreSQL cut within COMMIT: acceptance, intent, answer, verdict, end", units="cuts",
-        most=2_500, stretch=250, run=commits, says=_says,
+        most=2_500, stretch=250, run=commits, says=_says, beside=True,
     ),
     "freezes": Part(
         what="one of two workers on PostgreSQL stopped (SIGSTOP) past its lease, at each failpoint and anywhere",
-        units="freezes", most=FREEZES * 2 * len(PLACES), stretch=FREEZES, run=freezes, says=_says_freezes,
+        units="freezes", most=FREEZES * 2 * len(PLACES), stretch=FREEZES, run=freezes, says=_says_freezes, beside=True,
     ),
 }  # fmt: skip

@@ -22,6 +22,8 @@ class Part(Struct, frozen=True, kw_only=True):
     run: Callable[[range], Figures]
     says: Callable[[Mapping[str, Any]], str]
     """Puts the figures of everything done so far into words."""
+    beside: bool = False
+    """Whether stretches may be lived through beside each other: they measure nothing."""
     table: Callable[[Mapping[str, Any]], str] | None = None
     """Puts them into a section of the page, where a line is not enough."""
 

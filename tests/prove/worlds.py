@@ -61,7 +61,7 @@ def _says_answers(seen: Mapping[str, Any]) -> str:
 
 PARTS = {
     "worlds": Part(
-        what="simulated worlds", units="worlds", most=10_000, stretch=500, run=worlds, says=_says,
+        what="simulated worlds", units="worlds", most=10_000, stretch=500, run=worlds, says=_says, beside=True,
     ),
     "answers": Part(
         what="answers whose types, names and words changed, through adapter and engine: no wrong end, no refund",
