@@ -6,24 +6,14 @@ every stretch and writes ``docs/reliability.md`` from it. A part interrupted goe
 is the same. It ends with 1 where a law was broken.
 """
 
-import multiprocessing
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from cyclopts import App
 
-from tests.prove import kills, links, lives, load, mutants, overload, worlds
-from tests.prove.part import Figures
+from tests.prove.parts import GROUPS, PARTS, lived
 from tests.prove.record import Record
 from tests.server import ROOT
-
-PARTS = {**worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **links.PARTS, **load.PARTS, **overload.PARTS}
-GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres", "commits", "freezes"]}
-"""Names for several parts."""
 
 app = App()
 
@@ -57,7 +47,7 @@ def prove(*names: str, share: float = 1.0, fresh: bool = False, at_once: int = 1
         done = record.begin(name, part, most, fresh=fresh)
         stretches = [range(at, min(at + part.stretch, most)) for at in range(done, most, part.stretch)]
         for stretch, (figures, seconds) in zip(
-            stretches, _lived(name, stretches, at_once if part.beside else 1), strict=True
+            stretches, lived(name, stretches, at_once if part.beside else 1), strict=True
         ):
             seen = record.keep(name, figures, len(stretch), seconds)
             record.write(PARTS)
@@ -67,21 +57,6 @@ def prove(*names: str, share: float = 1.0, fresh: bool = False, at_once: int = 1
         for each in record.parts[name]["broken"]:
             print(f"{name}: {each}", file=sys.stderr)
     sys.exit(any(record.parts[name]["broken"] for name in chosen))
-
-
-def _lived(name: str, stretches: Sequence[range], at_once: int) -> Iterator[tuple[Figures, float]]:
-    """Live through stretches of a part, and answer in their order what each saw and how many seconds it took."""
-    if at_once == 1:
-        yield from map(partial(_live, name), stretches)
-        return
-    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(partial(_live, name), stretches)
-
-
-def _live(name: str, stretch: range) -> tuple[Figures, float]:
-    """Live through one stretch."""
-    began = time.monotonic()
-    return PARTS[name].run(stretch), time.monotonic() - began
 
 
 if __name__ == "__main__":

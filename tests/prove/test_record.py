@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.prove import record
-from tests.prove.__main__ import PARTS
 from tests.prove.part import Part, add, broken
+from tests.prove.parts import PARTS, lived
 from tests.prove.record import Record
 
 
@@ -66,3 +66,12 @@ def test_a_broken_law_is_not_hidden(tmp_path: Path) -> None:
 def test_every_part_can_say_that_it_saw_nothing(name: str) -> None:
     """A part whose every stretch broke a law still has a line."""
     assert PARTS[name].says({"done": 1})
+
+
+def test_stretches_beside_each_other_come_in_their_order() -> None:
+    """Each in a process of its own, and what they saw is what they would have seen one after the other."""
+    stretches = [range(20), range(20, 60), range(60, 70)]
+    alone, beside = ([figures for figures, _ in lived("answers", stretches, at_once)] for at_once in (1, 2))
+
+    assert alone == beside
+    assert [sum(each["met"].values()) for each in alone] == [20, 40, 10]

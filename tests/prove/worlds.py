@@ -61,10 +61,10 @@ def _says_answers(seen: Mapping[str, Any]) -> str:
 
 PARTS = {
     "worlds": Part(
-        what="simulated worlds", units="worlds", most=10_000, stretch=500, run=worlds, says=_says, beside=True,
+        what="simulated worlds", units="worlds", most=10_000, stretch=500, run=worlds, says=_says,
     ),
     "answers": Part(
         what="answers whose types, names and words changed, through adapter and engine: no wrong end, no refund",
-        units="answers", most=10_000, stretch=1_000, run=answers, says=_says_answers,
+        units="answers", most=10_000, stretch=1_000, run=answers, says=_says_answers, beside=True,
     ),
 }  # fmt: skip
