@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.looks import Looks
 from gateway.routing import Seller
 from gateway.settings import OfferSettings, Settings, missing, secrets
+from gateway.sources import Source
 from providers.base.listing import Listing, Price, listings
 from providers.base.provider import Provider
 from providers.base.wire import HttpWire, Wire
@@ -69,6 +70,7 @@ class Account:
         self.taking = 0
         """Those of them whose intent is not on disk yet, so that the store does not count them."""
         self.looks = Looks(looks)
+        self.source = Source()
         self._credits: tuple[int, int] | None = None
         self._limit = float(max_running)
         """Tasks that may be under way now: halved when the provider asks to slow down, growing back as it answers."""

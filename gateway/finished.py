@@ -57,6 +57,8 @@ OURS = frozenset({Missed.STORAGE, Missed.SHELF})
 """What our own storage is to blame for."""
 DEAD = frozenset({Missed.GONE, Missed.FOREIGN, Missed.UNNAMED})
 """After these nobody else can fetch it either, or should."""
+UNASKED = OURS | {Missed.FOREIGN, Missed.NO_ACCOUNT, Missed.UNNAMED}
+"""What says nothing of who serves the clip."""
 WORTHLESS = frozenset({Missed.STORAGE, Missed.NOT_A_CLIP, Missed.SHORT, Missed.TOO_LARGE})
 """After these nothing of what came is kept: it is no part of a clip, or takes up the room that is lacking."""
 

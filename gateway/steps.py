@@ -18,6 +18,7 @@ from gateway.accounts import Account, link_hours
 from gateway.billing import Bill, raised
 from gateway.clock import DAY_MS
 from gateway.database import ConflictError, Statement, StoreUnavailableError
+from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of, resumed, until_absent
@@ -32,7 +33,7 @@ from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
 from gateway.trials import AGAIN_MS
-from gateway.watching import Watching, as_json
+from gateway.watching import Watching
 from gateway.wish import Choice, Problem, Wish, read_choice, read_wish
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Unsupported
 from providers.base.task import Update

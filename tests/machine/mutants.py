@@ -19,7 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway import billing, courier, database, fetch, findings, job, store, watching
+from gateway import billing, courier, database, ending, fetch, findings, job, store, watching
 from gateway.billing import Bill
 from gateway.clock import Clock
 from gateway.job import Outcome
@@ -191,7 +191,7 @@ MUTANTS = {
     ),
     "refund of doubt": Mutant(
         law="I4", what="the money of an order nobody can tell of is given back",
-        plant=_wrapped(watching, "closed", _refund_doubt),
+        plant=_wrapped(ending, "closed", _refund_doubt),
     ),
     "one-sided": Mutant(
         law="I4", what="what is settled is not taken from what is held",
@@ -217,7 +217,7 @@ MUTANTS = {
         plant=_query("job_save", "AND seq = ", "AND -1 <= "), by="lives",
     ),
     "untold": Mutant(
-        law="I8", what="an end is committed without whom it is told", plant=_patched(watching, "announce", lambda _: [])
+        law="I8", what="an end is committed without whom it is told", plant=_patched(ending, "announce", lambda _: [])
     ),
     "told for good": Mutant(
         law="I8", what="any answer of a receiver counts as taken",
@@ -232,11 +232,11 @@ MUTANTS = {
     ),
     "backwards": Mutant(
         law="I11", what="a clip that could not be fetched is looked at as if it were being made",
-        plant=_wrapped(watching, "move", _back_to_running),
+        plant=_wrapped(ending, "move", _back_to_running),
     ),
     "never due": Mutant(
         law="I12", what="a look that came to nothing sets no time for the next",
-        plant=_wrapped(watching, "move", _forget_due),
+        plant=_wrapped(ending, "move", _forget_due),
     ),
     "wall clock": Mutant(
         law="I12", what="every time is the wall clock's, which can be set",

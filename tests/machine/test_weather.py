@@ -107,3 +107,35 @@ async def test_what_is_paid_for_is_asked_for_once(weather: Callable[..., Weather
     else:
         assert 5 <= orders <= 5 + 20  # One try after each of the breaker's rests: 30 s, a minute, ... five.
         assert (await there.engine.store.census()) == {State.QUEUED: 5}
+
+
+async def test_clips_nobody_serves_are_not_asked_for_again_and_again(weather: Callable[..., Weather]) -> None:
+    """
+    R10: tasks are done, and their clips answer 503 for an hour: 1.2 tries each in ten minutes, then one in five.
+
+    Once they are served all are kept, without another miss, within what one try for all may have to wait.
+    """
+    there = weather(lambda at: 1.0 if at < HOUR else 0.0, takes=10, places=40)
+    there.patient.only_clips = True
+    await there.want(40)
+    await there.live(600)
+    assert len(there.patient.downloads) <= 1.2 * 40
+    assert (await there.engine.store.census()) == {State.STORING: 40}
+    await there.live(HOUR)
+    assert between(there.patient.downloads, 600, HOUR) <= 11
+    await there.live(HOUR + 340)
+
+    assert await there.ended() == 40
+    assert between(there.patient.downloads, HOUR, HOUR + 340) == 40
+    assert len(there.patient.orders) == 40
+
+
+async def test_one_clip_by_itself_is_fetched_again_soon(weather: Callable[..., Weather]) -> None:
+    """What is held back for others' sake holds nobody back who is alone: its own tries come as soon as ever."""
+    there = weather(lambda at: 1.0 if at < 30 else 0.0, takes=10, places=1)
+    there.patient.only_clips = True
+    await there.want(1)
+    await there.live(60)
+
+    assert await there.ended() == 1
+    assert 4 <= len(there.patient.downloads) <= 6

@@ -32,6 +32,8 @@ class Patient(Scripted):
         self.downloads: list[float] = []
         self.doubtful = False
         """Whether an order that goes wrong may have been taken."""
+        self.only_clips = False
+        """Whether only downloads go wrong."""
 
     @property
     def calls(self) -> list[float]:
@@ -40,6 +42,10 @@ class Patient(Scripted):
 
     def ill(self) -> bool:
         """Whether this call goes wrong."""
+        return not self.only_clips and self.hit()
+
+    def hit(self) -> bool:
+        """Whether what is asked now meets the sickness."""
         return self._chance.random() < self._sick(self._now())
 
     async def submit(self, order: Order, wire: Wire) -> Update:
@@ -66,7 +72,7 @@ class Link(Clips):
     @asynccontextmanager
     async def stream(self, call: Call):  # type: ignore[no-untyped-def]
         self.patient.downloads.append(self.patient._now())
-        if self.patient.ill():
+        if self.patient.hit():
             self.answers = [(503, b"")]
         async with super().stream(call) as download:
             yield download
