@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.addresses import Addresses
 from gateway.api.problems import ProblemError, invalid
+from gateway.api.uploads import Upload
 from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
@@ -23,7 +24,6 @@ from gateway.routing import Decision, UnknownModelError
 from gateway.shop import Shop
 from gateway.store import BudgetError, CrowdError, Idempotency, Store
 from gateway.wish import Notice, Wish
-from providers.base.order import Input
 
 KEPT_MS = 72 * 3_600_000
 """How long an Idempotency-Key is remembered."""
@@ -109,6 +109,16 @@ class Acceptor:
             raise _none(decision)
         return decision
 
+    async def earlier(self, tenant: str, repeat: Repeat, fingerprint: str) -> Job | None:
+        """
+        Find the job an earlier call like this one made, whatever has become of sellers, prices and inputs since.
+
+        :raises MismatchError: the Idempotency-Key belongs to another call.
+        """
+        if not repeat.key and not repeat.retry:
+            return None  # Nobody says that there was one.
+        return await self._store.repeated(tenant, _name(repeat, fingerprint), fingerprint)
+
     async def accept(
         self,
         wish: Wish,
@@ -116,16 +126,16 @@ class Acceptor:
         tenant: str,
         repeat: Repeat,
         *,
+        fingerprint: str | None = None,
         operation: str = "create",
         parent: str | None = None,
-        said: tuple[Input, ...] | None = None,
         buyer: str = "local",
         limits: Limits = NONE,
     ) -> tuple[Job, bool]:
         """
         Keep a job for a wish and what was decided of it; the flag says whether it is new, or an earlier call's.
 
-        ``said`` are the wish's inputs as the call named them, which is what a repeated call has in common with it.
+        ``fingerprint`` is by what the call is known again (:func:`fingerprint_of`); else the wish is.
 
         ``buyer`` is the key that orders, ``limits`` what it may spend and do.
 
@@ -143,9 +153,7 @@ class Acceptor:
         now = self._clock()
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
         leased = now + self._hands.lease if self._hands.reserve() else None
-        same = said is None or said == wish.request.inputs
-        named_wish = wish if same else replace(wish, request=replace(wish.request, inputs=said))
-        fingerprint = _fingerprint({"wish": named_wish, "operation": operation, "parent": parent})
+        fingerprint = fingerprint or fingerprint_of(wish, operation, parent)
         id_ = new_id("video", now)
         about = About(id_, buyer, choice.offer, choice.account)
         taken, postings = hold(about, choice.usd_micros, budgets_of(buyer, limits, self._limits, now), now)
@@ -164,9 +172,8 @@ class Acceptor:
             buyer=buyer,
             hold=_json(taken),
         )
-        named = f"key:{repeat.key}" if repeat.key else f"fold:{fingerprint}"
         idempotency = Idempotency(
-            name=named,
+            name=_name(repeat, fingerprint),
             fingerprint=fingerprint,
             fresh=not repeat.key and not repeat.retry,
             expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
@@ -223,9 +230,21 @@ def _none(decision: Decision) -> ProblemError:
     return problem
 
 
-def _fingerprint(whole: dict[str, Any]) -> str:
-    """Say by what a call is known again."""
-    return hashlib.sha256(msgspec.json.encode(whole, order="sorted")).hexdigest()
+def fingerprint_of(*parts: Any) -> str:
+    """Say by what a call is known again: by what its client said, an uploaded file by its hash."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted", enc_hook=_spoken)).hexdigest()
+
+
+def _spoken(upload: Any) -> Any:
+    """Write an uploaded file as what it holds, however it is named."""
+    if isinstance(upload, Upload):
+        return {"sha256": upload.sha256, "size": upload.size}
+    raise NotImplementedError(type(upload))
+
+
+def _name(repeat: Repeat, fingerprint: str) -> str:
+    """Name a call as its repeats will: by its key, else by what it says."""
+    return f"key:{repeat.key}" if repeat.key else f"fold:{fingerprint}"
 
 
 def _json(value: Any) -> str:

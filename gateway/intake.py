@@ -6,7 +6,6 @@ Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` 
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.uploads import Upload
@@ -73,32 +71,26 @@ class Gathered:
         self._found: list[Found] = []
         self._params: list[str] = []
         self.inputs: tuple[Input, ...] = ()
-        self.said: tuple[Input, ...] = ()
-        """The inputs as the call named them: what was fetched is known by its address, so that a repeated call is
-        the same call even where the address answers something else by then."""
 
     def add(self, medium: Medium, found: Found, sniffed: Sniffed, seconds: float) -> None:
         """Take one piece in."""
         self._found.append(found)
         self._params.append(medium.param)
-        taken = Input(
-            role=medium.role,
-            media_type=sniffed.media_type,
-            sha256=found.sha256,
-            size=found.size,
-            width=sniffed.width,
-            height=sniffed.height,
-            seconds=seconds,
-            name=medium.name,
-            purpose=medium.purpose,
-            weight=None if medium.weight is None else float(medium.weight),
-            origin=found.origin,
+        self.inputs += (
+            Input(
+                role=medium.role,
+                media_type=sniffed.media_type,
+                sha256=found.sha256,
+                size=found.size,
+                width=sniffed.width,
+                height=sniffed.height,
+                seconds=seconds,
+                name=medium.name,
+                purpose=medium.purpose,
+                weight=None if medium.weight is None else float(medium.weight),
+                origin=found.origin,
+            ),
         )
-        self.inputs += (taken,)
-        if found.fetched:
-            address = hashlib.sha256(found.fetched.text.encode()).hexdigest()
-            taken = replace(taken, sha256=address, media_type="", size=0, width=0, height=0, seconds=0)
-        self.said += (taken,)
 
     async def keep(self) -> None:
         """Give every piece its lasting place."""

@@ -45,7 +45,7 @@ class Caller(Struct, frozen=True):
 
 
 LOCAL = Caller("local", frozenset(SCOPES))
-"""Everyone, while no key exists and only this machine can ask."""
+"""Everyone, until a key exists; only this machine can ask."""
 
 
 def new_secret() -> str:
@@ -78,7 +78,7 @@ class Gatekeeper:
         """Requests a key may still make at once, as of a time."""
 
     async def guarded(self) -> bool:
-        """Whether any key is in force; without one everybody on this machine is the same local caller."""
+        """Whether there ever was a key; until then everybody on this machine is the same local caller."""
         now = self._clock()
         if now - self._guarded[0] > FRESH_MS:
             self._guarded = (now, await self._store.has_keys())

@@ -156,17 +156,27 @@ class Store(Registry):
         except ConflictError as error:
             if error.query in REFUSED:
                 raise REFUSED[error.query](str(error)) from None
-            rows = await self._database.read("idempotency_read", named)
-            if not rows:
+            found = await self.repeated(job.tenant, idempotency.name, idempotency.fingerprint)
+            if found is None:
                 raise
-            ((fingerprint, kept),) = rows
-            if fingerprint != idempotency.fingerprint:
-                raise MismatchError(idempotency.name) from None
             if idempotency.fresh:  # A repeat of one whose caller hung up; now it is answered.
                 await self._database.write(Statement("idempotency_heard", named))
-            found = await self._database.read("job_read", {"id": kept})
-            return _job(found[0]), False
+            return found, False
         return job, True
+
+    async def repeated(self, tenant: str, name: str, fingerprint: str) -> Job | None:
+        """
+        Find the job an earlier create made under a name.
+
+        :raises MismatchError: the same key was used for something else.
+        """
+        named = {"tenant": tenant, "name": name, "now": self._clock()}
+        for known, kept in await self._database.read("idempotency_read", named):
+            if known != fingerprint:
+                raise MismatchError(name)
+            (row,) = await self._database.read("job_read", {"id": kept})
+            return _job(row)
+        return None
 
     async def unheard(self, job: Job) -> None:
         """Remember that a create's caller hung up unanswered, so that the same call again is the same job."""

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
+from gateway.accept import fingerprint_of
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Desk, Incoming, caller, desk, repeat_of
 from gateway.api.problems import ProblemError, missing_video
@@ -38,6 +39,9 @@ async def place(
     """
     services, who = desk(request), caller(request)
     repeat = repeat_of(request)
+    said = fingerprint_of(request.scope["path"], call, mode, operation, echo)
+    if (made := await services.acceptor.earlier(who.tenant, repeat, said)) is not None:
+        return made, False
     parent = await _parent(request, call)
     if parent is not None and call.model is None:
         call = replace(call, model=read_wish(parent.wish).request.model)
@@ -55,9 +59,9 @@ async def place(
         decision,
         who.tenant,
         repeat,
+        fingerprint=said,
         operation=operation,
         parent=parent.id if parent else None,
-        said=gathered.said,
         buyer=who.key or "local",
         limits=who.limits,
     )

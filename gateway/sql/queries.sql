@@ -24,7 +24,7 @@ WHERE (:fresh = 1 AND idempotency.unheard = 0) OR idempotency.expires_at <= :now
 RETURNING 1;
 
 -- idempotency_read --
-SELECT fingerprint, job FROM idempotency WHERE tenant = :tenant AND name = :name;
+SELECT fingerprint, job FROM idempotency WHERE tenant = :tenant AND name = :name AND expires_at > :now;
 
 -- idempotency_unheard --
 UPDATE idempotency SET unheard = 1 WHERE tenant = :tenant AND job = :job;
@@ -297,8 +297,8 @@ SELECT * FROM keys WHERE hash = :hash;
 -- keys_all --
 SELECT * FROM keys ORDER BY created_at, id;
 
--- keys_live --
-SELECT count(*) FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now);
+-- keys_count --
+SELECT count(*) FROM keys;
 
 -- key_revoke --
 UPDATE keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING *;

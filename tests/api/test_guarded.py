@@ -5,12 +5,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from litestar import Request
 
+from gateway.api.problems import ProblemError
 from gateway.database import Kind
-from gateway.keys import FRESH_MS, hash_secret, new_secret, well_formed
+from gateway.guesses import Guesses
+from gateway.ids import new_id
+from gateway.keys import FRESH_MS, LOCAL, Gatekeeper, hash_secret, new_secret, well_formed
+from gateway.registry import Key
+from tests.scripted import Engine
 from tests.server import Server, eventually
 
 CLIP = {"model": "sandbox/demo", "prompt": "a kite", "seconds": 1, "resolution": "360p"}
@@ -207,3 +214,23 @@ def test_demo_leaves_a_clip(tmp_path: Path) -> None:
     assert (tmp_path / "clip.mp4").read_bytes()[4:8] == b"ftyp"
     for fact in ("h264 1280x720", "4 s at 24 fps", "aac sound", "sandbox:google/veo-3.1-fast", "100%"):
         assert fact in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_the_last_key_does_not_take_the_door_with_it(tmp_path: Path, how: str) -> None:
+    """Once there was a key nobody passes without one: else the real accounts would be open to whoever asks."""
+    engine = Engine(tmp_path)
+    gate = Gatekeeper(engine.store, engine.clock, Guesses(50))
+    stranger = Request[Any, Any, Any]({"type": "http", "headers": [], "query_string": b"", "client": None})  # type: ignore[typeddict-item]
+    assert await gate.admit(stranger, "write") == LOCAL
+
+    ends = engine.now + 60_000 if how == "expired" else None
+    key = Key(new_id("key", 1), "only", "mine", hash_secret(new_secret()), "read write", engine.now, ends)
+    await engine.store.add_key(key)
+    if how == "revoked":
+        await engine.store.revoke_key(key.id)
+    engine.now += 120_000
+    with pytest.raises(ProblemError) as refused:
+        await gate.admit(stranger, "write")
+    assert refused.value.status == 401
+    engine.close()
