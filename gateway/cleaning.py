@@ -68,6 +68,8 @@ class Cleaner:
                 await asyncio.to_thread(self._media.clear)
             except (StoreUnavailableError, OSError) as error:
                 log.error("cleaning.stalled", reason=str(error))
+            except Exception as error:
+                log.exception("cleaning.crashed", exc_info=error)
 
     async def expire_files(self) -> int:
         """Forget the uploads whose time is over, a batch at a time; says how many."""

@@ -109,6 +109,9 @@ class Courier:
                 except StoreUnavailableError as error:
                     log.error("courier.stalled", reason=str(error))
                     await asyncio.sleep(IDLE_SECONDS)
+                except Exception as error:  # A bug of ours must not end what everybody waits for.
+                    log.exception("courier.crashed", exc_info=error)
+                    await asyncio.sleep(IDLE_SECONDS)
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=self._settings.seconds + 1)
         finally:

@@ -25,6 +25,17 @@ PLACES: Mapping[Kind, str] = {"sqlite": "?", "postgresql": "$"}
 TOUCHED = "\nRETURNING 1"
 """How a statement ends that is only to say whether it touched a row: to answer that takes SQLite a temporary table."""
 
+
+def known(record: type[Struct], row: Row) -> Row:
+    """
+    Cut a whole row to what a record knows, by place.
+
+    A newer program beside us may have added columns, always behind those there were: processes on one database are
+    replaced one by one.
+    """
+    return row[: len(record.__struct_fields__)]
+
+
 BATCH = 256
 """Most writes in one transaction: keeps the loop free and the fsync worth it."""
 

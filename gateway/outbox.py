@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.database import Database, Statement
+from gateway.database import Database, Statement, known
 from gateway.events import ROTATION_MS, Delivery, Endpoint, Try
 from gateway.job import OPEN, Outcome
 from gateway.registry import FIRST, LAST
@@ -172,7 +172,7 @@ class Outbox:
     async def tries(self, delivery: str) -> list[Try]:
         """List how often a delivery was sent, and how each time went."""
         rows = await self._database.read("tries_of_delivery", {"delivery": delivery})
-        return [Try(**dict(zip(Try.__struct_fields__, row, strict=True))) for row in rows]
+        return [Try(**dict(zip(Try.__struct_fields__, known(Try, row), strict=True))) for row in rows]
 
     async def sweep(self, *, before: int) -> None:
         """Forget what was settled long ago, a thousand at a time."""
@@ -219,9 +219,9 @@ class Outbox:
 
 def _endpoint(row: tuple[object, ...]) -> Endpoint:
     """Read a row of ``endpoints``."""
-    return Endpoint(**dict(zip(Endpoint.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]
+    return Endpoint(**dict(zip(Endpoint.__struct_fields__, known(Endpoint, row), strict=True)))
 
 
 def _delivery(row: tuple[object, ...]) -> Delivery:
     """Read a row of ``deliveries``."""
-    return Delivery(**dict(zip(Delivery.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]
+    return Delivery(**dict(zip(Delivery.__struct_fields__, known(Delivery, row), strict=True)))

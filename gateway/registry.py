@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from gateway.database import Database, Row, Statement
+from gateway.database import Database, Row, Statement, known
 
 FIRST = ""
 LAST = "~"
@@ -48,7 +48,7 @@ class File(Struct, frozen=True):
     expires_at: int | None = None
 
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound=Struct)
 
 
 class Registry:
@@ -68,7 +68,7 @@ class Registry:
 
     async def keys(self) -> list[Key]:
         """List every key there ever was."""
-        return [Key(*row) for row in await self._database.read("keys_all")]
+        return [Key(*known(Key, row)) for row in await self._database.read("keys_all")]
 
     async def has_keys(self) -> bool:
         """Whether there ever was a key: who revokes the last one shuts the door, and does not take it off."""
@@ -95,7 +95,7 @@ class Registry:
         query, start = ("files_newest", LAST) if newest_first else ("files_oldest", FIRST)
         asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": self._clock()}
         rows = await self._database.read(query, asked)
-        return [File(*row) for row in rows[:limit]], len(rows) > limit
+        return [File(*known(File, row)) for row in rows[:limit]], len(rows) > limit
 
     async def delete_file(self, id_: str, tenant: str) -> File | None:
         """Forget a tenant's file; jobs made from it keep its bytes."""
@@ -103,6 +103,6 @@ class Registry:
         return _first(File, rows)
 
 
-def _first(record: Callable[..., Record], rows: Sequence[Row]) -> Record | None:
+def _first(record: type[Record], rows: Sequence[Row]) -> Record | None:
     """Read the first row, if there is one."""
-    return record(*rows[0]) if rows else None
+    return record(*known(record, rows[0])) if rows else None

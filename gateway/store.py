@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from gateway.comparing import Came
-from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies
+from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
 from gateway.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
 from gateway.registry import FIRST, LAST, Registry
@@ -171,8 +171,8 @@ class Store(Registry):
         :raises MismatchError: the same key was used for something else.
         """
         named = {"tenant": tenant, "name": name, "now": self._clock()}
-        for known, kept in await self._database.read("idempotency_read", named):
-            if known != fingerprint:
+        for first, kept in await self._database.read("idempotency_read", named):
+            if first != fingerprint:
                 raise MismatchError(name)
             (row,) = await self._database.read("job_read", {"id": kept})
             return _job(row)
@@ -354,14 +354,15 @@ class Store(Registry):
         rows = await self._database.read("entries_of_job", {"job": job})
         return [
             Entry(
-                **dict(zip(Entry.__struct_fields__, row, strict=True)) | {"debit": Book(row[3]), "credit": Book(row[4])}
+                **dict(zip(Entry.__struct_fields__, known(Entry, row), strict=True))
+                | {"debit": Book(row[3]), "credit": Book(row[4])}
             )
             for row in rows
         ]
 
     async def budgets(self) -> list[BudgetRow]:
         """List what each budget has set aside, spent and in suspense."""
-        return [BudgetRow(*row) for row in await self._database.read("budgets_all")]
+        return [BudgetRow(*known(BudgetRow, row)) for row in await self._database.read("budgets_all")]
 
     async def spent(self, since: int, until: int) -> list[Spent]:
         """Sum what was spent from one time to another, by everything it can be asked for by."""
@@ -419,12 +420,13 @@ def _first_job(rows: Sequence[Row]) -> Job | None:
 
 def _job(row: Row) -> Job:
     """Read a row of ``jobs``."""
-    return Job(row[0], row[1], State(row[2]), *row[3:])
+    id_, tenant, state, *rest = known(Job, row)
+    return Job(id_, tenant, State(state), *rest)
 
 
 def _attempt(row: Row) -> Attempt:
     """Read a row of ``attempts``."""
-    id_, job, number, offer, account, submit_class, outcome, *rest = row
+    id_, job, number, offer, account, submit_class, outcome, *rest = known(Attempt, row)
     return Attempt(id_, job, number, offer, account, submit_class, Outcome(outcome), *rest)
 
 

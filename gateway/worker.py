@@ -109,6 +109,9 @@ class Worker(Hands):
                 except StoreUnavailableError as error:
                     log.error("worker.stalled", reason=str(error))
                     await asyncio.sleep(IDLE_SECONDS)
+                except Exception as error:  # A bug of ours must not end what everybody waits for.
+                    log.exception("worker.crashed", exc_info=error)
+                    await asyncio.sleep(IDLE_SECONDS)
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
         finally:

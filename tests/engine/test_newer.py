@@ -1,0 +1,91 @@
+"""Laws of a newer program beside an older one: it may add columns, and whoever is older goes on without them."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import worker
+from gateway.accept import Repeat
+from gateway.database import StoreUnavailableError
+from gateway.job import Job, State
+from gateway.worker import Worker
+from tests import databases
+from tests.scripted import Engine, running
+
+TABLES = ("jobs", "attempts", "entries", "budgets", "keys", "files", "endpoints", "deliveries", "tries", "idempotency")
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    built = Engine(tmp_path)
+    yield built
+    built.close()
+
+
+def widen(folder: Path) -> None:
+    """Do to every table what a later migration would."""
+    script = "; ".join(f"ALTER TABLE {table} ADD COLUMN future TEXT" for table in TABLES)
+    url = databases.url_of(folder)
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
+            file.executescript(script)
+        file.close()
+    else:
+        databases.server().run(script, database=url.rpartition("/")[2].partition("?")[0])
+
+
+async def patient(engine: Engine, id_: str) -> Job:
+    """Run a job as a worker does, which comes again where the store did not answer once."""
+    for _ in range(20):
+        try:
+            return await engine.run(id_)
+        except StoreUnavailableError:
+            engine.now += 61_000
+    raise AssertionError(await engine.job(id_))
+
+
+async def test_who_is_older_ends_its_jobs_in_a_newer_database(engine: Engine) -> None:
+    """Under way, or accepted after: made, told of and paid for once."""
+    engine.provider.submits = [running("t0", poll_after=5.0)]
+    first = await engine.accept(Repeat(key="k"))
+    await engine.turn()
+    widen(engine.folder)
+    second = await engine.accept(seed=1)
+    ended = [await patient(engine, each.id) for each in (first, second)]
+
+    assert [each.state for each in ended] == [State.SUCCEEDED] * 2
+    assert (await engine.accept(Repeat(key="k"))).id == first.id
+    assert len(engine.provider.ledger) == 2
+    assert len(await engine.store.attempts(first.id)) == 1
+    assert await engine.store.entries(first.id)
+    assert await engine.store.ailments() == {}
+
+
+async def test_a_worker_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a turn raises, the next is taken; else everybody's jobs would wait, and nobody hear of it."""
+    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.001)
+    engine.provider.submits = [running("t", poll_after=3600.0)]
+    job = await engine.accept()
+    works = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    claim, raised = engine.store.claim, asyncio.Event()
+
+    async def broken(**asked: object) -> list[Job]:
+        if not raised.is_set():
+            raised.set()
+            raise TypeError("a bug")
+        return await claim(**asked)  # type: ignore[arg-type]
+
+    engine.store.claim = broken  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        task = asyncio.create_task(works.run())
+        async with asyncio.timeout(20):
+            while (await engine.job(job.id)).state is not State.RUNNING:  # noqa: ASYNC110 - a worker tells nobody
+                await asyncio.sleep(0.001)
+        works.stop()
+        await task
+
+    assert [each["event"] for each in logs if each["log_level"] == "error"] == ["worker.crashed"]
