@@ -1,7 +1,12 @@
-"""Keep an order from leaving long after it was meant to: by then others may have taken it for lost, and ordered."""
+"""
+Keep an order from leaving that should not any more.
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+Long after its intent others may have taken it for lost, and ordered; and while its inputs were uploaded an operator may
+have halted purchases, or its client cancelled it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -14,40 +19,56 @@ How long after its intent an order may leave, its inputs uploaded before.
 
 Half of the time for which it counts as under way (:data:`~gateway.job.UNDER_WAY`): nobody orders it anew before.
 """
+FRESH_MS = 500
+"""How long after its intent an order leaves without another question: a halt holds within a second."""
+
+
+class Withheld(Unavailable):
+    """An order that was not sent, which is nobody's failure."""
+
+    kind = "withheld"
 
 
 class OnTime:
-    """Carry an account's calls, but none that buys after its time."""
+    """Carry an account's calls, but none that buys after its time, or that is not wanted any more."""
 
-    def __init__(self, wire: Wire, clock: Callable[[], int], intent_at: int) -> None:
+    def __init__(
+        self, wire: Wire, clock: Callable[[], int], intent_at: int, wanted: Callable[[], Awaitable[bool]]
+    ) -> None:
         self._wire = wire
         self._clock = clock
-        self._until = intent_at + SEND_MS
+        self._intent_at = intent_at
+        self._wanted = wanted
 
     async def send(self, call: Call) -> Reply:
         """
         Send and read the whole answer, whatever its status.
 
-        :raises Unavailable: it would buy, and comes too late: this process stood still, or an upload took too long.
+        :raises Withheld: it would buy, and comes too late: this process stood still, or an upload took too long; or
+            purchases were halted meanwhile, or the job cancelled.
         """
-        return await self._wire.send(self._timely(call))
+        return await self._wire.send(await self._checked(call))
 
-    def stream(self, call: Call) -> AbstractAsyncContextManager[Download]:
+    @asynccontextmanager
+    async def stream(self, call: Call) -> AsyncIterator[Download]:
         """
         Send and hand the answer over piece by piece.
 
-        :raises Unavailable: as for :meth:`send`.
+        :raises Withheld: as for :meth:`send`.
         """
-        return self._wire.stream(self._timely(call))
+        async with self._wire.stream(await self._checked(call)) as download:
+            yield download
 
-    def _timely(self, call: Call) -> Call:
-        """Refuse a call that buys and comes too late, and have one that does not looked at again as it leaves."""
+    async def _checked(self, call: Call) -> Call:
+        """Refuse a call that buys and should not leave, and have one that may looked at again as it does."""
         if call.repeatable:
             return call
+        if self._clock() - self._intent_at > FRESH_MS and not await self._wanted():
+            raise Withheld("purchases were halted, or the video cancelled, before the order was sent")
         if not self._still():
-            raise Unavailable("the order was held up here for too long to be sent")
+            raise Withheld("the order was held up here for too long to be sent")
         return replace(call, still=self._still)
 
     def _still(self) -> bool:
         """Whether an order may still leave."""
-        return self._clock() <= self._until
+        return self._clock() - self._intent_at <= SEND_MS

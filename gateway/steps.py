@@ -1,8 +1,8 @@
 """
-Take one step with a claimed job: buy, clear up, or watch (:mod:`gateway.watching`).
+Take one step with a claimed job: choose and commit an intent (here), buy (:mod:`gateway.buying`), or watch
+(:mod:`gateway.watching`).
 
-Money leaves at one line, in :meth:`Steps._buy`: everything before it is committed, everything after it is
-evidence. What a provider's answer means is decided in :mod:`gateway.job`; what happens next, here.
+Money leaves at one line, in :mod:`gateway.buying`: everything before it is committed, everything after it is evidence.
 """
 
 import random
@@ -14,34 +14,32 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.accounts import Account, link_hours
+from gateway.accounts import link_hours
 from gateway.billing import Bill, raised
+from gateway.buying import Buying
 from gateway.clock import DAY_MS
-from gateway.database import ConflictError, Statement, StoreUnavailableError
+from gateway.database import ConflictError, Statement
 from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
-from gateway.findings import problem_of, resumed, until_absent
+from gateway.findings import resumed, until_absent
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
-from gateway.job import ASIDE_MS, UNDER_WAY, Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import ASIDE_MS, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
-from gateway.sending import OnTime
 from gateway.shelf import GoneError, ShelfError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
 from gateway.trials import AGAIN_MS
-from gateway.watching import Watching
 from gateway.wish import Choice, Problem, Wish, read_choice, read_wish
-from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Unsupported
-from providers.base.task import Update
+from providers.base.errors import ProviderError, Unsupported
 
 log = structlog.get_logger()
 
 
-class Steps(Watching):
+class Steps(Buying):
     """Know how to take a job one step further from wherever it stands."""
 
     async def take(self, job: Job, *, called: bool = False) -> None:
@@ -177,6 +175,8 @@ class Steps(Watching):
             case FullError():
                 await self.count()  # Another process has taken the last place.
                 await self._line_up(job, able)
+            case HaltedError() if (found := await self._store.any_job(job.id)) and found.cancel_requested:
+                await self._end(move(job, State.CANCELLED, self._clock()), also=self.line.leave(job))
             case HaltedError():
                 log.info("purchase.halted", **names(job))
                 self.line.halted()
@@ -245,81 +245,6 @@ class Steps(Watching):
         if account is None or not account.listing.offer(choice.model):
             return False
         return self.line.has_room(choice, now) if called else self.line.is_open(choice, now)
-
-    async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
-        """Hand the order over, and keep what came of it."""
-        account = self._shop.accounts[choice.account]
-        # What is sent again under the same key may come as late as it likes.
-        wire = account.wire if job.state is State.UNKNOWN else OnTime(account.wire, self._clock, job.updated_at)
-        try:
-            update = await account.provider.submit(self._orders.write(job, wish, choice, files), wire)
-        except ProviderError as error:
-            self._metrics.submits.labels(choice.provider, error.kind).inc()
-            log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
-            await self._refused(job, error, choice)
-            return
-        except Exception as error:
-            # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.
-            log.exception("submit.crashed", **names(job), exc_info=error)
-            now = self._clock()
-            lost = standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
-            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
-            return
-        failpoint("after_answer")
-        self._metrics.submits.labels(choice.provider, "accepted").inc()
-        account.answered(self._clock())
-        assert job.attempt is not None
-        self._receipts.note(job.attempt, as_json(update.task))
-        failpoint("after_receipt")
-        try:
-            await self._observe(job, update, account)
-        except ConflictError:
-            await self._come_late(job, update, account)
-        except StoreUnavailableError:
-            self._receipts.sync()  # What was bought must outlive a database that could not be told.
-            raise
-
-    async def _come_late(self, job: Job, update: Update, account: Account) -> None:
-        """Keep an answer that came once others had taken the job over: it is evidence, whoever holds the lease."""
-        found = await self._store.any_job(job.id)
-        told = {**names(job), "task": update.task.id}
-        if found is None or found.attempt != job.attempt or found.state not in {State.SUBMITTING, State.UNKNOWN}:
-            known = found is not None and found.attempt == job.attempt and found.task is not None
-            (log.info if known else log.error)("answer.overtaken" if known else "task.ownerless", **told)
-            return
-        log.warning("answer.late", **told)
-        try:
-            await self._observe(found, update, account)
-        except ConflictError:  # They are at it just now.
-            await self._come_late(job, update, account)
-
-    async def _refused(self, job: Job, error: ProviderError, choice: Choice) -> None:
-        """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
-        now = self._clock()
-        wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
-        self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
-        if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
-            # Turned away at the door this time; that says nothing of the first time.
-            await self._later(job, wait / 1000)
-        elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
-            # What was sent before may still be on its way, and find the provider in another mood.
-            await self._later(job, UNDER_WAY)
-        elif error.billed is not Billed.NO or error.again is Again.NEVER:
-            lost = standing(job, Outcome.UNKNOWN, now, error.message)
-            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
-        elif error.again is Again.HERE:
-            self._free(job)
-            back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
-            await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
-        else:
-            refused = standing(job, Outcome.REFUSED, now, error.message)
-            problem = problem_of(error, choice.provider)
-            if error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts:
-                await self._fail(job, problem, refused)
-            else:
-                self._free(job)
-                elsewhere = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=as_json(problem))
-                await self._store.save(elsewhere, refused)
 
     async def _doubt(self, job: Job) -> None:
         """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""

@@ -287,14 +287,14 @@ class Store(Registry):
 
         :raises ConflictError: the job moved meanwhile, its lease was taken over, or another attempt is open.
         :raises BudgetError: a budget has not enough left.
-        :raises HaltedError: an operator has halted purchases.
+        :raises HaltedError: an operator has halted purchases, or its client has cancelled the job.
         :raises FullError: the account has no place left (:meth:`place`).
         :raises TakenError: a task to be adopted is another order's.
         """
         kept: list[Statement] = []
         for each in attempts:
             if each.outcome is Outcome.INTENT:
-                kept += [Statement("buying_allowed", {}, 1), Statement("attempt_insert", each, 1)]
+                kept += [Statement("buying_allowed", {"job": job.id}, 1), Statement("attempt_insert", each, 1)]
             else:
                 kept.append(Statement("attempt_save", each, 1))
         try:
@@ -303,6 +303,10 @@ class Store(Registry):
             raise REFUSED.get(error.query, ConflictError)(str(error)) from None
         for hear in self.on_move:
             hear(job)
+
+    async def may_buy(self, job: str) -> bool:
+        """Whether an order may leave: purchases are not halted, and the job is not cancelled."""
+        return bool(await self._database.read("buying_allowed", {"job": job}))
 
     async def cancel(self, id_: str, tenant: str) -> Job | None:
         """Ask for a job to be stopped; ``None`` where it has ended or is unknown."""

@@ -264,8 +264,9 @@ WHERE attempts.id >= :first AND attempts.id < :last
 GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- buying_allowed --
--- No row while an operator has halted purchases.
-SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM switches WHERE name = 'halt');
+-- No row while an operator has halted purchases, nor for a job its client has cancelled.
+SELECT 1 FROM jobs
+WHERE id = :job AND cancel_requested = 0 AND NOT EXISTS (SELECT 1 FROM switches WHERE name = 'halt');
 
 -- switch_on --
 INSERT INTO switches (name, at, why) VALUES (:name, :at, :why) ON CONFLICT (name) DO NOTHING;
