@@ -6,8 +6,9 @@ provider no ``null`` anywhere. Clips are fetched without a key, so their address
 openrouter.ai/docs/features/multimodal/video-generation; @openrouter/sdk 1.3.19, @openrouter/ai-sdk-provider 2.10.0.
 """
 
+import hmac
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -21,8 +22,10 @@ from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
+from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
-from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown
+from gateway.letters import Letter
+from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown, wish_of
 from providers.base.catalog import dollars_per_credit
 from providers.base.listing import Offer
 from providers.base.order import Mode, frame_size, lines
@@ -72,6 +75,9 @@ STATUS = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
+
+# What happened: how a callback says that it ended.
+ENDED = {COMPLETED: "completed", FAILED: "failed", CANCELED: "cancelled"}
 
 
 def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) -> tuple[int, dict[str, str], bytes]:
@@ -140,7 +146,7 @@ async def create_video(request: Incoming) -> ASGIApp:
     body = await body_of(request)
     try:
         sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
-        job = await create(request, fields_of(body.fields), {**NAMES, **sized})
+        job = await create(request, fields_of(body.fields), {**NAMES, **sized}, told_in="openrouter")
     finally:
         body.drop()
     return reply(_video(request, job), _headers(request, job), status=202)
@@ -194,9 +200,42 @@ def _video(request: Incoming, job: Job) -> dict[str, Any]:
         said["status"] = "expired"
     else:
         said["error"] = fault_of(job).message
-    # Whose key it was that bought the clip: always the operator's own.
-    said["usage"] = {"cost": float(told(job)["x-reelgate-cost-usd"]), "is_byok": True}
+    said["usage"] = _usage(job)
     return said
+
+
+def _usage(job: Job) -> dict[str, Any]:
+    """Say what a video cost, and whose key it was that bought it: always the operator's own."""
+    return {"cost": float(told(job)["x-reelgate-cost-usd"]), "is_byok": True}
+
+
+def call_back(job: Job, kind: str, base: str) -> Letter:
+    """
+    Write what a call's ``callback_url`` is told, sealed as OpenRouter does; its links are opened with the key.
+
+    openrouter.ai/docs/guides/overview/multimodal/video-generation, "Webhooks"
+    """
+    status = ENDED[kind]
+    data: dict[str, Any] = {
+        "id": job.id,
+        "status": status,
+        "generation_id": job.id,
+        "model": wish_of(job).request.model,
+    }
+    if kind == COMPLETED:
+        links = [f"{base}{PATH}/{job.id}/content?index={each.index}" for each in clips_of(job)]
+        data |= {"unsigned_urls": links, "usage": _usage(job)}
+    if kind == FAILED:
+        data["error"] = fault_of(job).message
+    at = datetime.fromtimestamp((job.completed_at or job.updated_at) / 1000, UTC)
+    moment = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = msgspec.json.encode({"type": f"video.generation.{status}", "created_at": moment, "data": data})
+
+    def sign(secret: str, seconds: int) -> dict[str, str]:
+        mac = hmac.digest(secret.encode(), b"%d,%b" % (seconds, body), "sha256")
+        return {"X-OpenRouter-Signature": f"t={seconds},v1={mac.hex()}"}
+
+    return Letter(body, {**told(job), "X-OpenRouter-Idempotency-Key": f"{job.id}-{status}"}, sign)
 
 
 def _headers(request: Incoming, job: Job) -> dict[str, str]:
@@ -255,3 +294,7 @@ def _prices(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict
 
 
 HANDLERS = (create_video, get_video, download, models)
+
+
+DIALECTS = {"openrouter": call_back}
+"""How videos ordered here are told of."""
