@@ -10,13 +10,15 @@ import hmac
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
+from msgspec import Struct
 
-from gateway.accounts import Account
 from gateway.api.answers import poll_after_ms
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
@@ -27,10 +29,14 @@ from gateway.job import Job, State
 from gateway.letters import Letter
 from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown, wish_of
 from providers.base.catalog import dollars_per_credit
-from providers.base.listing import Offer
+from providers.base.listing import Listing, Offer, Value
 from providers.base.order import Mode, frame_size, lines
+from providers.base.sold import in_force, sells
 
 PATH = "/api/v1/videos"
+FROM_NOTHING = (Mode.TEXT, Mode.FIRST_FRAME, Mode.FRAMES, Mode.REFERENCE)
+ORDERED = (*FROM_NOTHING, Mode.EDIT)
+"""The modes a call can ask for; a ``previous_job_id`` is edited."""
 LINK_MS = 24 * 3_600_000
 """How long an address of a clip opens it."""
 
@@ -171,13 +177,18 @@ async def download(request: Incoming, video_id: str) -> ASGIApp:
 @get("/videos/models", operation_id="openrouterModels", **READ)
 async def models(request: Incoming) -> ASGIApp:
     """List every model with what its offers take and charge."""
-    services = desk(request)
-    sold: dict[str, list[tuple[Account, Offer]]] = {}
-    for account in services.shop.accounts.values():
-        for offer in account.listing.offers:
-            if not (offer.ended and services.shop.today >= offer.ended):
-                sold.setdefault(offer.model, []).append((account, offer))
-    return reply({"data": [_model(name, sold[name], services.shop.today) for name in sorted(sold)]})
+    shop = desk(request).shop
+    real = any(not seller.listing.sandbox for seller in shop.sellers)
+    sold: dict[str, list[_Sale]] = {}
+    for seller in shop.sellers:
+        for offer in seller.listing.offers:
+            # Of what has a real seller the sandbox makes nothing, unless it is named.
+            named = not (seller.listing.sandbox and real) or offer.model.startswith("sandbox/")
+            modes = FROM_NOTHING if seller.links or seller.listing.takes == "bytes" else (Mode.TEXT,)
+            sale = _sale(seller.listing, offer, seller.plan, modes, shop.today)
+            if sale.modes and named:
+                sold.setdefault(offer.model, []).append(sale)
+    return reply({"data": [_model(name, sold[name]) for name in sorted(sold)]})
 
 
 def _video(request: Incoming, job: Job) -> dict[str, Any]:
@@ -246,50 +257,90 @@ def _headers(request: Incoming, job: Job) -> dict[str, str]:
     return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
-def _model(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[str, Any]:
+class _Sale(Struct, frozen=True, kw_only=True):
+    """Hold what an order by this dialect is taken with at one offer of one account."""
+
+    seller: str
+    modes: list[Mode]
+    durations: list[int]
+    resolutions: list[str]
+    ratios: list[str]
+    sizes: list[tuple[str, str]]
+    audio: bool
+    seed: bool
+    skus: dict[str, str]
+
+
+@lru_cache(maxsize=1024)
+def _sale(listing: Listing, offer: Offer, plan: str, modes: tuple[Mode, ...], today: date) -> _Sale:
+    """Ask an offer for every value it lists; what only an extension or an upscale has cannot be ordered here."""
+
+    def taken(**chosen: Value) -> bool:
+        return any(sells(listing, offer, mode, on=today, plan=plan, **chosen) for mode in modes)
+
+    return _Sale(
+        seller=listing.slug,
+        modes=[mode for mode in modes if sells(listing, offer, mode, on=today, plan=plan)],
+        durations=[each for each in offer.seconds if each and taken(seconds=each)],
+        resolutions=[each for each in offer.resolution if taken(resolution=each)],
+        ratios=[each for each in offer.aspect_ratio if taken(aspect_ratio=each)],
+        sizes=[
+            (resolution, ratio)
+            for resolution, ratio in product(offer.resolution, offer.aspect_ratio)
+            if taken(resolution=resolution, aspect_ratio=ratio)
+        ],
+        audio=True in offer.audio and taken(audio=True),
+        seed="seed" in offer.features,
+        skus=_prices(listing, offer, plan, today),
+    )
+
+
+def _model(name: str, sales: list[_Sale]) -> dict[str, Any]:
     """Describe a model: what any of its offers takes."""
-    each = [offer for _, offer in offers]
-    modes = {mode for offer in each for mode in offer.mode}
-    resolutions = list(dict.fromkeys(value for offer in each for value in offer.resolution))
-    ratios = list(dict.fromkeys(value for offer in each for value in offer.aspect_ratio))
+    modes = {mode for each in sales for mode in each.modes}
+    resolutions = dict.fromkeys(value for each in sales for value in each.resolutions)
+    sizes = dict.fromkeys("x".join(map(str, frame_size(*size))) for each in sales for size in each.sizes)
     frames = [word for mode, word in ((Mode.FIRST_FRAME, "first_frame"), (Mode.FRAMES, "last_frame")) if mode in modes]
-    shown = [word.upper() if word in {"2k", "4k"} else word for word in sorted(resolutions, key=lines)]
+    skus: dict[str, str] = {}
+    for each in sales:
+        skus |= {sku: usd for sku, usd in each.skus.items() if sku not in skus or Decimal(usd) < Decimal(skus[sku])}
     return {
         "id": name,
         "canonical_slug": name,
         "name": name,
         "created": 0,
-        "description": f"Offers: {', '.join(sorted({account.listing.slug for account, _ in offers}))}.",
-        "supported_resolutions": shown,
-        "supported_aspect_ratios": ratios,
-        "supported_sizes": [
-            "x".join(map(str, frame_size(resolution, ratio))) for resolution in resolutions for ratio in ratios
+        "description": f"Offers: {', '.join(sorted({each.seller for each in sales}))}.",
+        "supported_resolutions": [
+            word.upper() if word in {"2k", "4k"} else word for word in sorted(resolutions, key=lines)
         ],
-        "supported_durations": sorted({value for offer in each for value in offer.seconds if value}),
+        "supported_aspect_ratios": [*dict.fromkeys(value for each in sales for value in each.ratios)],
+        "supported_sizes": [*sizes],
+        "supported_durations": sorted({value for each in sales for value in each.durations}),
         "supported_frame_images": frames,
-        "generate_audio": any(True in offer.audio for offer in each),
-        "seed": any("seed" in offer.features for offer in each),
+        "generate_audio": any(each.audio for each in sales),
+        "seed": any(each.seed for each in sales),
         "upscale_factor": None,
         "creativity": None,
         "allowed_passthrough_parameters": [],
-        "pricing_skus": _prices(name, offers, today),
+        "pricing_skus": skus,
     }
 
 
-def _prices(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[str, str]:
-    """List the newest price lines of each offer: dollars per unit, by provider, unit and condition."""
+def _prices(listing: Listing, offer: Offer, plan: str, today: date) -> dict[str, str]:
+    """List what orders by this dialect are charged by: dollars per unit, by provider, unit and condition."""
     skus: dict[str, str] = {}
-    for account, _ in offers:
-        listing = account.listing
-        for line in sorted(listing.prices, key=lambda line: line.since):
-            usd = Decimal(line.usd or 0)
-            if line.credits:
-                usd = Decimal(line.credits) * (dollars_per_credit(listing, account.plan, today) or 0)
-            if line.since > today or not {name, "*"} & {*line.models} or (line.credits and not usd):
-                continue
-            when = "_".join(str(value) for _, values in sorted(line.when.items()) for value in values)
-            sku = f"{listing.slug}_per_{line.per}"
-            skus[f"{sku}_{when}" if when else sku] = f"{usd:f}"
+    for line in in_force(listing, offer, on=today, plan=plan, modes=ORDERED):
+        rate = dollars_per_credit(listing, plan, today) if line.credits else Decimal(1)
+        usd = Decimal(line.credits or line.usd) * (rate or 0)
+        if usd or rate is not None or not Decimal(line.credits):
+            held = {name: values for name, values in line.when.items() if name != "plan"}
+            words = [
+                str(value)
+                for _, values in sorted(held.items())
+                for value in values
+                if value not in {*Mode} - {*ORDERED}
+            ]
+            skus["_".join([f"{listing.slug}_per_{line.per}", *words])] = f"{usd:f}" if usd else "0"
     return skus
 
 
