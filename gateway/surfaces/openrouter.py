@@ -7,7 +7,7 @@ openrouter.ai/docs/features/multimodal/video-generation; @openrouter/sdk 1.3.19,
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -100,10 +100,11 @@ def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) ->
     return status, out, msgspec.json.encode(body)
 
 
-def fields_of(said: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(said: Mapping[str, Any], sellers: Collection[str]) -> dict[str, Any]:
     """
     Put a call into the fields of ``POST /v1/videos``.
 
+    :param sellers: the providers sold here, by slug.
     :raises ProblemError: 400 for a field nobody knows, 422 for what no field of ours can say.
     """
     given = {name: value for name, value in said.items() if value is not None}
@@ -118,10 +119,10 @@ def fields_of(said: Mapping[str, Any]) -> dict[str, Any]:
     notes = {f"trace.{name}": each for name, each in trace["trace"].items()}
     if trace["session_id"] is not None:
         notes["session_id"] = trace["session_id"]
-    return {**fields, "metadata": {name: _text(each) for name, each in notes.items()}, **_provider(given)}
+    return {**fields, "metadata": {name: _text(each) for name, each in notes.items()}, **_provider(given, sellers)}
 
 
-def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
+def _provider(given: Mapping[str, Any], sellers: Collection[str]) -> dict[str, Any]:
     """Read who may make the clip, and what is passed through to whom."""
     said = given.get("provider", {})
     if not isinstance(said, dict):
@@ -130,6 +131,10 @@ def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
     options = said.get("options", {})
     if not isinstance(options, dict):
         raise invalid("provider.options", "provider.options is an object: what is passed through, by provider.")
+    for slug in options:
+        if SLUGS.get(slug, slug) not in sellers:
+            message = f"Nothing is bought of {slug[:64]!r} here, but of {', '.join(sorted(sellers))}; leave it out."
+            raise invalid(f"provider.options.{slug[:64]}", message)
     preferences = {
         name: [SLUGS.get(each, each) if isinstance(each, str) else each for each in value]
         if isinstance(value, list)
@@ -152,7 +157,8 @@ async def create_video(request: Incoming) -> ASGIApp:
     body = await body_of(request)
     try:
         sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
-        job = await create(request, fields_of(body.fields), {**NAMES, **sized}, told_in="openrouter")
+        sellers = {account.listing.slug for account in desk(request).shop.accounts.values()}
+        job = await create(request, fields_of(body.fields, sellers), {**NAMES, **sized}, told_in="openrouter")
     finally:
         body.drop()
     return reply(_video(request, job), _headers(request, job), status=202)

@@ -70,6 +70,17 @@ def test_what_is_not_shown_cannot_be_ordered(shown: tuple[httpx.Client, dict[str
             assert 400 == http.post("/api/v1/videos", json=said).status_code
 
 
+def test_options_for_whom_nothing_is_bought_of_are_refused(api: httpx.Client) -> None:
+    """By the name the client gave, which is OpenRouter's; for whom is sold here they are taken."""
+    said = {"model": "sandbox/demo", "prompt": "a kite", "duration": 1, "resolution": "360p"}
+    for slug in ("google-vertex", "flow", "nobody"):
+        error = api.post("/api/v1/videos", json={**said, "provider": {"options": {slug: {"a": 1}}}}).json()["error"]
+        assert (400, f"provider.options.{slug}") == (error["code"], error["metadata"]["param"])
+        assert f"'{slug}'" in error["message"]
+    taken = api.post("/api/v1/videos", json={**said, "provider": {"options": {"sandbox": {}}}})
+    assert 202 == taken.status_code
+
+
 def test_prices_are_those_somebody_pays(shown: tuple[httpx.Client, dict[str, dict[str, Any]]]) -> None:
     """One price for one thing, the newest; of another plan none, of what cannot be ordered here none; free is 0."""
     _, sold = shown
