@@ -36,11 +36,19 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     if held is None:
         return job, []
     choice, usage = read_choice(job.quote), msgspec.json.decode(job.usage, type=Usage)
-    told = usage.usd_micros is not None
-    price = choice.usd_micros if usage.usd_micros is None else usage.usd_micros
+    counted = usage.usd_micros if usage.usd_micros is not None else share(choice, usage.clips)
+    told = counted is not None
+    price = choice.usd_micros if counted is None else counted
     charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
     done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE)
     return replace(job, hold=msgspec.json.encode(done).decode()), postings
+
+
+def share(choice: Choice, clips: int | None) -> int | None:
+    """Say what so many of the clips quoted cost, rounded up; ``None`` where nobody counted fewer."""
+    if clips is None or not 0 <= clips < choice.spec.n:
+        return None
+    return -(-choice.usd_micros * clips // choice.spec.n)
 
 
 def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:

@@ -19,7 +19,7 @@ from providers._veo import CODES, encoded, support_codes
 from providers.base.errors import Invalid, Malformed
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint
-from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 
 # Interaction word: ours. The google-genai 3.4.0 SDK, Interaction.status
 STATES = {
@@ -62,6 +62,10 @@ PLACES = [Role.FIRST_FRAME, Role.LAST_FRAME, Role.SOURCE, Role.REFERENCE]
 """The order of media in the input; two pictures of ``image_to_video`` are the first and the last frame."""
 
 
+MOST_TOKENS = 10**9
+"""More than any clip comes to (forty seconds in 4k are 700,000): what says more was not counted."""
+
+
 class _Error(Struct, frozen=True):
     """Read why an interaction or a step of it failed."""
 
@@ -85,10 +89,18 @@ class _Step(Struct, frozen=True):
     error: _Error | None = None
 
 
+class _Counted(Struct, frozen=True):
+    """Read what was counted of one kind of output."""
+
+    modality: str = ""
+    tokens: int | None = None
+
+
 class _Usage(Struct, frozen=True):
     """Read what was counted."""
 
     total_output_tokens: int | None = None
+    output_tokens_by_modality: tuple[_Counted, ...] | None = None
 
 
 class _Interaction(Struct, frozen=True):
@@ -184,13 +196,26 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     videos = next((each for each in reversed(clips) if each), [])
     assets = tuple(_asset(each, at, said.id, place) for at, each in enumerate(videos))
     if state is State.SUCCEEDED and assets:
-        return Update(state=state, task=task, assets=assets, raw_state=said.status)
+        return Update(state=state, task=task, assets=assets, usage=_usage(said.usage), raw_state=said.status)
     fault = None
     if state is State.SUCCEEDED and _unread(said, made):
         state = State.UNKNOWN
     elif state in {State.SUCCEEDED, State.FAILED}:
         state, fault = _fault(said, made)
     return Update(state=state, task=task, fault=fault, raw_state=said.status)
+
+
+def _usage(said: _Usage | None) -> Usage | None:
+    """
+    Read the bill of a clip: its video tokens, else all that came out; a clip that cost none was not counted.
+
+    https://ai.google.dev/gemini-api/docs/pricing
+    """
+    if said is None:
+        return None
+    video = [each.tokens for each in said.output_tokens_by_modality or () if each.modality.lower() == "video"]
+    tokens = sum(each or 0 for each in video) or said.total_output_tokens or 0
+    return Usage(tokens=tokens) if 0 < tokens <= MOST_TOKENS else None
 
 
 def _unread(said: _Interaction, made: list[_Step]) -> bool:

@@ -29,7 +29,7 @@ from providers.base.errors import (
     by_status,
 )
 from providers.base.order import Input, Mode, Order, Role
-from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 from providers.base.wire import Reply
 
 # google.rpc code: its name. https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
@@ -260,15 +260,18 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     results = response.generate_video_response or _Results()
     videos = [*(response.videos or ()), *(each.video for each in results.generated_samples or ())]
     clips = [_clip(each, at, place) for at, each in enumerate(videos) if each]
+    reasons = (*(response.rai_media_filtered_reasons or ()), *(results.rai_media_filtered_reasons or ()))
+    filtered = reasons or response.rai_media_filtered_count or results.rai_media_filtered_count
     if assets := tuple(each for each in clips if each):
-        return Update(state=State.SUCCEEDED, task=task, assets=assets, raw_state="done")
+        # Only clips that were made are charged, those we cannot read too: ai.google.dev/gemini-api/docs/pricing.
+        usage = Usage(clips=len(videos)) if filtered else None
+        return Update(state=State.SUCCEEDED, task=task, assets=assets, usage=usage, raw_state="done")
     if videos or not operation.response or _strange(body["response"]):
         # Something was made that we have no word for; that is not to say that nothing was.
         return Update(state=State.UNKNOWN, task=task, raw_state="done")
-    reasons = (*(response.rai_media_filtered_reasons or ()), *(results.rai_media_filtered_reasons or ()))
-    if reasons or response.rai_media_filtered_count or results.rai_media_filtered_count:
+    if filtered:
         message = " ".join(reasons) or "the safety filter took the clip"
-        # Only clips that were made are charged: ai.google.dev/gemini-api/docs/pricing.
+        # As above: what the filter took is not charged.
         fault = Fault(code=support_codes(message) or "raiMediaFiltered", message=message, billed=False)
         return Update(state=State.REFUSED, task=task, fault=fault, raw_state="done")
     nothing = Fault(code="empty", message="the operation ended without a clip")

@@ -217,7 +217,7 @@ def _usage(job: Job, choice: Choice) -> dict[str, Any]:
         "currency": "USD",
         "estimated": charged is None or not held or not held.told,
         "billing": held.billing if held else None,
-        "billed_seconds": said.get("seconds", choice.spec.seconds * choice.spec.n),
+        "billed_seconds": said.get("seconds", choice.spec.seconds * said.get("clips", choice.spec.n)),
         "credits": said.get("credits", choice.credits),
         "price_source": choice.source,
     }

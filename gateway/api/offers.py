@@ -1,6 +1,5 @@
 """``/v1/offers`` and ``/v1/providers``: what is sold here, by whom, at what price, and who is well."""
 
-from datetime import date
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from gateway.api.problems import ProblemError
 from providers.base.catalog import Quote, fit, quote
 from providers.base.listing import Listing, Offer, Price
 from providers.base.order import Request
+from providers.base.sold import in_force
 
 READ: dict[str, Any] = {"scope": "read"}
 
@@ -74,18 +74,8 @@ def describe(services: Desk, account: Account, offer: Offer) -> dict[str, Any]:
         "expected_seconds": services.shop.speeds.get(name, offer.typical_seconds),
         "default_usd": price.usd_micros / 1_000_000 if isinstance(price, Quote) else None,
         "price_source": price.price.source if isinstance(price, Quote) else None,
-        "prices": [describe_price(line) for line in _in_force(listing, offer, account.plan, today)],
+        "prices": [describe_price(line) for line in in_force(listing, offer, on=today, plan=account.plan)],
     }
-
-
-def _in_force(listing: Listing, offer: Offer, plan: str, today: date) -> list[Price]:
-    """Find the newest line of each kind that can hold for an offer under a plan; tomorrow's displaces none."""
-    newest: dict[str, Price] = {}
-    for line in listing.prices:
-        mine = offer.model in line.models or "*" in line.models
-        if mine and line.since <= today and plan in line.when.get("plan", [plan]):
-            newest[repr(sorted(line.when.items()))] = line
-    return list(newest.values())
 
 
 def describe_price(line: Price) -> dict[str, Any]:

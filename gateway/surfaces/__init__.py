@@ -26,7 +26,13 @@ ROUTERS = tuple(
     )
 )
 
-DIALECTS: dict[str, Dialect] = {**flow.DIALECTS, **jobs.DIALECTS}
+DIALECTS: dict[str, Dialect] = {
+    **flow.DIALECTS,
+    **gemini.DIALECTS,
+    **interactions.DIALECTS,
+    **jobs.DIALECTS,
+    **openrouter.DIALECTS,
+}
 """How a job that came by a dialect is told to the address its call named; the others are told in our own words."""
 
 

@@ -92,9 +92,10 @@ def renamed(problem: ProblemError, names: Names) -> ProblemError:
     longest = sorted(names, key=len, reverse=True)
     ours = next((each for each in longest if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
     for name in longest:
-        # What may be a plain English word is only a name where the sentence is about it.
-        if name == ours or "_" in name or "." in name:
+        if "_" in name or "." in name:
             message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], message)
+        elif name == ours:
+            message = _plainly(message, name, names[name])
     theirs = names.get(ours, param)
     if theirs and theirs not in message:
         message = f"{theirs}: {message}"
@@ -102,6 +103,25 @@ def renamed(problem: ProblemError, names: Names) -> ProblemError:
     return ProblemError(
         problem.status, problem.code, message, param=theirs or None, headers=problem.headers, errors=errors
     )
+
+
+COUNTED = re.compile(r"\d\S*|an?|the|its|no|one|two|three|four|five|six|seven|eight|nine|ten", re.IGNORECASE)
+"""What stands before a word that counts or speaks of something, and names no field: 7 seconds, a prompt."""
+
+
+def _plainly(message: str, ours: str, theirs: str) -> str:
+    """
+    Write a name that may be a plain English word as the client does, where it stands as a name.
+
+    >>> _plainly("It sells seconds 8; an extension adds 7 seconds.", "seconds", "duration")
+    'It sells duration 8; an extension adds 7 seconds.'
+    """
+
+    def write(found: re.Match[str]) -> str:
+        counted = COUNTED.fullmatch(found[1].lstrip("(")) if found[1] else None
+        return found[0] if counted else found[0].removesuffix(ours) + theirs
+
+    return re.sub(rf"(?:(\S+) )?(?<!\w){re.escape(ours)}(?!\w)", write, message)
 
 
 def _pointer(pointer: str, names: Names) -> str:

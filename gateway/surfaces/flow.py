@@ -201,7 +201,7 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
     media = _media(base_url(request), job)
     if not media:
         fault = fault_of(job)
-        raise ProblemError(400, fault.code, fault.message, headers=told(job))
+        raise ProblemError(words.google_error(fault)["code"], fault.code, fault.message, headers=told(job))
     return reply({"jobId": job.id, "media": media}, told(job))
 
 

@@ -17,9 +17,11 @@ from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
+from gateway.events import COMPLETED
 from gateway.ids import is_id
 from gateway.job import Job
-from gateway.surfaces.common import READ, WRITE, clips_of, create, fault_of, is_policy
+from gateway.letters import Letter
+from gateway.surfaces.common import READ, WRITE, base_url, clips_of, create, fault_of, is_policy, wish_of
 from gateway.surfaces.google import (
     CODES,
     FILE,
@@ -34,7 +36,9 @@ from gateway.surfaces.google import (
     file_uri,
     headers_of,
     hook,
+    letter,
     model_of,
+    noted,
     notes,
     read,
     refuse,
@@ -235,8 +239,14 @@ async def predict(request: Incoming) -> ASGIApp:
     asked = asked_of(request)
     body = await body_of(request)
     try:
-        fields, names = fields_of(read(body.fields, _Predict), model_of(desk(request), asked.model))
-        job = await create(request, fields, names)
+        said = read(body.fields, _Predict)
+        if asked.vertex and said.webhook_config:
+            raise invalid(
+                "webhookConfig", "Vertex AI calls nobody back; leave webhookConfig out and poll the operation."
+            )
+        fields, names = fields_of(said, model_of(desk(request), asked.model))
+        echo = {"model": asked.model, **noted(said.webhook_config.user_metadata)} if said.webhook_config else {}
+        job = await create(request, fields, names, echo=echo, told_in="gemini", told_of=(COMPLETED,))
     finally:
         body.drop()
     return reply({"name": _name(asked, job)}, headers_of(request, job))
@@ -284,7 +294,7 @@ async def file(request: Incoming) -> ASGIApp:
     if clip is None:
         raise _unreadable(asked_of(request).id)
     name = file_name(job, clip)
-    uri = file_uri(request, job, clip)
+    uri = file_uri(base_url(request), job, clip)
     shown = {
         "name": name,
         "mimeType": clip.content_type,
@@ -357,7 +367,7 @@ def _operation(request: Incoming, asked: Asked, job: Job) -> ASGIApp:
         response = {"@type": VERTEX_OPERATION, "raiMediaFilteredCount": 0, "videos": videos}
         said |= {"done": True, "response": response}
     elif clips:
-        samples = [{"video": {"uri": file_uri(request, job, each)}} for each in clips]
+        samples = [{"video": {"uri": file_uri(base_url(request), job, each)}} for each in clips]
         results: dict[str, Any] = {"generatedSamples": samples}
         said |= {"done": True, "response": {"@type": OPERATION, "generateVideoResponse": results}}
     elif is_policy(fault := fault_of(job)):
@@ -371,6 +381,14 @@ def _operation(request: Incoming, asked: Asked, job: Job) -> ASGIApp:
     else:
         said |= {"done": True, "error": {"code": CODES.get(fault.code, 13), "message": fault.message}}
     return answer(said, inline, headers_of(request, job))
+
+
+def call_back(job: Job, _: str, base: str) -> Letter:
+    """Write what a call's ``webhookConfig`` is told: that its operation is done; of one that failed, nothing is."""
+    asked = Asked(model=wish_of(job).echo["model"])
+    clip = next(iter(clips_of(job)), None)
+    where = {"output_file_uri": file_uri(base, job, clip), "file_name": file_name(job, clip)} if clip else {}
+    return letter(job, "video.generated", {"id": _name(asked, job), **where})
 
 
 async def _find(request: Incoming, id_: str, param: str = "name") -> Job:
@@ -413,3 +431,7 @@ def _unreadable(name: str) -> ProblemError:
 
 
 HANDLERS = (predict, operation, fetch, download, file, models, model)
+
+
+DIALECTS = {"gemini": call_back}
+"""How operations ordered here are told of."""

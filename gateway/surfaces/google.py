@@ -8,6 +8,7 @@ answered under :data:`INSIDE`, where the router can tell them apart.
 import base64
 import re
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, TypeVar, cast
 
@@ -21,8 +22,9 @@ from gateway.api.create import explain
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.problems import WRITTEN, ProblemError, invalid
 from gateway.job import Job
+from gateway.letters import Letter
 from gateway.shelf import Shelf
-from gateway.surfaces.common import base_url, told
+from gateway.surfaces.common import told, wish_of
 from gateway.wish import Rendition
 
 Said = TypeVar("Said")
@@ -233,6 +235,29 @@ def notes(said: Mapping[str, Any]) -> dict[str, str]:
     return {name: each if isinstance(each, str) else msgspec.json.encode(each).decode() for name, each in said.items()}
 
 
+def noted(said: Mapping[str, Any]) -> dict[str, str]:
+    """Keep what a client wants to be told again with its callback, as it was given."""
+    return {"user_metadata": msgspec.json.encode(said).decode()} if said else {}
+
+
+def letter(job: Job, kind: str, data: Mapping[str, Any]) -> Letter:
+    """
+    Write a callback as Google does: thin, its client's own data beside it.
+
+    What a call asks for Google signs with keys of its own, which nobody else has; what is registered with it, as
+    Standard Webhooks says, and so is this. https://ai.google.dev/gemini-api/docs/webhooks
+    """
+    said = {"type": kind, "version": "v1", "timestamp": moment(job.completed_at or job.updated_at), "data": data}
+    given = wish_of(job).echo.get("user_metadata")
+    more = {"user_metadata": msgspec.json.decode(given)} if given else {}
+    return Letter(msgspec.json.encode({**said, **more}), told(job))
+
+
+def moment(milliseconds: int) -> str:
+    """Write a time as Google does."""
+    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def data_url(data: str) -> dict[str, str]:
     """Name bytes that came as base64; the type they are said to have is not believed anyway."""
     return {"url": f"data:;base64,{data}"}
@@ -260,9 +285,9 @@ def file_name(job: Job, clip: Rendition) -> str:
     return f"files/{job.id.removeprefix('video_')}{f'n{clip.index}' if clip.index else ''}"
 
 
-def file_uri(request: Incoming, job: Job, clip: Rendition) -> str:
+def file_uri(base: str, job: Job, clip: Rendition) -> str:
     """Say where a clip is downloaded; over plain http by name alone, since the SDK reads https addresses only."""
-    base, name = base_url(request), file_name(job, clip)
+    name = file_name(job, clip)
     return f"{base}/v1beta/{name}:download?alt=media" if base.startswith("https://") else name
 
 

@@ -8,7 +8,6 @@ Shapes and words are those of google-genai 3.4.0; ai.google.dev/gemini-api/docs/
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,13 +17,16 @@ from litestar.types import ASGIApp
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
 from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError
+from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
+from gateway.letters import Letter
 from gateway.surfaces._interactions import ID, Create, fields_of, read_id
 from gateway.surfaces.common import (
     READ,
     WRITE,
     ClosingError,
     Stream,
+    base_url,
     clips_of,
     create,
     fault_of,
@@ -33,7 +35,18 @@ from gateway.surfaces.common import (
     watch,
     wish_of,
 )
-from gateway.surfaces.google import Inline, answer, asked_of, file_uri, headers_of, model_of, read
+from gateway.surfaces.google import (
+    Inline,
+    answer,
+    asked_of,
+    file_uri,
+    headers_of,
+    letter,
+    model_of,
+    moment,
+    noted,
+    read,
+)
 from gateway.wish import Rendition
 
 CANCEL_SECONDS = 5.0
@@ -45,6 +58,9 @@ STATUS = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
+
+# What happened: Google's event. https://ai.google.dev/gemini-api/docs/webhooks
+ENDED = {COMPLETED: "interaction.completed", FAILED: "interaction.failed", CANCELED: "interaction.cancelled"}
 
 
 @post("/interactions", operation_id="googleCreateInteraction", **WRITE)
@@ -61,7 +77,9 @@ async def create_interaction(request: Incoming) -> ASGIApp:
             echo["model"] = said.model.removeprefix("models/")
         if said.previous_interaction_id:
             echo["previous_interaction_id"] = said.previous_interaction_id
-        job = await create(request, fields, names, echo=echo)
+        if said.webhook_config:
+            echo |= noted(said.webhook_config.user_metadata)
+        job = await create(request, fields, names, echo=echo, told_in="interactions")
     finally:
         body.drop()
     if said.stream:
@@ -162,8 +180,8 @@ def _head(job: Job) -> dict[str, Any]:
         "object": "interaction",
         "model": wish.echo.get("model", wish.request.model),
         "status": STATUS.get(job.state, "in_progress"),
-        "created": _time(job.created_at),
-        "updated": _time(job.updated_at),
+        "created": moment(job.created_at),
+        "updated": moment(job.updated_at),
     }
 
 
@@ -174,7 +192,7 @@ def _content(request: Incoming, job: Job, inline: Inline) -> list[dict[str, Any]
     def write(clip: Rendition) -> dict[str, Any]:
         head = {"type": "video", "mime_type": clip.content_type}
         if by_address:
-            return {**head, "uri": file_uri(request, job, clip)}
+            return {**head, "uri": file_uri(base_url(request), job, clip)}
         return {**head, "data": inline.put(clip)}
 
     return [write(each) for each in clips_of(job)]
@@ -221,9 +239,15 @@ async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[
     yield b"event: done\ndata: [DONE]\n\n"
 
 
-def _time(milliseconds: int) -> str:
-    """Write a time as Google does."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def call_back(job: Job, kind: str, _: str) -> Letter:
+    """Write what a call's ``webhook_config`` is told: how its interaction ended."""
+    fault = fault_of(job)
+    why = {"error_code": fault.code, "error_message": fault.message} if kind == FAILED else {}
+    return letter(job, ENDED[kind], {"id": ID + job.id.removeprefix("video_"), **why})
 
 
 HANDLERS = (create_interaction, interaction, cancel, delete_interaction)
+
+
+DIALECTS = {"interactions": call_back}
+"""How interactions ordered here are told of."""

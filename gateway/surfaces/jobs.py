@@ -68,11 +68,13 @@ INPUT = {
 PICTURES = ("image_url", "image_urls")
 
 # The veo surface's fields: ours. enableTranslation has nobody here to do it: prompts go out as they are written.
+# resolution is not among kie's, whose 1080p and 4K are fetched of a finished clip; here a clip is made in it.
 VEO = {
     "prompt": "prompt",
     "model": "model",
     "aspectRatio": "aspect_ratio",
     "aspect_ratio": "aspect_ratio",
+    "resolution": "resolution",
     "seeds": "seed",
     "callBackUrl": "callback_url",
 }
@@ -179,7 +181,10 @@ def read_task(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     }
     names |= {"prompt": "input.prompt", "audio": "input.sound", "mode": "input"}
     fields = {INPUT[name]: value for name, value in given.items() if name in INPUT}
-    fields |= {"model": said.get("model"), "callback_url": said.get("callBackUrl")}
+    fields |= {
+        "model": said.get("model"),
+        "callback_url": said.get("callBackUrl") if said.get("callBackUrl") != "" else None,
+    }
     where = next((name for name in PICTURES if given.get(name)), "")
     if where:
         pictures = given[where]

@@ -6,28 +6,37 @@ provider no ``null`` anywhere. Clips are fetched without a key, so their address
 openrouter.ai/docs/features/multimodal/video-generation; @openrouter/sdk 1.3.19, @openrouter/ai-sdk-provider 2.10.0.
 """
 
-from collections.abc import Mapping
-from datetime import date
+import hmac
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
+from msgspec import Struct
 
-from gateway.accounts import Account
 from gateway.api.answers import poll_after_ms
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
+from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
-from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown
+from gateway.letters import Letter
+from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown, wish_of
 from providers.base.catalog import dollars_per_credit
-from providers.base.listing import Offer
+from providers.base.listing import Listing, Offer, Value
 from providers.base.order import Mode, frame_size, lines
+from providers.base.sold import in_force, sells
 
 PATH = "/api/v1/videos"
+FROM_NOTHING = (Mode.TEXT, Mode.FIRST_FRAME, Mode.FRAMES, Mode.REFERENCE)
+ORDERED = (*FROM_NOTHING, Mode.EDIT)
+"""The modes a call can ask for; a ``previous_job_id`` is edited."""
 LINK_MS = 24 * 3_600_000
 """How long an address of a clip opens it."""
 
@@ -73,6 +82,9 @@ STATUS = {
     State.CANCELLED: "cancelled",
 }
 
+# What happened: how a callback says that it ended.
+ENDED = {COMPLETED: "completed", FAILED: "failed", CANCELED: "cancelled"}
+
 
 def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) -> tuple[int, dict[str, str], bytes]:
     """Put a problem as OpenRouter does: its status again, the field and every reason in the metadata."""
@@ -88,10 +100,11 @@ def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) ->
     return status, out, msgspec.json.encode(body)
 
 
-def fields_of(said: Mapping[str, Any]) -> dict[str, Any]:
+def fields_of(said: Mapping[str, Any], sellers: Collection[str]) -> dict[str, Any]:
     """
     Put a call into the fields of ``POST /v1/videos``.
 
+    :param sellers: the providers sold here, by slug.
     :raises ProblemError: 400 for a field nobody knows, 422 for what no field of ours can say.
     """
     given = {name: value for name, value in said.items() if value is not None}
@@ -106,10 +119,10 @@ def fields_of(said: Mapping[str, Any]) -> dict[str, Any]:
     notes = {f"trace.{name}": each for name, each in trace["trace"].items()}
     if trace["session_id"] is not None:
         notes["session_id"] = trace["session_id"]
-    return {**fields, "metadata": {name: _text(each) for name, each in notes.items()}, **_provider(given)}
+    return {**fields, "metadata": {name: _text(each) for name, each in notes.items()}, **_provider(given, sellers)}
 
 
-def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
+def _provider(given: Mapping[str, Any], sellers: Collection[str]) -> dict[str, Any]:
     """Read who may make the clip, and what is passed through to whom."""
     said = given.get("provider", {})
     if not isinstance(said, dict):
@@ -118,6 +131,10 @@ def _provider(given: Mapping[str, Any]) -> dict[str, Any]:
     options = said.get("options", {})
     if not isinstance(options, dict):
         raise invalid("provider.options", "provider.options is an object: what is passed through, by provider.")
+    for slug in options:
+        if SLUGS.get(slug, slug) not in sellers:
+            message = f"Nothing is bought of {slug[:64]!r} here, but of {', '.join(sorted(sellers))}; leave it out."
+            raise invalid(f"provider.options.{slug[:64]}", message)
     preferences = {
         name: [SLUGS.get(each, each) if isinstance(each, str) else each for each in value]
         if isinstance(value, list)
@@ -140,7 +157,8 @@ async def create_video(request: Incoming) -> ASGIApp:
     body = await body_of(request)
     try:
         sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
-        job = await create(request, fields_of(body.fields), {**NAMES, **sized})
+        sellers = {account.listing.slug for account in desk(request).shop.accounts.values()}
+        job = await create(request, fields_of(body.fields, sellers), {**NAMES, **sized}, told_in="openrouter")
     finally:
         body.drop()
     return reply(_video(request, job), _headers(request, job), status=202)
@@ -165,13 +183,18 @@ async def download(request: Incoming, video_id: str) -> ASGIApp:
 @get("/videos/models", operation_id="openrouterModels", **READ)
 async def models(request: Incoming) -> ASGIApp:
     """List every model with what its offers take and charge."""
-    services = desk(request)
-    sold: dict[str, list[tuple[Account, Offer]]] = {}
-    for account in services.shop.accounts.values():
-        for offer in account.listing.offers:
-            if not (offer.ended and services.shop.today >= offer.ended):
-                sold.setdefault(offer.model, []).append((account, offer))
-    return reply({"data": [_model(name, sold[name], services.shop.today) for name in sorted(sold)]})
+    shop = desk(request).shop
+    real = any(not seller.listing.sandbox for seller in shop.sellers)
+    sold: dict[str, list[_Sale]] = {}
+    for seller in shop.sellers:
+        for offer in seller.listing.offers:
+            # Of what has a real seller the sandbox makes nothing, unless it is named.
+            named = not (seller.listing.sandbox and real) or offer.model.startswith("sandbox/")
+            modes = FROM_NOTHING if seller.links or seller.listing.takes == "bytes" else (Mode.TEXT,)
+            sale = _sale(seller.listing, offer, seller.plan, modes, shop.today)
+            if sale.modes and named:
+                sold.setdefault(offer.model, []).append(sale)
+    return reply({"data": [_model(name, sold[name]) for name in sorted(sold)]})
 
 
 def _video(request: Incoming, job: Job) -> dict[str, Any]:
@@ -194,9 +217,42 @@ def _video(request: Incoming, job: Job) -> dict[str, Any]:
         said["status"] = "expired"
     else:
         said["error"] = fault_of(job).message
-    # Whose key it was that bought the clip: always the operator's own.
-    said["usage"] = {"cost": float(told(job)["x-reelgate-cost-usd"]), "is_byok": True}
+    said["usage"] = _usage(job)
     return said
+
+
+def _usage(job: Job) -> dict[str, Any]:
+    """Say what a video cost, and whose key it was that bought it: always the operator's own."""
+    return {"cost": float(told(job)["x-reelgate-cost-usd"]), "is_byok": True}
+
+
+def call_back(job: Job, kind: str, base: str) -> Letter:
+    """
+    Write what a call's ``callback_url`` is told, sealed as OpenRouter does; its links are opened with the key.
+
+    openrouter.ai/docs/guides/overview/multimodal/video-generation, "Webhooks"
+    """
+    status = ENDED[kind]
+    data: dict[str, Any] = {
+        "id": job.id,
+        "status": status,
+        "generation_id": job.id,
+        "model": wish_of(job).request.model,
+    }
+    if kind == COMPLETED:
+        links = [f"{base}{PATH}/{job.id}/content?index={each.index}" for each in clips_of(job)]
+        data |= {"unsigned_urls": links, "usage": _usage(job)}
+    if kind == FAILED:
+        data["error"] = fault_of(job).message
+    at = datetime.fromtimestamp((job.completed_at or job.updated_at) / 1000, UTC)
+    moment = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = msgspec.json.encode({"type": f"video.generation.{status}", "created_at": moment, "data": data})
+
+    def sign(secret: str, seconds: int) -> dict[str, str]:
+        mac = hmac.digest(secret.encode(), b"%d,%b" % (seconds, body), "sha256")
+        return {"X-OpenRouter-Signature": f"t={seconds},v1={mac.hex()}"}
+
+    return Letter(body, {**told(job), "X-OpenRouter-Idempotency-Key": f"{job.id}-{status}"}, sign)
 
 
 def _headers(request: Incoming, job: Job) -> dict[str, str]:
@@ -207,51 +263,95 @@ def _headers(request: Incoming, job: Job) -> dict[str, str]:
     return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
-def _model(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[str, Any]:
+class _Sale(Struct, frozen=True, kw_only=True):
+    """Hold what an order by this dialect is taken with at one offer of one account."""
+
+    seller: str
+    modes: list[Mode]
+    durations: list[int]
+    resolutions: list[str]
+    ratios: list[str]
+    sizes: list[tuple[str, str]]
+    audio: bool
+    seed: bool
+    skus: dict[str, str]
+
+
+@lru_cache(maxsize=1024)
+def _sale(listing: Listing, offer: Offer, plan: str, modes: tuple[Mode, ...], today: date) -> _Sale:
+    """Ask an offer for every value it lists; what only an extension or an upscale has cannot be ordered here."""
+
+    def taken(**chosen: Value) -> bool:
+        return any(sells(listing, offer, mode, on=today, plan=plan, **chosen) for mode in modes)
+
+    return _Sale(
+        seller=listing.slug,
+        modes=[mode for mode in modes if sells(listing, offer, mode, on=today, plan=plan)],
+        durations=[each for each in offer.seconds if each and taken(seconds=each)],
+        resolutions=[each for each in offer.resolution if taken(resolution=each)],
+        ratios=[each for each in offer.aspect_ratio if taken(aspect_ratio=each)],
+        sizes=[
+            (resolution, ratio)
+            for resolution, ratio in product(offer.resolution, offer.aspect_ratio)
+            if taken(resolution=resolution, aspect_ratio=ratio)
+        ],
+        audio=True in offer.audio and taken(audio=True),
+        seed="seed" in offer.features,
+        skus=_prices(listing, offer, plan, today),
+    )
+
+
+def _model(name: str, sales: list[_Sale]) -> dict[str, Any]:
     """Describe a model: what any of its offers takes."""
-    each = [offer for _, offer in offers]
-    modes = {mode for offer in each for mode in offer.mode}
-    resolutions = list(dict.fromkeys(value for offer in each for value in offer.resolution))
-    ratios = list(dict.fromkeys(value for offer in each for value in offer.aspect_ratio))
+    modes = {mode for each in sales for mode in each.modes}
+    resolutions = dict.fromkeys(value for each in sales for value in each.resolutions)
+    sizes = dict.fromkeys("x".join(map(str, frame_size(*size))) for each in sales for size in each.sizes)
     frames = [word for mode, word in ((Mode.FIRST_FRAME, "first_frame"), (Mode.FRAMES, "last_frame")) if mode in modes]
-    shown = [word.upper() if word in {"2k", "4k"} else word for word in sorted(resolutions, key=lines)]
+    skus: dict[str, str] = {}
+    for each in sales:
+        skus |= {sku: usd for sku, usd in each.skus.items() if sku not in skus or Decimal(usd) < Decimal(skus[sku])}
     return {
         "id": name,
         "canonical_slug": name,
         "name": name,
         "created": 0,
-        "description": f"Offers: {', '.join(sorted({account.listing.slug for account, _ in offers}))}.",
-        "supported_resolutions": shown,
-        "supported_aspect_ratios": ratios,
-        "supported_sizes": [
-            "x".join(map(str, frame_size(resolution, ratio))) for resolution in resolutions for ratio in ratios
+        "description": f"Offers: {', '.join(sorted({each.seller for each in sales}))}.",
+        "supported_resolutions": [
+            word.upper() if word in {"2k", "4k"} else word for word in sorted(resolutions, key=lines)
         ],
-        "supported_durations": sorted({value for offer in each for value in offer.seconds if value}),
+        "supported_aspect_ratios": [*dict.fromkeys(value for each in sales for value in each.ratios)],
+        "supported_sizes": [*sizes],
+        "supported_durations": sorted({value for each in sales for value in each.durations}),
         "supported_frame_images": frames,
-        "generate_audio": any(True in offer.audio for offer in each),
-        "seed": any("seed" in offer.features for offer in each),
+        "generate_audio": any(each.audio for each in sales),
+        "seed": any(each.seed for each in sales),
         "upscale_factor": None,
         "creativity": None,
         "allowed_passthrough_parameters": [],
-        "pricing_skus": _prices(name, offers, today),
+        "pricing_skus": skus,
     }
 
 
-def _prices(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[str, str]:
-    """List the newest price lines of each offer: dollars per unit, by provider, unit and condition."""
+def _prices(listing: Listing, offer: Offer, plan: str, today: date) -> dict[str, str]:
+    """List what orders by this dialect are charged by: dollars per unit, by provider, unit and condition."""
     skus: dict[str, str] = {}
-    for account, _ in offers:
-        listing = account.listing
-        for line in sorted(listing.prices, key=lambda line: line.since):
-            usd = Decimal(line.usd or 0)
-            if line.credits:
-                usd = Decimal(line.credits) * (dollars_per_credit(listing, account.plan, today) or 0)
-            if line.since > today or not {name, "*"} & {*line.models} or (line.credits and not usd):
-                continue
-            when = "_".join(str(value) for _, values in sorted(line.when.items()) for value in values)
-            sku = f"{listing.slug}_per_{line.per}"
-            skus[f"{sku}_{when}" if when else sku] = f"{usd:f}"
+    for line in in_force(listing, offer, on=today, plan=plan, modes=ORDERED):
+        rate = dollars_per_credit(listing, plan, today) if line.credits else Decimal(1)
+        usd = Decimal(line.credits or line.usd) * (rate or 0)
+        if usd or rate is not None or not Decimal(line.credits):
+            held = {name: values for name, values in line.when.items() if name != "plan"}
+            words = [
+                str(value)
+                for _, values in sorted(held.items())
+                for value in values
+                if value not in {*Mode} - {*ORDERED}
+            ]
+            skus["_".join([f"{listing.slug}_per_{line.per}", *words])] = f"{usd:f}" if usd else "0"
     return skus
 
 
 HANDLERS = (create_video, get_video, download, models)
+
+
+DIALECTS = {"openrouter": call_back}
+"""How videos ordered here are told of."""

@@ -57,6 +57,8 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Credits charged."""
     tokens: int | None = None
     """Tokens of video made."""
+    clips: int | None = None
+    """Clips charged, where they are fewer than were ordered."""
     seconds: int | None = None
     remaining_credits: int | None = None
 

@@ -83,6 +83,8 @@ def test_prices_show_one_line_of_each_kind(market: Market) -> None:
         )
         made = [line for line in each["prices"] if "extend" in line["when"].get("mode", [])]
         assert [credits_] == [line["credits"] for line in made]
+    for each in offers(market, model="google/gemini-omni-flash", provider="flow"):
+        assert "2026-06-05" not in {line["since"] for line in each["prices"]}, "all of June's have successors"
     (videos,) = offers(market, model="google/veo-3.1", provider="cometapi")
     assert [("0.05", "second")] == [(line["usd"], line["per"]) for line in videos["prices"]]
 

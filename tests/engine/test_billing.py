@@ -1,25 +1,30 @@
 """Laws of money in the engine: set aside before, settled after, in doubt where nobody can tell; never overspent."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from gateway.accept import Acceptor, Hands, Repeat
+from gateway.api.answers import video
 from gateway.api.problems import ProblemError
 from gateway.job import Job, State
 from gateway.ledger import Billing, Book, Hold, Limits, drift
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.store import TakenError
 from gateway.wish import Wish
+from providers import gemini, vertex
 from providers.base.errors import Indeterminate, Invalid, Missing
 from providers.base.order import Request
 from providers.base.task import Fault, Task, Update, Usage
 from providers.base.task import State as TaskState
-from tests.make import listing, price
-from tests.scripted import Engine, running
+from tests.make import listing, offer, price
+from tests.providers.cases import sample
+from tests.scripted import Engine, clip, running
 
 PRICE = 400_000
 """Four seconds at ten cents."""
@@ -66,6 +71,37 @@ async def test_the_providers_count_beats_the_quote(engine: Engine) -> None:
     assert (await books(engine, job)) == {
         Book.AVAILABLE: -123_456, Book.HELD: 0, Book.SPENT: 123_456, Book.SUSPENSE: 0,
     }  # fmt: skip
+
+
+async def test_tokens_counted_by_the_provider_are_the_bill(tmp_path: Path) -> None:
+    """What Google counted of a clip is charged at the price of a token, whatever the quote guessed."""
+    engine = Engine(tmp_path, listing(prices=[price("0.0000175", per="token", tokens=1931)]))
+    said = msgspec.json.decode(sample("gemini", "interactions_get_completed_uri.json"))
+    engine.provider.polls = [gemini.decode(said, "https://acme.test")]
+    job = await engine.run((await engine.accept(seconds=8)).id)
+
+    counted = int(46_336 * Decimal("0.0000175") * 1_000_000)
+    assert (job.state, money(job).charged, money(job).told) == (State.SUCCEEDED, counted, True)
+    assert (await books(engine, job))[Book.SPENT] == counted == 810_880
+    engine.close()
+
+
+@pytest.mark.parametrize(("clips", "told"), [(1, True), (3, True), (4, False)])
+async def test_clips_the_filter_took_are_not_charged(tmp_path: Path, clips: int, told: bool) -> None:
+    """Of four ordered those that came are charged, and the client is told that fewer came."""
+    engine = Engine(tmp_path, listing(offers=[offer(n=[4])], prices=[price("0.10000001", per="video")]))
+    videos = [{"bytesBase64Encoded": b64encode(clip(8, (64, 36))).decode()}] * clips
+    response = {"raiMediaFilteredCount": 4 - clips, "videos": videos}
+    engine.provider.polls = [vertex.decode({"name": "a/operations/1", "done": True, "response": response})]
+    job = await engine.run((await engine.accept()).id)
+
+    share = {1: 100_001, 3: 300_001, 4: 400_001}[clips]
+    assert (job.state, money(job).charged, money(job).told) == (State.SUCCEEDED, share, told)
+    assert (await books(engine, job))[Book.SPENT] == share
+    assert f"4 clips were ordered, {clips} came" in job.warnings or clips == 4
+    assert await engine.store.ailments() == {}
+    assert 8 * clips == video(job)["usage"]["billed_seconds"]
+    engine.close()
 
 
 @pytest.mark.parametrize(

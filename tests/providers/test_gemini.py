@@ -116,6 +116,29 @@ def test_a_relays_refusal_is_a_refusal(code, state):
     assert (state, code, False) == (update.state, update.fault.code, update.fault.billed)
 
 
+@pytest.mark.parametrize(
+    ("counted", "tokens"),
+    [
+        ({"total_output_tokens": 9, "output_tokens_by_modality": [{"modality": "video", "tokens": 7}]}, 7),
+        ({"total_output_tokens": 9, "output_tokens_by_modality": [{"modality": "text", "tokens": 2}]}, 9),
+        ({"total_output_tokens": 9, "output_tokens_by_modality": []}, 9),
+        ({"total_output_tokens": 9}, 9),
+        ({"total_output_tokens": 0}, None),
+        ({"total_output_tokens": -9}, None),
+        ({"total_output_tokens": 10**30}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_clips_bill_is_its_video_tokens(counted, tokens):
+    """What counts the video goes before the total; a count that cannot be one is none, and the quote stands."""
+    content = [{"type": "video", "uri": "files/a"}]
+    said = {"id": "v1_a", "status": "completed", "steps": [{"type": "model_output", "content": content}]}
+    update = decode({**said, "usage": counted}, BASE)
+
+    assert (State.SUCCEEDED, tokens) == (update.state, update.usage and update.usage.tokens)
+
+
 @pytest.mark.parametrize("word", _interactions.STATES)
 def test_every_word_of_an_interaction_without_a_clip(word):
     """Without a clip no word is a success, and each that ends badly says why in the provider's word."""

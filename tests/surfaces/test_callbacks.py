@@ -1,5 +1,6 @@
 """Laws of callbacks: a call that names an address is told there in the words and with the proof of its own dialect."""
 
+import hmac
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from providers.aigenerate import AiGenerate, is_signed
 from providers.base.hooks import ForgedError, HookCall
 from providers.base.listing import listings
 from providers.flow import Flow
+from providers.gemini import Gemini
 from tests.events.test_webhooks import telling
 from tests.receiver import Heard, Receiver, receiver
 from tests.server import eventually
@@ -144,6 +146,84 @@ def test_a_failed_flow_job_is_told_once(told: Told) -> None:
     assert {"created", "started", "failed"} == said.keys()
     assert "PUBLIC_ERROR_UNSAFE_GENERATION" in str(said["failed"]["response"]["error"])
     assert 3 == len(told.heard.at("/flow-refused"))
+
+
+def adapter_of(secret: str) -> Gemini:
+    """Speak for a Gemini account whose callbacks a secret signs."""
+    return Gemini(listings()["gemini"], {"GEMINI_API_KEY": "k", "GEMINI_WEBHOOK_SECRET": secret})
+
+
+def google(told: Told, path: str, prompt: str) -> tuple[str, str]:
+    """Order a clip of Veo and an interaction; answers both names."""
+    hook = {"uris": [f"{told.heard.url}{path}"], "user_metadata": {"job_id": "1", "part": {"of": 2}}}
+    veo = {"instances": [{"prompt": prompt}], "parameters": {"durationSeconds": 4}, "webhookConfig": hook}
+    omni = {"model": "gemini-omni-1.2-flash", "input": prompt, "background": True, "webhook_config": hook}
+    made = {**omni, "response_format": {"type": "video", "duration": "3s", "resolution": "360p"}}
+    name = told.order("/v1beta/models/veo-3.1-fast-generate-preview:predictLongRunning", veo)["name"]
+    return name, told.order("/v1beta/interactions", made)["id"]
+
+
+def test_google_s_clients_are_told_as_google_tells_them(told: Told) -> None:
+    """The name they ordered under, a pointer to the clip and what they gave back; our own adapter believes it."""
+    name, interaction = google(told, "/google", "a kite")
+    heard = {read(each)["type"]: each for each in told.all("/google", 2)}
+    veo, omni = read(heard["video.generated"]), read(heard["interaction.completed"])
+
+    assert {"type", "version", "timestamp", "data", "user_metadata"} == veo.keys() == omni.keys()
+    assert {"job_id": "1", "part": {"of": 2}} == veo["user_metadata"] == omni["user_metadata"]
+    assert (name, {"id": interaction}) == (veo["data"]["id"], omni["data"])
+    assert told.api.get(f"/v1beta/{veo['data']['id']}").json()["done"]
+    assert b"ftyp" == told.api.get(f"/v1beta/{veo['data']['file_name']}:download").content[4:8]
+    for one, task_ in ((heard["video.generated"], name), (heard["interaction.completed"], interaction)):
+        call = HookCall(headers=one.headers, body=one.body, now=time.time())
+        adapter_of(told.secret).check_hook(call)
+        with pytest.raises(ForgedError):
+            adapter_of("whsec_" + "A" * 32).check_hook(call)
+        assert [task_] == [each.task for each in adapter_of(told.secret).read_hook(one.headers, one.body)]
+
+
+def test_of_a_failed_operation_google_s_clients_hear_nothing(told: Told) -> None:
+    """There is no such event; a failed interaction has one, which says why."""
+    name, interaction = google(told, "/google-failed", "[fail] a kite")
+    eventually(lambda: told.api.get(f"/v1beta/{name}").json().get("done"), seconds=20)
+    (one,) = told.all("/google-failed", 1)
+    said = read(one)
+
+    assert [] == told.api.get(f"/v1/videos/video_{name.rpartition('/')[2]}/deliveries").json()["data"]
+    assert ("interaction.failed", interaction) == (said["type"], said["data"]["id"])
+    assert {"id", "error_code", "error_message"} == said["data"].keys()
+
+
+def test_vertex_calls_nobody_back(told: Told) -> None:
+    """Google's SDK refuses to ask it to, and so do we, by name."""
+    place = "/v1beta1/projects/p/locations/l/publishers/google/models/veo-3.1-fast-generate-001:predictLongRunning"
+    body = {"instances": [{"prompt": "a kite"}], "webhookConfig": {"uris": [f"{told.heard.url}/vertex"]}}
+    answer = told.api.post(place, json=body)
+
+    assert (400, True) == (answer.status_code, "webhookConfig" in answer.json()["error"]["message"])
+
+
+@pytest.mark.parametrize(("prompt", "status"), [("a kite", "completed"), ("[fail] a kite", "failed")])
+def test_openrouter_s_clients_are_told_as_it_tells_them(told: Told, prompt: str, status: str) -> None:
+    """The event with its data, sealed over the time and the raw body; the same end has always the same key."""
+    body = {"model": "sandbox/demo", "prompt": prompt, "duration": 1, "resolution": "360p"}
+    made = told.order("/api/v1/videos", {**body, "callback_url": f"{told.heard.url}/openrouter-{status}"})
+    (one,) = told.all(f"/openrouter-{status}", 1)
+    said, polled = read(one), told.api.get(f"/api/v1/videos/{made['id']}").json()
+    at, seal = (each.partition("=")[2] for each in one.headers["x-openrouter-signature"].split(","))
+
+    assert (f"video.generation.{status}", made["id"], status) == (
+        said["type"], said["data"]["id"], said["data"]["status"],
+    )  # fmt: skip
+    assert f"{made['id']}-{status}" == one.headers["x-openrouter-idempotency-key"]
+    assert hmac.digest(told.secret.encode(), f"{at},".encode() + one.body, "sha256").hex() == seal
+    assert abs(int(at) - time.time()) < 60
+    if status == "failed":
+        assert polled["error"] == said["data"]["error"]
+        assert "unsigned_urls" not in said["data"]
+    else:
+        assert polled["usage"] == said["data"]["usage"]
+        assert b"ftyp" == told.api.get(said["data"]["unsigned_urls"][0]).content[4:8]
 
 
 def test_our_own_words_stay_ours(told: Told) -> None:

@@ -175,6 +175,24 @@ def test_errors_are_kie_s(api: httpx.Client, path: str, body: dict[str, Any], co
     assert named in answer.json()["msg"]
 
 
+@pytest.mark.parametrize("path", [CREATE, VEO])
+def test_an_empty_callback_is_none(api: httpx.Client, path: str) -> None:
+    """Clients that fill a form in send what was left empty; either call takes that for nothing."""
+    prompt = {"input": {"prompt": "x", "duration": 4}} if path == CREATE else {"prompt": "x"}
+    task = api.post(path, json={"model": "veo3_fast", "callBackUrl": "", **prompt}).json()["taskId"]
+
+    assert api.get(f"/v1/videos/{task}").json().get("callback_url") is None
+
+
+def test_1080p_is_a_resolution(api: httpx.Client) -> None:
+    """The veo surface has calls of their own for what is larger; here a clip is ordered so, or refused by that name."""
+    task = api.post(VEO, json={"prompt": "x", "model": "veo3_fast", "resolution": "1080p"}).json()["taskId"]
+    wrong = api.post(VEO, json={"prompt": "x", "model": "veo3_fast", "resolution": "9000p"})
+
+    assert "1920x1080" == api.get(f"/v1/videos/{task}").json()["size"]
+    assert (422, True) == (wrong.status_code, "resolution" in wrong.json()["msg"])
+
+
 def test_errors_about_who_and_which(guarded: tuple[Server, str], api: httpx.Client) -> None:
     """401 without a key, 404 for a task nobody knows or another tenant has."""
     stranger = requests.get(f"{guarded[0].url}{RECORD}?taskId=x", timeout=10)

@@ -58,6 +58,16 @@ def test_a_crowd_at_flow_has_google_s_reason() -> None:
         (invalid("frame_images[1].url", "No."), {"frame_images[1]": "endImage"}, "endImage", "endImage: No."),
         (invalid("frame_images[11]", "No."), {"frame_images[1]": "a", "frame_images": "b"}, "b", "b: No."),
         (invalid(None, "No."), {"n": "count"}, None, "No."),
+        (
+            invalid("seconds", "an extension adds 7 seconds; flow sells seconds 8, 4; not 5"),
+            {"seconds": "parameters.durationSeconds"},
+            "parameters.durationSeconds",
+            "an extension adds 7 seconds; flow sells parameters.durationSeconds 8, 4; not 5",
+        ),
+        (invalid("seconds", "It is 8 seconds long."), {"seconds": "a"}, "a", "a: It is 8 seconds long."),
+        (invalid("prompt", "A prompt is short."), {"prompt": "input.prompt"}, "input.prompt",
+         "input.prompt: A prompt is short."),
+        (invalid("voices", "Omni takes five voices"), {"voices": "b"}, "b", "b: Omni takes five voices"),
     ],
 )  # fmt: skip
 def test_names_are_the_client_s(problem: ProblemError, names: dict[str, str], param: Any, message: str) -> None:

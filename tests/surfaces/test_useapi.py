@@ -85,6 +85,16 @@ def test_a_batch_script(server: Server, tmp_path: Path, script: str) -> None:
     assert {b"ftyp"} == {path.read_bytes()[4:8] for path in tmp_path.glob("*.mp4")}
 
 
+@pytest.mark.parametrize(("word", "code"), [("[fail]", 500), ("[refuse]", 400)])
+def test_a_failure_has_one_code(api: httpx.Client, word: str, code: int) -> None:
+    """A call that waits answers what the job's record says: 400 is for what the client must change."""
+    answer = api.post(f"{FLOW}/videos", json={"prompt": f"{word} never", **SMALL})
+    record = api.get(f"{FLOW}/jobs/{answer.headers['x-reelgate-video']}").json()
+
+    assert (code, code) == (answer.status_code, record["code"])
+    assert record["errorDetails"] in answer.text
+
+
 def test_a_job_tells_its_request_and_its_states(api: httpx.Client) -> None:
     """The record echoes what was asked in its own words, and hides most of the e-mail."""
     asked = {
@@ -241,7 +251,7 @@ def test_why_there_is_no_clip(api: httpx.Client) -> None:
     waited = api.post(f"{FLOW}/videos", json={"prompt": "[refuse] y", **SMALL})
     assert (400, error["details"]) == (waited.status_code, waited.json()["error"]["details"])
     other = api.post(f"{FLOW}/videos", json={"prompt": "[fail] y", **SMALL})
-    assert (400, "the prompt asks to fail") == (other.status_code, other.json()["error"])
+    assert (500, "the prompt asks to fail") == (other.status_code, other.json()["error"])
 
 
 def test_who_and_which(guarded: tuple[Server, str], api: httpx.Client) -> None:
