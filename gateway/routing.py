@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gateway.wish import Choice, Notice, Preferences
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
-from providers.base.order import FEATURES, Origin, Request, Role
+from providers.base.order import FEATURES, Origin, Request
 
 AUTO = "auto"
 
@@ -260,7 +260,7 @@ def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date
 
 def source_seconds(request: Request) -> int:
     """Count the seconds of the clip to be changed, begun ones whole."""
-    return math.ceil(sum(each.seconds for each in request.inputs if each.role is Role.SOURCE))
+    return math.ceil(request.source_seconds())
 
 
 def _barred(seller: Seller, offer: Offer, request: Request, quoted: Quote) -> Refusal | None:
