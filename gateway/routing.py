@@ -2,12 +2,13 @@
 Decide which offer makes a clip: pure, the day and the sellers are arguments.
 
 First every offer that might do it is asked what it would charge (:func:`table`), then the preferences
-leave some out and put the rest in order (:func:`choose`). Nothing the client chose is ever changed.
+leave some out and put the rest in order (:func:`choose`); a clip made from another is alike where it can be
+(:func:`decide`). Nothing the client chose is ever changed.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from gateway.wish import Choice, Notice, Preferences
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
-from providers.base.order import FEATURES, Origin, Request
+from providers.base.order import FEATURES, Mode, Origin, Request, Role, read_size
 
 AUTO = "auto"
 
@@ -121,6 +122,43 @@ def table(
         sold = {offer.model for seller in sellers for offer in seller.listing.offers}
         raise UnknownModelError(request.model, sorted(sold | set(aliases)))
     return lines
+
+
+def decide(
+    request: Request,
+    preferences: Preferences,
+    sellers: Sequence[Seller],
+    aliases: Mapping[str, str | list[str]],
+    *,
+    on: date,
+    terms: Terms = DEFAULT,
+    lot: str = "",
+) -> Decision:
+    """
+    Leave what a clip made from another leaves open as its source has it, where somebody sells that, and choose.
+
+    What is quoted and what is ordered are both decided here; else as :func:`choose`.
+
+    :raises UnknownModelError: when nobody sells a model by that name.
+    """
+    for alike in (*_alike(request), request):
+        decision = choose(alike, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
+        if decision.ranked:
+            break
+    return decision
+
+
+def _alike(request: Request) -> Iterator[Request]:
+    """Close resolution and shape as the source has them, where they are open; then its shape alone."""
+    source = next((each for each in request.inputs if each.role is Role.SOURCE), None)
+    if source is None or not (source.width and source.height):
+        return
+    resolution, ratio = read_size(f"{source.width}x{source.height}")
+    shaped = request if request.aspect_ratio else replace(request, aspect_ratio=ratio)
+    if request.resolution is None and request.mode is not Mode.UPSCALE:
+        yield replace(shaped, resolution=resolution)
+    if shaped is not request:
+        yield shaped
 
 
 def choose(
