@@ -177,6 +177,17 @@ def test_what_cannot_be_quoted_is_said(
     assert (status, code, param) == (answer.status_code, error["code"], error["param"])
 
 
+def test_an_aliass_first_model_is_held_to_no_cheaper_one(tmp_path: Path) -> None:
+    """Of two models the first is taken; what is said of its price counts its own offers alone."""
+    aliases = '[aliases]\ndream = ["google/veo-3.1-fast", "google/veo-3.1-lite-low-priority"]\n'
+    with trading(tmp_path, f"{CONFIG}\n{aliases}") as market:
+        answer = quotes(market.http, model="dream")
+        free = answer["data"][0]
+        assert ("flow:google/veo-3.1-lite-low-priority", 0, 4) == (free["offer"], free["usd"], free["place"])
+        assert "the cheapest of 3 offers of google/veo-3.1-fast, the alias's first model that can" == answer["why"]
+        assert answer["why"] == market.http.post("/videos", json={**FAST, "model": "dream"}).json()["routing"]["why"]
+
+
 def test_an_order_nobody_can_do_tells_each_offers_reason(market: Market) -> None:
     """One answer says what every seller would have to be asked instead."""
     answer = market.http.post("/videos", json={**FAST, "seconds": 9})

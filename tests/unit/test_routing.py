@@ -360,6 +360,40 @@ def test_an_aliass_order_stands_whatever_the_policy(policy: str) -> None:
         assert ["maker/one"] * 3 + ["maker/two"] * 3 == [line.offer.model for line in decision.ranked]
 
 
+@pytest.mark.parametrize(
+    ("model", "chosen", "terms", "why"),
+    [
+        ("maker/one", {}, {}, "the cheapest of 3 offers that can"),
+        ("dear:maker/one", {}, {}, "the only offer that can"),
+        ("sora-2", {}, {}, "the cheapest of 3 offers of maker/one, the alias's first model that can"),
+        ("sora-2", {"seconds": 10}, {}, "the cheapest of 3 offers that can"),
+        ("first", {}, {}, "the only offer of maker/one, the alias's first model that can"),
+        ("any", {}, {}, "the cheapest of 3 offers of maker/two, the alias's first model that can"),
+        ("either", {}, {}, "the cheapest of 3 offers that can"),
+        ("cheaply", {}, {}, "the cheapest of 2 offers of cheap:auto, the alias's first model that can"),
+        ("sora-2", {}, {"policy": "best"},
+         "the best in rank of 3 offers of maker/one, the alias's first model that can"),
+        ("maker/one", {}, {"policy": "split", "split": {"dear": 1}}, "drawn by its share of 3 offers that can"),
+        ("maker/one", {}, {"policy": "split"}, "the cheapest of 3 offers that can: none has a share"),
+        ("maker/one", {}, {"policy": "split", "split": {"gone": 1}},
+         "the cheapest of 3 offers that can: none has a share"),
+        ("maker/one", {}, {"policy": "order", "order": ["dear"]}, "the first as named of 3 offers that can"),
+        ("maker/one", {}, {"policy": "order", "order": ["gone"]},
+         "the cheapest of 3 offers that can: none is of a provider named"),
+    ],
+)  # fmt: skip
+def test_why_says_what_was_done(model: str, chosen: dict[str, Any], terms: dict[str, Any], why: str) -> None:
+    """Against how many the first line was held, and by what; an alias's first model is held to no later one."""
+    aliases = {
+        **ALIASES, "first": ["dear:maker/one", "maker/two"], "any": ["maker/two", "auto"],
+        "either": ["cheap:maker/one", "dear:maker/one", "middling:maker/one"],
+        "cheaply": ["cheap:auto", "dear:maker/two"],
+    }  # fmt: skip
+    assert why == choose(request(model, **chosen), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms)).why
+    none = choose(request(model, seconds=7), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms))
+    assert ((), "") == (none.ranked, none.why)
+
+
 states = st.fixed_dictionaries(
     {
         "usd": st.integers(1, 500).map(lambda cents: f"{cents / 100:.2f}"),
