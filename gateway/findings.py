@@ -23,15 +23,14 @@ CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"
 def compare(choice: Choice, wish: Wish, kept: list[Rendition]) -> list[Notice]:
     """Say where the clips differ from what was ordered; pure."""
     spec = choice.spec
-    source = sum(each.seconds for each in wish.request.inputs)
-    stitched = spec.seconds + source if spec.mode is Mode.EXTEND else spec.seconds or source
+    ordered = spec.length(wish.request)
     clips = [each for each in kept if each.kind == "video"]
     found: list[tuple[str, str]] = []
     if len(clips) != spec.n:
         found.append(("n", f"{spec.n} clips were ordered, {len(clips)} came"))
     for clip in clips:
-        if clip.duration_seconds is not None and abs(clip.duration_seconds - stitched) > 0.5:
-            found.append(("seconds", f"{stitched:g} s were ordered, {clip.duration_seconds:g} s came"))
+        if clip.duration_seconds is not None and abs(clip.duration_seconds - ordered) > 0.5:
+            found.append(("seconds", f"{ordered:g} s were ordered, {clip.duration_seconds:g} s came"))
         if spec.mode is not Mode.EXTEND:
             found += _misframed(spec, clip)
         if clip.content_type != CONTAINERS.get(spec.container, clip.content_type):

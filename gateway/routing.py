@@ -2,12 +2,13 @@
 Decide which offer makes a clip: pure, the day and the sellers are arguments.
 
 First every offer that might do it is asked what it would charge (:func:`table`), then the preferences
-leave some out and put the rest in order (:func:`choose`). Nothing the client chose is ever changed.
+leave some out and put the rest in order (:func:`choose`); a clip made from another is alike where it can be
+(:func:`decide`). Nothing the client chose is ever changed.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from gateway.wish import Choice, Notice, Preferences
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
-from providers.base.order import FEATURES, Origin, Request, Role
+from providers.base.order import FEATURES, Mode, Origin, Request, Role, read_size
 
 AUTO = "auto"
 
@@ -76,12 +77,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     request: Request
     """The request the choices were made for: without what was dropped under ``on_unsupported: warn``."""
     policy: str
-
-    @property
-    def why(self) -> str:
-        """Say why the first line won."""
-        able = f"{len(self.ranked)} offer{'s' if len(self.ranked) > 1 else ''} that can"
-        return f"{WHY[self.policy]} of {able}" if len(self.ranked) > 1 else "the only offer that can"
+    why: str = ""
+    """Why the first line won; empty where none can."""
 
 
 class UnknownModelError(Exception):
@@ -107,7 +104,7 @@ def table(
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
-    lines: list[Line] = []
+    lines: dict[tuple[str, str], Line] = {}  # An alias may name an offer twice: alone, and among others.
     wanted = shape(request)
     for name in names(request.model, aliases):
         slug, _, model = name.rpartition(":")
@@ -116,11 +113,50 @@ def table(
                 continue
             named = filter(None, [seller.listing.offer(model)])
             offers = [each for each in seller.listing.offers if not each.unconfirmed] if model == AUTO else named
-            lines += [_ask(seller, offer, request, wanted, on) for offer in offers]
+            for offer in offers:
+                if (seller.account, offer.model) not in lines:
+                    lines[seller.account, offer.model] = _ask(seller, offer, request, wanted, on)
     if not lines:
         sold = {offer.model for seller in sellers for offer in seller.listing.offers}
         raise UnknownModelError(request.model, sorted(sold | set(aliases)))
-    return lines
+    return [*lines.values()]
+
+
+def decide(
+    request: Request,
+    preferences: Preferences,
+    sellers: Sequence[Seller],
+    aliases: Mapping[str, str | list[str]],
+    *,
+    on: date,
+    terms: Terms = DEFAULT,
+    lot: str = "",
+) -> Decision:
+    """
+    Leave what a clip made from another leaves open as its source has it, where somebody sells that, and choose.
+
+    What is quoted and what is ordered are both decided here; else as :func:`choose`.
+
+    :raises UnknownModelError: when nobody sells a model by that name.
+    """
+    for alike in (*_alike(request), request):
+        decision = choose(alike, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
+        if decision.ranked:
+            break
+    return decision
+
+
+def _alike(request: Request) -> Iterator[Request]:
+    """Close resolution and shape as the source has them, where they are open; then its shape alone."""
+    source = next((each for each in request.inputs if each.role is Role.SOURCE), None)
+    if source is None or not (source.width and source.height):
+        return
+    resolution, ratio = read_size(f"{source.width}x{source.height}")
+    shaped = request if request.aspect_ratio else replace(request, aspect_ratio=ratio)
+    if request.resolution is None and request.mode is not Mode.UPSCALE:
+        yield replace(shaped, resolution=resolution)
+    if shaped is not request:
+        yield shaped
 
 
 def choose(
@@ -158,11 +194,12 @@ def choose(
             again = choose(softer, strict, sellers, aliases, on=on, terms=terms, lot=lot)
             return replace(again, notices=notices)
     policy = "order" if preferences.order else preferences.policy or terms.policy
+    wanted, named = names(request.model, aliases), preferences.order or terms.order
     if len(able) > 1:
-        wanted = names(request.model, aliases)
-        able = _ranked(able, policy, preferences.order or terms.order, wanted, terms, lot)
+        able = _ranked(able, policy, named, wanted, terms, lot)
     return Decision(
         ranked=tuple(able),
+        why=_why(able, policy, named, wanted, terms) if able else "",
         others=tuple([line for line in lines if not line.choice]),
         request=request,
         policy=policy,
@@ -174,15 +211,38 @@ def _ranked(
 ) -> list[Line]:
     """Put lines in the order they should be tried; ``sellers`` and ``models`` are named in order of preference."""
     place = {name: at for at, name in enumerate(sellers)}
-    alias = {name.rpartition(":")[2]: at for at, name in reversed([*enumerate(models)])}
 
     def rank(line: Line) -> tuple[float, ...]:
         assert line.choice is not None
         seller = place.get(line.provider, len(place))
         merit = _merit(policy, line, terms, lot, seller)
-        return (alias.get(line.offer.model, 0), *merit, line.choice.usd_micros, seller)
+        return (_preference(line, models), *merit, line.choice.usd_micros, seller)
 
     return sorted(able, key=rank)
+
+
+def _preference(line: Line, models: Sequence[str]) -> int:
+    """Say at which place of the models asked for a line's comes; ``auto`` is every model."""
+    every = {AUTO, f"{line.provider}:{AUTO}"}
+    mine = (at for at, name in enumerate(models) if name in every or name.rpartition(":")[2] == line.offer.model)
+    return next(mine, len(models))
+
+
+def _why(ranked: Sequence[Line], policy: str, sellers: Sequence[str], models: Sequence[str], terms: Terms) -> str:
+    """Say why the first line won, against those it was held to: of an alias's models, the lines of the first."""
+    first, place = ranked[0], _preference(ranked[0], models)
+    rivals = [line for line in ranked if _preference(line, models) == place]
+    which = "that can"
+    if len(rivals) < len(ranked):
+        alone = all(line.offer.model == first.offer.model for line in rivals)
+        which = f"of {first.offer.model if alone else models[place]}, the alias's first model that can"
+    if len(rivals) == 1:
+        return f"the only offer {which}"
+    if policy == "order" and first.provider not in sellers:
+        return f"the cheapest of {len(rivals)} offers {which}: none is of a provider named"
+    if policy == "split" and not _share(first, terms.split):
+        return f"the cheapest of {len(rivals)} offers {which}: none has a share"
+    return f"{WHY[policy]} of {len(rivals)} offers {which}"
 
 
 WHY = {
@@ -221,11 +281,16 @@ def _drawn(line: Line, shares: Mapping[str, float], lot: str) -> float:
 
     Lines without a share come after all others.
     """
-    share = shares.get(line.name, shares.get(line.provider, 0.0))
-    if share <= 0:
+    share = _share(line, shares)
+    if not share:
         return 0.0
     digest = hashlib.blake2b(f"{lot}\0{line.account}\0{line.name}".encode(), digest_size=8).digest()
     return -share / math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
+
+
+def _share(line: Line, shares: Mapping[str, float]) -> float:
+    """Read a line's share: its own before its provider's, 0 where it has none."""
+    return max(0.0, shares.get(line.name, shares.get(line.provider, 0.0)))
 
 
 def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date) -> Line:
@@ -260,7 +325,7 @@ def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date
 
 def source_seconds(request: Request) -> int:
     """Count the seconds of the clip to be changed, begun ones whole."""
-    return math.ceil(sum(each.seconds for each in request.inputs if each.role is Role.SOURCE))
+    return math.ceil(request.source_seconds())
 
 
 def _barred(seller: Seller, offer: Offer, request: Request, quoted: Quote) -> Refusal | None:

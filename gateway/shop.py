@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.job import Job
-from gateway.routing import Decision, Line, Seller, Terms, choose, table
+from gateway.routing import Decision, Line, Seller, Terms, decide, table
 from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
@@ -68,7 +68,7 @@ class Shop:
         """
         terms = self._terms
         split = (wish.preferences.policy or terms.policy) == "split"
-        return choose(
+        return decide(
             wish.request,
             wish.preferences,
             self.sellers,

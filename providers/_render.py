@@ -74,7 +74,10 @@ def render(order: Mapping[str, Any], files: Sequence[Media], target: Path, progr
         size = (even(size[0] * grown), even(size[1] * grown))
         if size[0] * size[1] > MOST_PIXELS // 4:
             raise BadInputError(f"the clip would have {size[0]}x{size[1]} pixels")
-    made = 0 if mode is Mode.UPSCALE else max(1, round(order["seconds"] * rate))
+    lasts = order["seconds"] or (source.count / source.rate if source else 0)
+    if order.get("short"):
+        lasts = max(0.5, lasts - 1)
+    made = 0 if mode is Mode.UPSCALE else max(1, round(lasts * rate))
     total = made + kept
     scene = Scene(order, files, size, max(1, made), rate)
 
@@ -295,7 +298,8 @@ def _signs(order: Mapping[str, Any], files: Sequence[Media], size: Size) -> Laye
     draw.text((width - margin, margin), "SANDBOX", (255, 255, 255, 190), _face(short / 12), anchor="ra")
     _strip(canvas, files, margin, even(margin * 1.5 + short / 12))
     face = _face(short / 34)
-    said = [order["model"], order["mode"], f"{width}x{height}", f"{order['fps']} fps", f"{order['seconds']} s"]
+    said = [order["model"], order["mode"], f"{width}x{height}", f"{order['fps']} fps"]
+    said += [f"{order['seconds']} s"] if order["seconds"] else []
     said += [f"{name} {order[name]}"[:60] for name in (*FEATURES, "options") if order.get(name) not in (None, [], "")]
     told = "\n".join(wrapped(" · ".join(said), face, width - 2 * margin, 4))
     draw.multiline_text((margin, height - margin), told, (255, 255, 255), face, "ld", stroke_width=1, stroke_fill=SHADE)

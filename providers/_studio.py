@@ -37,7 +37,7 @@ import httpx
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from providers.base.order import Mode, Role, frame_size
+from providers.base.order import AS_LONG, Mode, Role, frame_size
 
 MAGIC: Mapping[str, str] = {
     "fail": "taken, then fails; not billed",
@@ -111,7 +111,8 @@ class Brief(Struct, frozen=True, kw_only=True):
     model: str
     prompt: Annotated[str, Meta(max_length=32_000)]
     mode: Mode
-    seconds: Annotated[int, Meta(ge=1, le=60)]
+    seconds: Annotated[int, Meta(ge=0, le=60)]
+    """0 for as long as the source."""
     resolution: str
     aspect_ratio: Annotated[str, Meta(pattern=r"^[1-9]\d?:[1-9]\d?\Z")]
     audio: bool
@@ -237,6 +238,8 @@ class Studio(httpx.AsyncBaseTransport):
             return _problem(400, "invalid_value", f"no clip is {width}x{height}"), {}
         if missing := NEEDS.get(brief.mode, set()) - {part.role for part in brief.inputs}:
             return _problem(400, "invalid_value", f"mode {brief.mode} needs {', '.join(sorted(missing))}"), {}
+        if not brief.seconds and brief.mode not in AS_LONG:
+            return _problem(400, "invalid_value", f"mode {brief.mode} has no source to be as long as"), {}
         self._sweep()
         if (self._folder / f"{brief.id}.json").exists():
             return self._poll(Task.read(self._folder, brief.id), base), {}
@@ -372,7 +375,6 @@ def _draw(task: Task, note: Callable[[int], object]) -> None:
     seed = order.get("seed")
     if seed is None:
         seed = int.from_bytes(hashlib.sha256(task.name.encode()).digest()[:4])
-    seconds = max(0.5, order["seconds"] - 1) if "short" in task.magic else order["seconds"]
     files = [(Role(each["role"]), each["media_type"], task.folder / each["file"]) for each in order["inputs"]]
     shown = -1
 
@@ -387,7 +389,7 @@ def _draw(task: Task, note: Callable[[int], object]) -> None:
     for index, clip in enumerate(task.clips()):
         part = _part(clip)
         if not clip.exists():
-            wanted = {**order, "seed": seed + index, "seconds": seconds}
+            wanted = {**order, "seed": seed + index, "short": "short" in task.magic}
             try:
                 _render.render(wanted, files, part, lambda done, at=index: told(at + done))  # type: ignore[misc]
                 with part.open("rb") as made:

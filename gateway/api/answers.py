@@ -12,8 +12,8 @@ import msgspec
 from gateway.findings import waiting_for
 from gateway.job import Attempt, Job, State
 from gateway.ledger import Hold
+from gateway.routing import source_seconds
 from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish, read_choice, read_wish
-from providers.base.order import Mode
 
 STATUS = {
     State.QUEUED: "queued",
@@ -62,7 +62,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "completed_at": _seconds(job.completed_at),
         "expires_at": _seconds(job.expires_at),
         "prompt": request.prompt,
-        "seconds": str(_length(wish, choice)),
+        "seconds": str(round(choice.spec.length(request))),
         "size": f"{width}x{height}",
         "remixed_from_video_id": job.parent if job.operation == "remix" else None,
         "error": _error(job),
@@ -76,7 +76,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "operation": job.operation,
         "parent_video_id": job.parent,
         "outputs": [_output(job, each) for each in kept],
-        "usage": _usage(job, choice),
+        "usage": _usage(job, wish, choice),
         "routing": {"why": choice.why, "others": [{"offer": name, "usd": _usd(at)} for name, at in choice.others]},
         "warnings": msgspec.Raw(job.warnings.encode()),
         "request": {
@@ -149,12 +149,6 @@ def _eta(job: Job, observed: float | None) -> int | None:
     return round(left) if left > 0 else None
 
 
-def _length(wish: Wish, choice: Choice) -> int:
-    """Say how long the result is: an extension is stitched to its source."""
-    source = round(sum(each.seconds for each in wish.request.inputs))
-    return choice.spec.seconds + source if choice.spec.mode is Mode.EXTEND else choice.spec.seconds or source
-
-
 def _error(job: Job) -> dict[str, Any] | None:
     """Write why a job ended badly; a cancelled one is a failed one to the SDKs."""
     if job.state is State.CANCELLED:
@@ -207,17 +201,18 @@ def _output(job: Job, kept: Rendition) -> dict[str, Any]:
     }
 
 
-def _usage(job: Job, choice: Choice) -> dict[str, Any]:
+def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     """Write what a job costs, on whose word, and whether that is settled."""
     said = msgspec.json.decode(job.usage)
     held = _hold.decode(job.hold) if job.hold else None
     charged = held.charged if held else None
+    seconds = choice.spec.seconds or source_seconds(wish.request)
     return {
         "cost": _usd(choice.usd_micros if charged is None else charged),
         "currency": "USD",
         "estimated": charged is None or not held or not held.told,
         "billing": held.billing if held else None,
-        "billed_seconds": said.get("seconds", choice.spec.seconds * said.get("clips", choice.spec.n)),
+        "billed_seconds": said.get("seconds", seconds * said.get("clips", choice.spec.n)),
         "credits": said.get("credits", choice.credits),
         "price_source": choice.source,
     }

@@ -1,8 +1,6 @@
 """Take a call in: gather its media, decide who makes the clip, keep the job. Every surface comes this way."""
 
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -10,15 +8,14 @@ from msgspec.structs import replace
 from gateway.accept import fingerprint_of
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Desk, Incoming, caller, desk, repeat_of
-from gateway.api.problems import ProblemError, missing_video
+from gateway.api.problems import missing_video
 from gateway.api.wishes import media, wish
 from gateway.database import Statement
 from gateway.ids import is_id
 from gateway.job import Job
-from gateway.routing import Decision
 from gateway.shelf import ShelfError
-from gateway.wish import Wish, read_wish
-from providers.base.order import Mode, Role, read_size
+from gateway.wish import read_wish
+from providers.base.order import Mode
 
 log = structlog.get_logger()
 
@@ -42,14 +39,13 @@ async def place(
     said = fingerprint_of(request.scope["path"], call, mode, operation, echo)
     if (made := await services.acceptor.earlier(who.tenant, repeat, said)) is not None:
         return made, False
-    parent = await _parent(request, call)
-    if parent is not None and call.model is None:
-        call = replace(call, model=read_wish(parent.wish).request.model)
+    call, parent = await of_parent(request, call)
     gathered = await services.intake.gather(media(call), who.tenant)
     try:
         model = services.settings.routing.default_model
         wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
-        wanted, decision = _decide(services, replace(wanted, echo=dict(echo)) if echo else wanted)
+        wanted = replace(wanted, echo=dict(echo)) if echo else wanted
+        decision = services.acceptor.decide(wanted)
         await gathered.keep()
     except BaseException:
         gathered.drop()
@@ -67,29 +63,18 @@ async def place(
     )
 
 
-async def _parent(request: Incoming, call: VideoCreate) -> Job | None:
-    """Find the earlier video a call builds on, where it names one."""
+async def of_parent(request: Incoming, call: VideoCreate) -> tuple[VideoCreate, Job | None]:
+    """
+    Find the earlier video a call builds on, where it names one: its model is the call's where that names none.
+
+    :raises ProblemError: 404 for a video the caller has not.
+    """
     given = call.video if isinstance(call.video, dict) else {}
     named = given.get("id") or call.previous_video_id or call.previous_job_id
-    return await job_of(request, named) if isinstance(named, str) else None
-
-
-def _decide(services: Desk, wanted: Wish) -> tuple[Wish, Decision]:
-    """Choose an offer; a clip made from another keeps its shape and length where left open and sold."""
-    source = next((each for each in wanted.request.inputs if each.role is Role.SOURCE), None)
-    if source is not None and source.width and source.height:
-        resolution, ratio = read_size(f"{source.width}x{source.height}")
-        alike: dict[str, Any] = {"resolution": resolution, "aspect_ratio": ratio}
-        if wanted.request.mode is Mode.UPSCALE:
-            del alike["resolution"]
-        as_long = wanted.request.mode in {Mode.EDIT, Mode.UPSCALE}
-        longer = {**alike, "seconds": round(source.seconds)} if as_long else alike
-        for wish_for in (longer, alike):
-            open_ = {name: value for name, value in wish_for.items() if getattr(wanted.request, name) is None}
-            closer = replace(wanted, request=replace(wanted.request, **open_))
-            with suppress(ProblemError):
-                return closer, services.acceptor.decide(closer)
-    return wanted, services.acceptor.decide(wanted)
+    parent = await job_of(request, named) if isinstance(named, str) else None
+    if parent is not None and call.model is None:
+        call = replace(call, model=read_wish(parent.wish).request.model)
+    return call, parent
 
 
 async def job_of(request: Incoming, video_id: str) -> Job:

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
 from gateway.api.offers import describe_price
+from gateway.api.order import of_parent
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
 from gateway.routing import Line, UnknownModelError, expected_seconds
@@ -25,7 +26,7 @@ async def create_quote(request: Incoming) -> ASGIApp:
     services, who = desk(request), caller(request)
     body = await body_of(request)
     try:
-        call = parse(body)
+        call, _ = await of_parent(request, parse(body))
         gathered = await services.intake.gather(media(call), who.tenant)
         gathered.drop()
         model = services.settings.routing.default_model

@@ -180,6 +180,9 @@ UNDONE = {
 }
 """Parameters that mean something only inside Google's cloud."""
 
+EXTENDING = 8
+"""The ``durationSeconds`` Google wants beside a video, though what it adds are 7: it says nothing of the length."""
+
 # Ours: what a reference is for. STYLE was Veo 2's.
 PURPOSES = {"ASSET": "subject", "STYLE": "style"}
 
@@ -214,6 +217,8 @@ def fields_of(said: _Predict, model: str) -> tuple[dict[str, Any], dict[str, str
     extending = video is not None and instance.mask is None
     notes_ = {**said.labels, **(notes(said.webhook_config.user_metadata) if said.webhook_config else {})}
     wanted = {ours: getattr(parameters, _python(google)) for google, ours in PARAMETERS.items()}
+    if extending and parameters.duration_seconds == EXTENDING:
+        wanted["seconds"] = None
     return {
         **wanted,
         "model": model,

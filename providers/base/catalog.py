@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from providers.base.listing import Listing, Offer, Price, Rule, Value
-from providers.base.order import CHOICES, COUNTS, Request, Role, Spec, choices
+from providers.base.order import AS_LONG, CHOICES, COUNTS, Request, Role, Spec, choices
 from providers.base.task import Usage
 
 
@@ -48,6 +48,8 @@ class Shape(NamedTuple):
     """The kind of each reference: image, video, audio."""
     counts: tuple[int, ...]
     """One for each of ``COUNTS``."""
+    as_long: bool
+    """Whether the length it chose is its source's, of a clip that is as long as its source."""
 
 
 def shape(request: Request) -> Shape:
@@ -57,6 +59,7 @@ def shape(request: Request) -> Shape:
         tuple(sorted(request.features())),
         tuple([each.media_type.partition("/")[0] for each in request.inputs if each.role is Role.REFERENCE]),
         request.counts(),
+        request.mode in AS_LONG and request.seconds == round(request.source_seconds()),
     )
 
 
@@ -68,15 +71,27 @@ def fit(offer: Offer, request: Request, *, plan: str = "", wanted: Shape | None 
     rules allow beside them. ``wanted`` is the request's shape, where the caller has it already.
     """
     answer = _fit(offer, wanted or shape(request), plan)
+    long = list(_too_long(offer, request))
+    if isinstance(answer, Spec):
+        return long or answer
+    return [*long, *answer]
+
+
+def _too_long(offer: Offer, request: Request) -> Iterator[Refusal]:
+    """Name what a request brings more of than the offer takes."""
     if len(request.prompt) > offer.prompt_max:
-        long = Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
-        return [long] if isinstance(answer, Spec) else [long, *answer]
-    return answer if isinstance(answer, Spec) else list(answer)
+        yield Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
+    most = offer.source_max
+    if most is not None and request.mode in AS_LONG and round(request.source_seconds()) > most:
+        yield Refusal("video", f"{offer.model} takes clips of at most {most} seconds to {request.mode}")
 
 
 @lru_cache(maxsize=4096)
 def _fit(offer: Offer, wanted: Shape, plan: str) -> Spec | tuple[Refusal, ...]:
     """Answer :func:`fit` for every request of a shape."""
+    if wanted.as_long and 0 in offer.seconds:  # The source's own length, said in seconds.
+        chosen = dict(zip(CHOICES, wanted.choices, strict=True)) | {"seconds": 0}
+        wanted = wanted._replace(choices=tuple(chosen.values()))
     refusals = tuple(_misfits(offer, wanted))
     if refusals:
         return refusals

@@ -146,6 +146,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     reference_types: list[Literal["image", "video", "audio"]] = field(default_factory=lambda: ["image"])
     prompt_max: int = 32_000
     """Longest prompt, in characters."""
+    source_max: int | None = None
+    """Longest clip it edits or upscales, in seconds; not given where no page says."""
     rules: list[Rule] = []
     rank: int = 0
     """Order of preference under the policy ``best``; higher is better."""

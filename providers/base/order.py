@@ -34,6 +34,10 @@ class Mode(StrEnum):
     """A source clip is made again at a higher resolution."""
 
 
+AS_LONG = frozenset({Mode.EDIT, Mode.UPSCALE})
+"""Ways whose clip is as long as its source."""
+
+
 class Role(StrEnum):
     """Say what an input is for."""
 
@@ -135,6 +139,10 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
             roles.count(Role.FIRST_FRAME) + roles.count(Role.LAST_FRAME),
         )
 
+    def source_seconds(self) -> float:
+        """Say how long the clip to be changed or gone on from is; 0 where there is none."""
+        return sum(each.seconds for each in self.inputs if each.role is Role.SOURCE)
+
 
 FEATURES = (
     "seed",
@@ -185,6 +193,11 @@ class Spec(Struct, frozen=True, kw_only=True):
     def frame(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return frame_size(self.resolution, self.aspect_ratio)
+
+    def length(self, request: Request) -> float:
+        """Say how many seconds the clip of a request will last: an extension is stitched to its source."""
+        source = request.source_seconds()
+        return self.seconds + source if self.mode is Mode.EXTEND else self.seconds or source
 
 
 class Order(Struct, frozen=True, kw_only=True):

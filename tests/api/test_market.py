@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from providers.base.listing import listings
+from providers.base.order import CHOICES
 from tests.market import CONFIG, SECRETS, Market, trading
+from tests.scripted import clip
 from tests.server import eventually
 from tests.upstream import Said, Seen, Upstream, selling
 
@@ -177,6 +179,17 @@ def test_what_cannot_be_quoted_is_said(
     assert (status, code, param) == (answer.status_code, error["code"], error["param"])
 
 
+def test_an_aliass_first_model_is_held_to_no_cheaper_one(tmp_path: Path) -> None:
+    """Of two models the first is taken; what is said of its price counts its own offers alone."""
+    aliases = '[aliases]\ndream = ["google/veo-3.1-fast", "google/veo-3.1-lite-low-priority"]\n'
+    with trading(tmp_path, f"{CONFIG}\n{aliases}") as market:
+        answer = quotes(market.http, model="dream")
+        free = answer["data"][0]
+        assert ("flow:google/veo-3.1-lite-low-priority", 0, 4) == (free["offer"], free["usd"], free["place"])
+        assert "the cheapest of 3 offers of google/veo-3.1-fast, the alias's first model that can" == answer["why"]
+        assert answer["why"] == market.http.post("/videos", json={**FAST, "model": "dream"}).json()["routing"]["why"]
+
+
 def test_an_order_nobody_can_do_tells_each_offers_reason(market: Market) -> None:
     """One answer says what every seller would have to be asked instead."""
     answer = market.http.post("/videos", json={**FAST, "seconds": 9})
@@ -201,6 +214,81 @@ def test_a_video_says_why_its_seller_won(market: Market) -> None:
     ] == video["routing"]["others"]
     kept = market.http.get(f"/videos/{video['id']}").json()
     assert video["routing"] == kept["routing"]
+
+
+CLIPS = {"wide": (8, (1280, 720)), "long": (20, (1280, 720)), "large": (10, (1920, 1080)), "odd": (5, (400, 400))}
+"""Clips to edit, extend and upscale: seconds and size."""
+
+
+@pytest.fixture(scope="module")
+def films(market: Market) -> dict[str, str]:
+    """What each of them is called once it is uploaded."""
+    files = {name: ("a.mp4", clip(seconds, size), "video/mp4") for name, (seconds, size) in CLIPS.items()}
+    return {
+        name: market.http.post("/files", data={"purpose": "user_data"}, files={"file": file}).json()["id"]
+        for name, file in files.items()
+    }
+
+
+def ordered(market: Market, wanted: dict[str, Any], path: str = "/videos") -> dict[str, Any]:
+    """Order what was quoted, and hold the order to the quote."""
+    quoted = market.http.post("/quotes", json=wanted).json()
+    first = next((each for each in quoted["data"] if each["place"] == 1), None)
+    answer = market.http.post(
+        path, json={name: value for name, value in wanted.items() if path == "/videos" or name != "task"}
+    )
+    video: dict[str, Any] = answer.json()
+    if first is None:
+        assert (422, "no_offer") == (answer.status_code, video["error"]["code"]), wanted
+        return video
+    assert 200 == answer.status_code, (wanted, answer.text)
+    assert first["offer"] == f"{video['provider']}:{video['resolved_model']}"
+    assert {name: first["spec"][name] for name in CHOICES} == {name: video["request"][name] for name in CHOICES}
+    assert (first["usd"], first["price_source"]) == (video["usage"]["cost"], video["usage"]["price_source"])
+    assert quoted["why"] == video["routing"]["why"]
+    others = [(each["offer"], each["usd"]) for each in sorted_by_place(quoted)[1:9]]
+    assert others == [(each["offer"], each["usd"]) for each in video["routing"]["others"]]
+    return video
+
+
+def sorted_by_place(quoted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Put the offers that can in the order they would be tried."""
+    return sorted((each for each in quoted["data"] if each["place"]), key=lambda each: int(each["place"]))
+
+
+@pytest.mark.parametrize("task", ["edit", "extend", "upscale"])
+@pytest.mark.parametrize("film", [None, *CLIPS])
+def test_what_is_quoted_is_what_is_ordered(market: Market, films: dict[str, str], film: str | None, task: str) -> None:
+    """The same body: the first place of its quote is the offer, the spec and the price of its order."""
+    made_of = {"task": task, "video": {"file_id": films[film]}} if film else {"seconds": 8}
+    for model in ("google/gemini-omni-flash", "gemini:google/gemini-omni-1.1-flash", "google/veo-3.1-fast", "auto"):
+        for more in ({}, {"max_cost_usd": 0.9}):
+            ordered(market, {"prompt": "a kite", "model": model, **made_of, **more})
+
+
+def test_an_edit_is_bought_where_it_is_cheapest(market: Market, films: dict[str, str]) -> None:
+    """Whoever sells it as long as its source, which is the only length there is; by either address."""
+    edit = {"prompt": "x", "model": "google/gemini-omni-flash", "video": {"file_id": films["wide"]}, "task": "edit"}
+    for path in ("/videos", "/videos/edits"):
+        video = ordered(market, edit, path)
+        assert ("flow", 0.159992, "8", 8) == (
+            video["provider"], video["usage"]["cost"], video["seconds"], video["usage"]["billed_seconds"],
+        )  # fmt: skip
+
+
+def test_an_edit_costs_as_much_as_its_source_is_long(market: Market, films: dict[str, str]) -> None:
+    """Also where no clip of that length can be ordered from words; and the ceiling is held to that."""
+    edit = {"prompt": "x", "task": "edit", "video": {"file_id": films["long"]}}
+    for seller in ("gemini", "vertex"):
+        wanted = {**edit, "model": f"{seller}:google/gemini-omni-1.2-flash"}
+        video = ordered(market, wanted)
+        assert (2.0272, 20, "20") == (
+            video["usage"]["cost"], video["usage"]["billed_seconds"], video["seconds"],
+        )  # fmt: skip
+        over = ordered(market, {**wanted, "max_cost_usd": 0.9})
+        assert "max_cost_usd" == over["error"]["param"]
+    large = {**edit, "model": "gemini:google/gemini-omni-1.1-flash", "video": {"file_id": films["large"]}}
+    assert (1.5204, "1920x1080") == ((video := ordered(market, large))["usage"]["cost"], video["size"])
 
 
 def test_a_key_brings_its_policy(market: Market) -> None:

@@ -169,6 +169,23 @@ def test_clips_are_made_from_clips(server: Server, clip: dict[str, object]) -> N
         assert [warning for warning in done["warnings"] if warning["type"] == "mismatch"] == []
 
 
+def test_a_clip_of_a_clip_is_quoted_as_it_is_ordered(server: Server) -> None:
+    """It is of the earlier clip's model, shape and length where the call leaves them open; of nobody else's clip."""
+    before = finished(server, resolution="360p", aspect_ratio="9:16", seconds=2)
+    for more in ({"task": "edit"}, {"task": "extend"}, {"task": "upscale"}, {"task": "edit", "model": "sandbox/demo"}):
+        wanted = {"prompt": "at night", "video": {"id": before["id"]}, **more}
+        quoted = server.post("/v1/quotes", wanted).json()
+        video = server.post("/v1/videos", wanted).json()
+        server.post(f"/v1/videos/{video['id']}/cancel", {})
+        (first,) = quoted["data"]
+        assert ("sandbox/demo", "sandbox:sandbox/demo", "9:16") == (
+            quoted["model"], first["offer"], first["spec"]["aspect_ratio"],
+        )  # fmt: skip
+        assert first["spec"].items() <= video["request"].items()
+    ghost = {"prompt": "x", "video": {"id": f"video_{'0' * 32}"}}
+    assert [404, 404] == [server.post(path, ghost).status_code for path in ("/v1/quotes", "/v1/videos")]
+
+
 def test_several_clips_are_one_video(server: Server) -> None:
     """``n`` clips come as outputs of one video, each by its index."""
     video = finished(server, n=2)

@@ -18,12 +18,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.routing import Seller
-from providers.base.catalog import Quote, fit, quote
+from gateway.routing import Seller, source_seconds
+from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.errors import SILENT, Again, Billed, ProviderError
 from providers.base.hooks import ForgedError, HookCall
 from providers.base.listing import Listing, Offer, listings
-from providers.base.order import Mode, Request, Role, Spec
+from providers.base.order import AS_LONG, Mode, Request, Role, Spec
 from providers.base.task import State, Task, Update
 from providers.base.wire import Call, Reply
 from tests.providers.cases import (
@@ -296,10 +296,43 @@ async def test_everything_sold_can_be_ordered(listing: Listing, offer: Offer, mo
             fitted = {plan: fit(offer, request, plan=plan) for plan in plans}
             specs = {plan: spec for plan, spec in fitted.items() if isinstance(spec, Spec)}
             for plan, spec in specs.items():
-                answer = quote(listing, offer, spec, on=day, plan=plan)
+                source = source_seconds(request)
+                answer = quote(listing, offer, spec, on=day, plan=plan, source_seconds=source)
                 assert isinstance(answer, Quote) is priced, (plan, answer)
                 order = write(offer, request, spec, files)
                 assert await bought(listing, order), f"{choice} {value} was not put into an order"
+
+
+@pytest.mark.parametrize(("listing", "offer", "mode"), [each for each in offers() if each.values[2] in AS_LONG])
+def test_an_edit_or_an_upscale_is_as_long_as_its_source(
+    listing: Listing, offer: Offer, mode: Mode, tmp_path: Path
+) -> None:
+    """At every seller: no other length is sold, and what is charged by length is charged by the source's."""
+    plan, day = listing.plans[-1].name if listing.plans else "", date(2026, 11, 21)
+    request, _ = wish_for(listing, offer, mode, tmp_path)
+
+    def priced(length: float, **chosen: Any) -> Quote:
+        clip = replace(request, inputs=tuple(replace(each, seconds=length) for each in request.inputs), **chosen)
+        spec = fit(offer, clip, plan=plan)
+        assert isinstance(spec, Spec), spec
+        assert 0 == spec.seconds
+        answer = quote(listing, offer, spec, on=day, plan=plan, source_seconds=source_seconds(clip))
+        assert isinstance(answer, Quote)
+        return answer
+
+    by_length = priced(4).price.per != "video"
+    assert priced(8).usd_micros == priced(4).usd_micros * (2 if by_length else 1)
+    assert priced(7.6) == priced(7.6, seconds=8) == priced(8)
+    for other in {*offer.seconds} - {0, 8}:
+        refused = fit(offer, replace(request, seconds=other), plan=plan)
+        assert isinstance(refused, list)
+        assert "seconds" in {each.field for each in refused}
+    if offer.source_max:
+        assert priced(offer.source_max)
+        longer = tuple(replace(each, seconds=offer.source_max + 1) for each in request.inputs)
+        refused = fit(offer, replace(request, inputs=longer), plan=plan)
+        told = f"{offer.model} takes clips of at most {offer.source_max} seconds to {mode}"
+        assert [Refusal("video", told)] == refused
 
 
 async def bought(listing: Listing, order: Any) -> bool:

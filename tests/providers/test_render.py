@@ -168,6 +168,14 @@ def test_edit_is_drawn_over_the_source(render, film):
     assert loud(clip.sound[2 * 60_000 :]) < 100
 
 
+@pytest.mark.parametrize(("short", "seconds"), [(False, 1), (True, 0.5)])
+def test_an_edit_may_be_as_long_as_its_source(render, film, short, seconds):
+    """Of no length of its own an edit lasts as its source does, at its own rate; a short one less."""
+    clip = render((Role.SOURCE, "video/mp4", film), mode="edit", seconds=0, short=short)
+
+    assert (12, 12 * seconds) == (clip.rate, len(clip.pictures))
+
+
 def test_extension_is_the_source_and_more(render, film):
     """An extension is both, stitched, at the source's size and rate."""
     clip = render((Role.SOURCE, "video/mp4", film), mode="extend", seconds=2, audio=True)

@@ -898,6 +898,17 @@ def test_veo(model):
     assert ["audio"] == fitted(model, audio=False)
 
 
+@pytest.mark.parametrize("model", ["google/veo-3.1", "google/veo-3.1-fast", "google/veo-3.1-lite-low-priority"])
+def test_veo_goes_on_for_seven_seconds(model):
+    """As at every seller of it, also where none is asked; a clip of its own is never that long."""
+    assert (
+        ("720p", "16:9", 7, True, 1, 24, "mp4")
+        == fitted(model, mode=Mode.EXTEND)
+        == fitted(model, mode=Mode.EXTEND, seconds=7)
+    )
+    assert ["seconds"] == fitted(model, mode=Mode.EXTEND, seconds=8) == fitted(model, seconds=7)
+
+
 def test_references_where_they_are_sold():
     """Three references at 8 seconds on Fast, none on the standard model and on Lite, seven on Omni."""
     three = tuple(Input(role=Role.REFERENCE, media_type="image/png", sha256="0", size=1) for _ in range(3))
@@ -916,7 +927,8 @@ def test_omni():
     omni = "google/gemini-omni-flash"
 
     assert ("720p", "16:9", 8, True, 1, 24, "mp4") == fitted(omni)
-    assert ("360p", "16:9", 10, True, 1, 24, "mp4") == fitted(omni, seconds=10, resolution="360p", mode=Mode.EDIT)
+    assert ("360p", "16:9", 0, True, 1, 24, "mp4") == fitted(omni, resolution="360p", mode=Mode.EDIT)
+    assert "seconds" in fitted(omni, seconds=10, mode=Mode.EDIT)
     assert ["negative_prompt"] == fitted(omni, negative_prompt="x")
     assert ["negative_prompt"] == fitted("google/veo-3.1-lite-low-priority", negative_prompt="x")
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.surfaces import google
+from tests.scripted import clip
 from tests.server import Server, eventually
 
 VEO = "/v1beta/models/veo-3.1-fast-generate-preview:predictLongRunning"
@@ -282,6 +283,30 @@ def test_nothing_but_googles_addresses_is_led_elsewhere(path: str) -> None:
     google.hear(scope)
 
     assert scope["path"] == f"/{path}" or scope["path"] in {f"{google.INSIDE}/{name}" for name in google.SHAPES}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [VEO, "/v1beta1/projects/p/locations/l/publishers/google/models/veo-3.1-fast-generate-001:predictLongRunning"],
+)
+def test_an_extension_adds_seven_seconds(served: tuple[Server, Asker, Asker, Asker], path: str) -> None:
+    """Google wants 8 said beside a video, and adds 7: 8, 7 and nothing are the same; without a video 8 is 8."""
+    _, mine, *_ = served
+    film = {"bytesBase64Encoded": base64.b64encode(clip(2)).decode(), "mimeType": "video/mp4"}
+
+    def asked(said: dict[str, int], **more: Any) -> httpx.Response:
+        return mine.post(path, {"instances": [{"prompt": "on", **more}], "parameters": said})
+
+    def seconds(answer: httpx.Response) -> int:
+        video = mine.get(f"/v1/videos/video_{answer.json()['name'].rpartition('/')[2]}").json()
+        mine.post(f"/v1/videos/{video['id']}/cancel", {})
+        return int(video["request"]["seconds"])
+
+    assert [7, 7, 7] == [
+        seconds(asked(said, video=film)) for said in ({"durationSeconds": 8}, {"durationSeconds": 7}, {})
+    ]
+    assert (400, "INVALID_ARGUMENT") == google_error(asked({"durationSeconds": 6}, video=film))
+    assert 8 == seconds(asked({"durationSeconds": 8}))
 
 
 def test_several_clips_lie_in_one_answer(served: tuple[Server, Asker, Asker, Asker]) -> None:

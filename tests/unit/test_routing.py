@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.routing import WHY, Decision, Seller, Terms, UnknownModelError, choose, expected_seconds, table
+from gateway.routing import (
+    WHY,
+    Decision,
+    Seller,
+    Terms,
+    UnknownModelError,
+    choose,
+    decide,
+    expected_seconds,
+    table,
+)  # fmt: skip
 from gateway.wish import Preferences
+from providers.base.listing import listings
 from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role
 from tests.make import listing, offer, price
 
@@ -274,6 +285,50 @@ def test_own_clips_go_on_only_where_they_were_made(origin: Origin | None, able: 
 
 
 @pytest.mark.parametrize(
+    ("size", "sold", "came"),
+    [
+        ((1920, 1080), ["16:9", "9:16"], ("1080p", "16:9")),
+        ((720, 1280), ["16:9", "9:16"], ("720p", "9:16")),
+        ((360, 640), ["16:9", "9:16"], ("720p", "9:16")),
+        ((400, 400), ["16:9", "9:16"], ("720p", "16:9")),
+        ((0, 0), ["9:16"], ("720p", "9:16")),
+    ],
+)
+def test_a_clip_of_a_clip_is_alike_where_that_is_sold(
+    size: tuple[int, int], sold: list[str], came: tuple[str, str]
+) -> None:
+    """Of its source's size and shape; of its shape alone; else of the first that is sold. What was chosen stands."""
+    seller_ = Seller(account="a", listing=listing(offers=[offer(mode=[Mode.EDIT], aspect_ratio=sold)]))
+    source = replace(CLIP, width=size[0], height=size[1])
+
+    def spec(**chosen: object) -> tuple[str, str]:
+        wanted = request(mode=Mode.EDIT, inputs=(source,), **chosen)
+        choice = decide(wanted, ANY, [seller_], {}, on=DAY).ranked[0].choice
+        assert choice is not None
+        return choice.spec.resolution, choice.spec.aspect_ratio
+
+    assert came == spec()
+    assert ("1080p", sold[0]) == spec(resolution="1080p", aspect_ratio=sold[0])
+
+
+def test_an_upscale_of_flows_own_clip_is_flows() -> None:
+    """It is free there: who else sells it by the second is not asked for the source's length first."""
+    sold = listings()
+    both = [
+        Seller(account="flow", listing=sold["flow"], plan="ultra-200"),
+        Seller(account="gemini", listing=sold["gemini"]),
+    ]
+    origin = Origin(provider="flow", account="flow", handle="h")
+    clip = replace(CLIP, width=1280, height=720, origin=origin)
+    wanted = request("google/gemini-omni-flash", mode=Mode.UPSCALE, resolution="1080p", inputs=(clip,))
+    for asked in (wanted, replace(wanted, seconds=8)):
+        ranked = decide(asked, ANY, both, {}, on=date(2026, 11, 21)).ranked
+        assert [("flow", 0), ("gemini", 810_880)] == [
+            (line.provider, line.choice.usd_micros) for line in ranked if line.choice
+        ]
+
+
+@pytest.mark.parametrize(
     ("takes", "links", "fits"), [("links", False, False), ("links", True, True), ("bytes", False, True)]
 )
 def test_who_fetches_inputs_needs_an_address_of_ours(takes: str, links: bool, fits: bool) -> None:
@@ -303,6 +358,40 @@ def test_an_aliass_order_stands_whatever_the_policy(policy: str) -> None:
     for lot in ("a", "b", "c"):
         decision = choose(request("sora-2"), ANY, SELLERS, ALIASES, on=DAY, terms=terms, lot=lot)
         assert ["maker/one"] * 3 + ["maker/two"] * 3 == [line.offer.model for line in decision.ranked]
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen", "terms", "why"),
+    [
+        ("maker/one", {}, {}, "the cheapest of 3 offers that can"),
+        ("dear:maker/one", {}, {}, "the only offer that can"),
+        ("sora-2", {}, {}, "the cheapest of 3 offers of maker/one, the alias's first model that can"),
+        ("sora-2", {"seconds": 10}, {}, "the cheapest of 3 offers that can"),
+        ("first", {}, {}, "the only offer of maker/one, the alias's first model that can"),
+        ("any", {}, {}, "the cheapest of 3 offers of maker/two, the alias's first model that can"),
+        ("either", {}, {}, "the cheapest of 3 offers that can"),
+        ("cheaply", {}, {}, "the cheapest of 2 offers of cheap:auto, the alias's first model that can"),
+        ("sora-2", {}, {"policy": "best"},
+         "the best in rank of 3 offers of maker/one, the alias's first model that can"),
+        ("maker/one", {}, {"policy": "split", "split": {"dear": 1}}, "drawn by its share of 3 offers that can"),
+        ("maker/one", {}, {"policy": "split"}, "the cheapest of 3 offers that can: none has a share"),
+        ("maker/one", {}, {"policy": "split", "split": {"gone": 1}},
+         "the cheapest of 3 offers that can: none has a share"),
+        ("maker/one", {}, {"policy": "order", "order": ["dear"]}, "the first as named of 3 offers that can"),
+        ("maker/one", {}, {"policy": "order", "order": ["gone"]},
+         "the cheapest of 3 offers that can: none is of a provider named"),
+    ],
+)  # fmt: skip
+def test_why_says_what_was_done(model: str, chosen: dict[str, Any], terms: dict[str, Any], why: str) -> None:
+    """Against how many the first line was held, and by what; an alias's first model is held to no later one."""
+    aliases = {
+        **ALIASES, "first": ["dear:maker/one", "maker/two"], "any": ["maker/two", "auto"],
+        "either": ["cheap:maker/one", "dear:maker/one", "middling:maker/one"],
+        "cheaply": ["cheap:auto", "dear:maker/two"],
+    }  # fmt: skip
+    assert why == choose(request(model, **chosen), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms)).why
+    none = choose(request(model, seconds=7), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms))
+    assert ((), "") == (none.ranked, none.why)
 
 
 states = st.fixed_dictionaries(
