@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from litestar import get
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +15,7 @@ from gateway.api.problems import missing_video
 from gateway.events import ENDS
 from gateway.ids import is_id
 from gateway.job import Job
+from gateway.sse import write_event
 from gateway.watch import Watch
 
 MOST_SECONDS = 60
@@ -126,7 +126,7 @@ async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
 def event(job: Job, shown: dict[str, Any]) -> bytes:
     """Write one event; its id says which state of the job it shows."""
     kind = ENDS.get(job.state, "video.progress")
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (job.seq, kind.encode(), msgspec.json.encode(shown))
+    return write_event(shown, kind=kind, number=job.seq)
 
 
 async def _left(receive: Receive) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from gateway.cli.common import HINTS, UsageError, signed
+from gateway.sse import read_events
 
 LOST_SECONDS = 60.0
 """How long a gateway that does not answer is waited for: a restart takes seconds."""
@@ -167,7 +168,7 @@ class Gate:
                         told = _looks(video)
             except httpx.ConnectError:
                 await self.video(id_)  # Waits out a restart.
-            except (httpx.TransportError, TimeoutError):
+            except (httpx.TransportError, TimeoutError, json.JSONDecodeError):
                 await asyncio.sleep(0.25)
         while True:
             video = await self.video(id_)
@@ -188,8 +189,8 @@ class Gate:
                 await answer.aread()
                 raise refusal(answer)
             if answer.headers.get("content-type", "").startswith("text/event-stream"):
-                async for event in read_events(answer.aiter_lines()):
-                    yield event
+                async for number, said in read_events(answer.aiter_bytes()):
+                    yield number, json.loads(said)
 
     async def save(self, id_: str, clip: Mapping[str, Any], target: Path) -> None:
         """
@@ -279,25 +280,6 @@ def refusal(answer: httpx.Response) -> RefusedError:
         return RefusedError(answer.status_code, str(said["code"]), f"{said['message']}{hint}", said.get("param"))
     except (ValueError, KeyError, TypeError):
         return RefusedError(answer.status_code, "http", f"HTTP {answer.status_code}")
-
-
-async def read_events(lines: AsyncIterable[str]) -> AsyncGenerator[tuple[str, Video], None]:
-    """
-    Read server-sent events: their ids and what they carry.
-
-    https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-    """
-    number, data = "", ""
-    async for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "id":
-            number = value
-        elif name == "data":
-            data += value
-        elif not line and data:
-            yield number, json.loads(data)
-            data = ""
 
 
 async def _timely(events: AsyncIterator[tuple[str, Video]], seconds: float | None) -> AsyncIterator[tuple[str, Video]]:

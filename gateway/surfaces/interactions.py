@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
@@ -19,6 +18,7 @@ from gateway.api.desk import Desk, Incoming, body_of, desk, reply
 from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError
 from gateway.job import Job, State
+from gateway.sse import write_event
 from gateway.surfaces._interactions import ID, Create, fields_of, read_id
 from gateway.surfaces.common import (
     READ,
@@ -192,8 +192,7 @@ async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[
     def event(kind: str, **more: Any) -> bytes:
         nonlocal number
         number += 1
-        body = msgspec.json.encode({"event_type": kind, "event_id": f"e{number}", **more})
-        return b"event: %s\ndata: %s\n\n" % (kind.encode(), body)
+        return write_event({"event_type": kind, "event_id": f"e{number}", **more}, kind=kind)
 
     yield event("interaction.created", interaction={**_head(job), "status": "in_progress"})
     with suppress(ClosingError):

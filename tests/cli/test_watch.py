@@ -18,7 +18,7 @@ from rich.console import Console
 
 from gateway.cli import videos, watch
 from gateway.cli.common import UsageError
-from gateway.cli.gate import Gate, GoneError, RefusedError, Video, read_events
+from gateway.cli.gate import Gate, GoneError, RefusedError, Video
 from gateway.cli.generate import make
 from tests.market import Market
 from tests.sdk.lossy import losing
@@ -107,6 +107,12 @@ class Way(BaseHTTPRequestHandler):
     spoil: ClassVar[str]
     asked: ClassVar[list[tuple[str, dict[str, str]]]]
 
+    def do_POST(self) -> None:
+        said = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        answer = httpx.post(self.gateway + self.path, content=said, headers=headers, trust_env=False)
+        self._answer(answer.status_code, {"content-type": "application/json"}, answer.content)
+
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() != "host"}
         self.asked.append((self.path, headers))
@@ -137,6 +143,9 @@ class Way(BaseHTTPRequestHandler):
                 self.wfile.write(said)
                 return
             body = answer.read()
+        if events and self.spoil == "raw lines":  # As a gateway wrote them that escaped nothing.
+            for each in "\u0085\u2028\u2029":
+                body = body.replace(rb"\u%04x" % ord(each), each.encode())
         kept = {
             name: value
             for name, value in answer.headers.items()
@@ -257,26 +266,17 @@ async def test_a_gateway_that_is_busy_is_asked_again(server: Server, made: Video
                 await gate.video(made["id"])
 
 
-async def test_events_are_read_as_they_are_written() -> None:
-    """Comments, retries, several lines of data; what was cut off is no event."""
-
-    async def lines() -> Any:
-        for line in (
-            "retry: 5",
-            "",
-            ": hello",
-            "",
-            "id: 1",
-            "event: x",
-            'data: {"a":',
-            "data:1}",
-            "",
-            "id: 2",
-            "data: {",
-        ):
-            yield line
-
-    assert [("1", {"a": 1})] == [each async for each in read_events(lines())]
+@pytest.mark.parametrize("spoil", ["nothing", "raw lines"])
+async def test_a_prompt_may_hold_what_is_a_line_to_some(server: Server, tmp_path: Path, spoil: str) -> None:
+    """U+0085, U+2028 and U+2029 end no line of a stream, escaped or as they are."""
+    prompt = f"a\u0085b\u2028c\u2029d {spoil}"
+    id_ = order(server, prompt)
+    with way(server, spoil) as (url, asked):
+        told = await followed(url, id_)
+        await make(url, Console(file=StringIO()), {"prompt": prompt, **SMALL}, tmp_path / "clip.mp4")
+    assert ("completed", prompt) == (told[-1]["status"], told[-1]["prompt"])
+    assert (tmp_path / "clip.mp4").exists()
+    assert f"/v1/videos/{id_}" not in {path for path, _ in asked}  # Told by the stream alone.
 
 
 def listed(capsys: pytest.CaptureFixture[str], server: Server, **options: Any) -> list[Video]:
