@@ -173,7 +173,8 @@ class Courier:
         try:
             endpoint = await self._outbox.receiver(delivery) if delivery.endpoint else None
             if delivery.endpoint and endpoint is None:
-                return  # Deleted since it was claimed, and its deliveries with it.
+                await self._outbox.drop(delivery.endpoint)  # Deleted since it was claimed.
+                return
             if endpoint and endpoint.disabled_at is not None:
                 await self._outbox.hold(endpoint)
                 return

@@ -79,8 +79,12 @@ class Outbox:
         """Forget an endpoint, and send it nothing more."""
         await self._database.write(
             Statement("endpoint_delete", {"id": endpoint.id, "tenant": endpoint.tenant}),
-            Statement("deliveries_drop", {"endpoint": endpoint.id, "now": self._clock()}),
+            self._dropped(endpoint.id),
         )
+
+    def _dropped(self, endpoint: str) -> Statement:
+        """Write that nothing more goes to an endpoint."""
+        return Statement("deliveries_drop", {"endpoint": endpoint, "now": self._clock()})
 
     async def enable(self, endpoint: Endpoint) -> Endpoint:
         """Tell an endpoint again, beginning with what was held for it."""
@@ -142,6 +146,10 @@ class Outbox:
             also.append(Statement("endpoint_disable", {"id": delivery.endpoint, "now": now, "why": disable}))
             also.append(Statement("deliveries_hold", {"endpoint": delivery.endpoint}))
         await self._database.write(Statement("delivery_save", delivery, 1), Statement("try_insert", made, 1), *also)
+
+    async def drop(self, endpoint: str) -> None:
+        """Send nothing more of what waits for an endpoint that is gone."""
+        await self._database.write(self._dropped(endpoint))
 
     async def hold(self, endpoint: Endpoint) -> None:
         """Keep what waits for a disabled endpoint until it is enabled."""

@@ -471,7 +471,12 @@ WHERE due_at IS NOT NULL
 AND ((:dead = 1 AND lease_until IS NOT NULL) OR created_at > :now OR due_at > :now + 95040000);
 
 -- delivery_save --
-UPDATE deliveries SET due_at = :due_at, lease_until = NULL, state = :state, tries = :tries, step = :step, ended_at = :ended_at
+-- What was dropped or held while its try was under way stays so, unless the receiver has it now: it is not due again.
+UPDATE deliveries SET
+    tries = :tries, step = :step, lease_until = NULL,
+    due_at = CASE WHEN state = 'pending' THEN :due_at ELSE due_at END,
+    ended_at = CASE WHEN state = 'pending' OR CAST(:state AS TEXT) = 'delivered' THEN :ended_at ELSE ended_at END,
+    state = CASE WHEN state = 'pending' OR CAST(:state AS TEXT) = 'delivered' THEN CAST(:state AS TEXT) ELSE state END
 WHERE id = :id AND tries = :tries - 1;
 
 -- delivery_replay --

@@ -371,6 +371,35 @@ async def test_a_disabled_endpoint_hears_nothing_that_was_on_its_way(told: Told,
     assert (2, "dropped") == (len(heard.heard), (await told.only(first)).state)
 
 
+@pytest.mark.parametrize(("answer", "state"), [(503, "dropped"), (204, "delivered")])
+async def test_a_deleted_endpoint_is_told_nothing_more(told: Told, heard: Receiver, answer: int, state: str) -> None:
+    """A try that was under way is kept, and brings nothing back."""
+    heard.script["/a"] = [lambda: heard.wait() and answer]
+    endpoint = await told.endpoint()
+    id_ = await told.cancelled()
+    async with running(told.courier):
+        await until(lambda: heard.heard)
+        await told.outbox.delete_endpoint(endpoint)
+        heard.hang.set()
+    delivery = await told.only(id_)
+    assert (state, 1, None, None) == (delivery.state, delivery.tries, delivery.due_at, delivery.lease_until)
+    assert [answer] == [each.status for each in await told.outbox.tries(delivery.id)]
+    assert delivery.ended_at is not None
+    await told.deliver(seconds=DAY)
+    assert 1 == len(heard.heard)
+
+
+async def test_what_waits_for_a_receiver_that_is_gone_is_dropped(told: Told, heard: Receiver) -> None:
+    """However it came to wait."""
+    endpoint = await told.endpoint()
+    id_ = await told.cancelled()
+    await told.engine.store.database.write(Statement("endpoint_delete", {"id": endpoint.id, "tenant": endpoint.tenant}))
+    await told.deliver()
+    delivery = await told.only(id_)
+    assert ("dropped", None, None) == (delivery.state, delivery.due_at, delivery.lease_until)
+    assert [] == heard.heard
+
+
 async def test_what_waits_follows_its_endpoint(told: Told, heard: Receiver) -> None:
     """An address that was wrong is mended, and what failed there goes to the right one."""
     heard.script["/a"] = [404]
