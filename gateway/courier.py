@@ -211,7 +211,7 @@ class Courier:
         else:
             after = replace(delivery, tries=number, step=delivery.step + 1, due_at=now + int(wait * 1000))
         why = None if answer.good or endpoint is None else _hopeless(endpoint, answer, now)
-        await self._outbox.record(after, made, disable=why)
+        await self._outbox.record(after, made, url=url, disable=why)
         self._metrics.deliveries.labels(after.state if answer.good or after.due_at is None else "retried").inc()
         log.info(
             "delivery.tried", delivery=delivery.id, host=delivery.host, status=answer.status, error=answer.error,

@@ -131,19 +131,21 @@ class Outbox:
         rows = await self._database.read("endpoint_read", {"id": delivery.endpoint})
         return _endpoint(rows[0]) if rows else None
 
-    async def record(self, delivery: Delivery, made: Try, *, disable: str | None = None) -> None:
+    async def record(self, delivery: Delivery, made: Try, *, url: str, disable: str | None = None) -> None:
         """
         Keep how one try went; ``disable`` says why its endpoint is told nothing more.
 
+        :param url: what was tried; nothing is learnt from it of the address an endpoint has since been given.
         :raises ConflictError: another has recorded one meanwhile.
         """
         now = self._clock()
         also = []
         if delivery.endpoint is not None:
             query = "endpoint_worked" if delivery.state == "delivered" else "endpoint_failed"
-            also.append(Statement(query, {"id": delivery.endpoint, "now": now}))
+            also.append(Statement(query, {"id": delivery.endpoint, "url": url, "now": now}))
         if disable is not None:
-            also.append(Statement("endpoint_disable", {"id": delivery.endpoint, "now": now, "why": disable}))
+            known = {"id": delivery.endpoint, "url": url, "now": now, "why": disable}
+            also.append(Statement("endpoint_disable", known))
             also.append(Statement("deliveries_hold", {"endpoint": delivery.endpoint}))
         await self._database.write(Statement("delivery_save", delivery, 1), Statement("try_insert", made, 1), *also)
 

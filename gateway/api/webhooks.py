@@ -108,7 +108,7 @@ async def update_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     given = await _read(request, EndpointUpdate)
     if given.url is not None:
         services.telling.addresses.check(given.url, "url")
-        endpoint = replace(endpoint, url=given.url, host=host_of(given.url))
+        endpoint = endpoint.moved(given.url)
     if given.event_types is not None:
         endpoint = replace(endpoint, event_types=_types(given.event_types))
     changed = replace(endpoint, name=given.name or endpoint.name, updated_at=services.clock())

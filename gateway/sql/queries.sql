@@ -410,13 +410,13 @@ SELECT * FROM endpoints WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT
 DELETE FROM endpoints WHERE id = :id AND tenant = :tenant;
 
 -- endpoint_worked --
-UPDATE endpoints SET failing_since = NULL WHERE id = :id AND failing_since IS NOT NULL;
+UPDATE endpoints SET failing_since = NULL WHERE id = :id AND url = :url AND failing_since IS NOT NULL;
 
 -- endpoint_failed --
-UPDATE endpoints SET failing_since = coalesce(failing_since, :now) WHERE id = :id;
+UPDATE endpoints SET failing_since = coalesce(failing_since, :now) WHERE id = :id AND url = :url;
 
 -- endpoint_disable --
-UPDATE endpoints SET disabled_at = :now, disabled_why = :why WHERE id = :id AND disabled_at IS NULL;
+UPDATE endpoints SET disabled_at = :now, disabled_why = :why WHERE id = :id AND url = :url AND disabled_at IS NULL;
 
 -- callback_secret --
 SELECT version, old_until FROM callback_secrets WHERE tenant = :tenant;
@@ -485,7 +485,8 @@ WHERE id = :id AND tenant = :tenant AND lease_until IS NULL
 RETURNING *;
 
 -- deliveries_hold --
-UPDATE deliveries SET due_at = NULL, lease_until = NULL, state = 'held' WHERE endpoint = :endpoint AND due_at IS NOT NULL;
+UPDATE deliveries SET due_at = NULL, lease_until = NULL, state = 'held' WHERE endpoint = :endpoint AND due_at IS NOT NULL
+AND EXISTS (SELECT 1 FROM endpoints WHERE id = :endpoint AND disabled_at IS NOT NULL);
 
 -- deliveries_unhold --
 UPDATE deliveries SET due_at = :now, state = 'pending', step = 0 WHERE endpoint = :endpoint AND state = 'held';

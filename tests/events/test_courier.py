@@ -411,6 +411,30 @@ async def test_what_waits_follows_its_endpoint(told: Told, heard: Receiver) -> N
     assert ["/a", "/b"] == [each.path for each in heard.heard]
 
 
+@pytest.mark.parametrize("answer", [500, 410])
+async def test_a_new_address_begins_anew(told: Told, heard: Receiver, answer: int) -> None:
+    """Five days of failure were the old one's; and so is what the old one answers to a try that was under way."""
+    heard.script |= {"/a": [500, lambda: heard.wait() and answer], "/b": [500]}
+    endpoint = await told.endpoint()
+    await told.cancelled()
+    await told.deliver()
+    before = await told.outbox.endpoint(endpoint.id, "tenant")
+    assert before is not None
+    assert before.failing_since is not None
+    told.engine.now += 5 * DAY * 1000
+    async with running(told.courier):
+        await until(lambda: 2 == len(heard.heard))
+        await told.outbox.save_endpoint(before.moved(f"{heard.url}/b"))
+        heard.hang.set()
+    await told.cancelled()
+    await told.deliver()
+    found = await told.outbox.endpoint(endpoint.id, "tenant")
+    assert found is not None
+    assert (None, told.engine.now) == (found.disabled_at, found.failing_since)
+    assert "held" not in dict(await told.engine.store.database.read("deliveries_by_state"))
+    assert found == found.moved(found.url)
+
+
 def test_an_end_has_one_event_whoever_writes_it() -> None:
     """The same end has the same id, so that it cannot be told twice under two."""
     ended = job(

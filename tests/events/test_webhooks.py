@@ -100,6 +100,21 @@ def test_the_sdk_manages_endpoints(client: openai.OpenAI, heard: Receiver) -> No
             client.webhooks.retrieve(each.id)
 
 
+def test_an_update_forgets_how_the_old_address_did(client: openai.OpenAI, told: Server, heard: Receiver) -> None:
+    """Only where the address is another."""
+    heard.script["/late"] = [500]
+    made = client.webhooks.create(name="late", url=f"{heard.url}/late", event_types=["video.failed"])
+    told.post("/v1/videos", {"model": "sandbox/demo", "prompt": "[fail]", "seconds": 1, "resolution": "360p"})
+
+    def failing(shown: Any) -> Any:
+        return shown.model_extra["failing_since"]
+
+    eventually(lambda: failing(client.webhooks.retrieve(made.id)), seconds=20)
+    assert failing(client.webhooks.update(made.id, url=made.url)) is not None
+    assert failing(client.webhooks.update(made.id, url=f"{heard.url}/right")) is None
+    client.webhooks.delete(made.id)
+
+
 def test_a_call_names_its_own_address(told: Server, heard: Receiver) -> None:
     """``callback_url`` is told of its own video and of nothing else, signed with the tenant's callback secret."""
     secret = told.post("/v1/callback_secret", {}).json()["signing_secret"]
