@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from litestar import get
+from litestar.datastructures import Headers
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import answers
@@ -20,11 +21,14 @@ from gateway.watch import Watch
 
 MOST_SECONDS = 60
 """Longest wait a call can ask for."""
+SPARE_SECONDS = 5
+"""How much sooner than an SDK gives up it is answered."""
 HEARTBEAT_SECONDS = 15.0
 """Longest silence of a stream: proxies cut what says nothing."""
 RETRY_MS = 2000
 """How soon a client whose stream broke asks again."""
 WAIT = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:[,;]|$)", re.IGNORECASE)
+SECONDS = re.compile(r"([0-9]{1,9})(?:\.[0-9]*)?", re.ASCII)
 HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-store",
@@ -32,10 +36,16 @@ HEADERS = {
 }
 
 
-def wait_of(request: Incoming) -> int:
-    """Read how many seconds a call would wait for the end (RFC 7240); what cannot be read is no wish."""
-    found = WAIT.search(",".join(request.headers.getall("prefer", [])))
-    return min(MOST_SECONDS, int(found[1])) if found else 0
+def wait_of(headers: Headers) -> int:
+    """
+    Read how many seconds a call would wait for the end (RFC 7240); what cannot be read is no wish.
+
+    An SDK says when it gives up reading: it is answered before.
+    """
+    found = WAIT.search(",".join(headers.getall("prefer", [])))
+    patience = SECONDS.fullmatch(headers.get("x-stainless-read-timeout", ""))
+    most = min(MOST_SECONDS, int(patience[1]) - SPARE_SECONDS) if patience else MOST_SECONDS
+    return max(0, min(most, int(found[1]))) if found else 0
 
 
 async def wait(request: Incoming, services: Desk, job: Job) -> tuple[Job, dict[str, str]]:
@@ -44,7 +54,7 @@ async def wait(request: Incoming, services: Desk, job: Job) -> tuple[Job, dict[s
 
     :raises ProblemError: 404 when the video is deleted meanwhile.
     """
-    seconds = wait_of(request)
+    seconds = wait_of(request.headers)
     if not seconds:
         return job, {}
     found = await services.telling.watch.end(job, seconds)
