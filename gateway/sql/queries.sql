@@ -312,11 +312,11 @@ SELECT * FROM files WHERE id = :id AND tenant = :tenant AND (expires_at IS NULL 
 
 -- files_newest --
 SELECT * FROM files WHERE tenant = :tenant AND id < :after AND (expires_at IS NULL OR expires_at > :now)
-ORDER BY id DESC LIMIT :most;
+AND (CAST(:purpose AS TEXT) IS NULL OR purpose = CAST(:purpose AS TEXT)) ORDER BY id DESC LIMIT :most;
 
 -- files_oldest --
 SELECT * FROM files WHERE tenant = :tenant AND id > :after AND (expires_at IS NULL OR expires_at > :now)
-ORDER BY id LIMIT :most;
+AND (CAST(:purpose AS TEXT) IS NULL OR purpose = CAST(:purpose AS TEXT)) ORDER BY id LIMIT :most;
 
 -- file_delete --
 DELETE FROM files WHERE id = :id AND tenant = :tenant RETURNING *;

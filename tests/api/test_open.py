@@ -348,6 +348,32 @@ def test_the_docs_page_needs_no_network(server: Server) -> None:
     assert server.get("/docs/rapidoc-min.js").content.startswith(b"/*! RapiDoc")
 
 
+def test_files_are_listed_by_purpose(server: Server) -> None:
+    """Page by page, in either order; a clean-up that lists one purpose deletes nothing else."""
+    with httpx.Client(base_url=f"{server.api}/", trust_env=False) as http:
+
+        def upload(purpose: str, n: int) -> str:
+            image = picture((8, 8 + n))
+            kept = http.post("files", files={"file": ("p.png", image)}, data={"purpose": purpose})
+            return str(kept.json()["id"])
+
+        ours = [upload(("batch", "keep")[n % 2], n) for n in range(6)]
+        batch, kept = ours[::2], ours[1::2]
+        for order, expected in (("asc", batch), ("desc", batch[::-1])):
+            query: dict[str, str | int] = {"purpose": "batch", "limit": 2, "order": order}
+            first = http.get("files", params=query).json()
+            second = http.get("files", params={**query, "after": first["last_id"]}).json()
+            assert [True, False] == [first["has_more"], second["has_more"]]
+            assert expected == [each["id"] for page in (first, second) for each in page["data"]]
+        for each in http.get("files", params={"purpose": "batch"}).json()["data"]:
+            http.delete(f"files/{each['id']}")
+        assert [] == http.get("files", params={"purpose": "batch"}).json()["data"]
+        assert [200] * 3 == [http.get(f"files/{each}").status_code for each in kept]
+        assert [] == http.get("files", params={"purpose": ""}).json()["data"]
+        assert 422 == http.get("files", params={"purpose": "a\0"}).status_code
+        assert 422 == http.get("videos", params={"purpose": "batch"}).status_code
+
+
 def as_form(fields: dict[str, str]) -> dict[str, tuple[None, str]]:
     """Write the parts of a form."""
     return {name: (None, value) for name, value in fields.items()}
