@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import json
+import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
+from errno import EISDIR
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -27,6 +29,8 @@ QUIET_SECONDS = 45.0
 """Longest silence of a stream; the gateway breaks it every 15 s."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that say nothing of the call itself: the same call may be answered later."""
+PART = ".part"
+"""Ends the name of a clip that is not whole yet."""
 UNDER_WAY = frozenset({"queued", "in_progress"})
 
 Video = dict[str, Any]
@@ -200,7 +204,7 @@ class Gate:
 
         :raises UsageError: when it cannot be had or written.
         """
-        part = target.with_name(f"{target.name}.part")
+        part = part_of(target)
         path = f"/v1/videos/{id_}/content?index={clip['index']}"
         since, most = time.monotonic(), 0
         try:
@@ -270,6 +274,32 @@ def files_of(file: str, count: int) -> list[str]:
         return [file]
     path = PurePosixPath(file)
     return [str(path.with_name(f"{path.stem}-{number}{path.suffix}")) for number in range(1, count + 1)]
+
+
+def part_of(target: Path) -> Path:
+    """Say where a clip lies until it is whole."""
+    return target.with_name(f"{target.name}{PART}")
+
+
+def try_places(targets: Iterable[Path]) -> None:
+    """
+    Try whether clips can be written where they are wanted; of the tries nothing stays but folders.
+
+    :raises UsageError: naming one that cannot.
+    """
+    for target in targets:
+        part = part_of(target)
+        try:
+            if target.is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = not part.exists()
+            with part.open("ab"):
+                pass
+            if new:
+                part.unlink()
+        except OSError as error:
+            raise UsageError(f"{target} cannot be written: {error.strerror}; nothing was bought") from error
 
 
 def refusal(answer: httpx.Response) -> RefusedError:

@@ -4,6 +4,9 @@ import asyncio
 import hashlib
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +101,64 @@ async def test_generate_orders_once_and_keeps_every_clip(server: Server, tmp_pat
     files = [tmp_path / "clip-1.mp4", tmp_path / "clip-2.mp4"]
     assert sums == {hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
     assert lost
+
+
+def test_generate_takes_a_folder(server: Server, tmp_path: Path) -> None:
+    """What goes there is named by its id, which is told as soon as there is one."""
+    shown = StringIO()
+    asyncio.run(make(server.url, Console(file=shown), {"prompt": "into a folder", **SMALL}, tmp_path))
+    (file,) = tmp_path.iterdir()
+    assert shown.getvalue().startswith(f"{file.stem} ordered\n")
+    assert ".mp4" == file.suffix
+
+
+@pytest.mark.parametrize("name", ["file/clip.mp4", "a" * 252 + ".mp4", "clip.mp4"])
+def test_generate_buys_nothing_it_cannot_keep(server: Server, tmp_path: Path, name: str) -> None:
+    """Whether a clip can be written is tried before it is ordered, and leaves nothing."""
+    (tmp_path / "file").touch()
+    (tmp_path / "clip-2.mp4").mkdir()
+    before, there = server.get("/v1/videos").json()["first_id"], sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"cannot be written: .*; nothing was bought"):
+        asyncio.run(make(server.url, Console(), {"prompt": "nowhere", "n": 2, **SMALL}, tmp_path / name))
+    assert (before, there) == (server.get("/v1/videos").json()["first_id"], sorted(tmp_path.iterdir()))
+
+
+async def test_generate_says_how_to_go_on(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something comes between, what was ordered is not lost: a command fetches it."""
+
+    async def save(*_: Any) -> None:
+        raise UsageError("the disk is full")
+
+    body, out = {"prompt": "fetched later", **SMALL}, tmp_path / "a b" / "c.mp4"
+    with monkeypatch.context() as patch:
+        patch.setattr(Gate, "save", save)
+        with pytest.raises(UsageError) as caught:
+            await make(server.url, Console(file=StringIO()), body, out)
+    said = re.fullmatch("the disk is full; .*: reelgate watch (video_.*) --download --out '(.*)'", str(caught.value))
+    assert said is not None
+    await watch._watch(Console(file=StringIO()), [said[1]], server.url, Path(said[2]))
+    assert (tmp_path / "a b" / f"{said[1]}.mp4").exists()
+
+
+def test_generate_stopped_says_how_to_go_on(server: Server, tmp_path: Path) -> None:
+    """Ctrl-C loses no purchase."""
+    words = ["generate", "[slow 60] a kite", "--model", "sandbox/demo", "--out", str(tmp_path / "clip.mp4")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", *words],
+        env={**server.environ, "REELGATE_URL": server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    id_ = process.stdout.readline().removesuffix(" ordered\n")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert 130 == process.returncode
+    assert f"goes on at the gateway: reelgate watch {id_} --download --out {tmp_path}" in said
+    assert "Traceback" not in said
+    assert server.post(f"/v1/videos/{id_}/cancel", {}).is_success
+    assert [] == [*tmp_path.iterdir()]
 
 
 class Way(BaseHTTPRequestHandler):
@@ -277,6 +338,16 @@ async def test_a_prompt_may_hold_what_is_a_line_to_some(server: Server, tmp_path
     assert ("completed", prompt) == (told[-1]["status"], told[-1]["prompt"])
     assert (tmp_path / "clip.mp4").exists()
     assert f"/v1/videos/{id_}" not in {path for path, _ in asked}  # Told by the stream alone.
+
+
+@pytest.mark.parametrize("key", ["k\u00e9y", "key\n", "two keys", "key\x7f"])
+def test_a_key_that_cannot_be_one_is_told(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """By every command, before anybody is asked."""
+    monkeypatch.setenv("REELGATE_API_KEY", key)
+    with pytest.raises(UsageError, match="REELGATE_API_KEY is no API key"):
+        run("video_1", url="http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="REELGATE_API_KEY is no API key"):
+        videos.list_(url="http://127.0.0.1:9")
 
 
 def listed(capsys: pytest.CaptureFixture[str], server: Server, **options: Any) -> list[Video]:
