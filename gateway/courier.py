@@ -64,6 +64,14 @@ class Answer(Struct, frozen=True, kw_only=True):
         return self.status is not None and 200 <= self.status < 300
 
 
+class Signer(Struct, frozen=True, kw_only=True):
+    """Say whose secret signs, which one, and until when the one before does too."""
+
+    owner: str
+    version: int
+    old_until: int | None
+
+
 class Courier:
     """Tell receivers what is due, a bounded number at a time and a bounded number a host."""
 
@@ -176,7 +184,8 @@ class Courier:
         try:
             endpoint = await self._outbox.receiver(delivery) if delivery.endpoint else None
             if delivery.endpoint and endpoint is None:
-                return  # Deleted since it was claimed, and its deliveries with it.
+                await self._outbox.drop(delivery.endpoint)  # Deleted since it was claimed.
+                return
             if endpoint and endpoint.disabled_at is not None:
                 await self._outbox.hold(endpoint)
                 return
@@ -191,13 +200,10 @@ class Courier:
     async def _try(self, delivery: Delivery, endpoint: Endpoint | None) -> None:
         """Send a delivery and keep what came of it."""
         url = endpoint.url if endpoint else delivery.url
-        owner, version, old_until = await self._signer(delivery, endpoint)
-        secrets = [self._vault.signing_secret(owner, version)]
-        if old_until is not None and self._clock() < old_until:
-            secrets.append(self._vault.signing_secret(owner, version - 1))
+        signer = signer_of(endpoint) if endpoint else await self._caller(delivery.tenant)
         letter = await self._letters.write(delivery)
         began, at = time.monotonic(), self._clock()
-        answer = await self.send(url, delivery.event, letter, secrets)
+        answer = await self.send(url, delivery.event, letter, signer)
         number = delivery.tries + 1
         took = int((time.monotonic() - began) * 1000)
         made = Try(delivery=delivery.id, number=number, at=at, took_ms=took, status=answer.status, error=answer.error)
@@ -213,7 +219,7 @@ class Courier:
         else:
             after = replace(delivery, tries=number, step=delivery.step + 1, due_at=now + int(wait * 1000))
         why = None if answer.good or endpoint is None else _hopeless(endpoint, answer, now)
-        await self._outbox.record(after, made, disable=why)
+        await self._outbox.record(after, made, url=url, disable=why)
         self._metrics.deliveries.labels(after.state if answer.good or after.due_at is None else "retried").inc()
         log.info(
             "delivery.tried", delivery=delivery.id, host=delivery.host, status=answer.status, error=answer.error,
@@ -222,17 +228,21 @@ class Courier:
         if why is not None:
             log.warning("endpoint.disabled", endpoint=delivery.endpoint, reason=why)
 
-    async def _signer(self, delivery: Delivery, endpoint: Endpoint | None) -> tuple[str, int, int | None]:
-        """Say whose secret signs a delivery, which one, and until when the one before does too."""
-        if endpoint is not None:
-            return endpoint.id, endpoint.version, endpoint.old_until
-        version, old_until = await self._outbox.callback_secret(delivery.tenant)
-        return callback_owner(delivery.tenant), version, old_until
+    async def _caller(self, tenant: str) -> Signer:
+        """Say whose secret signs what goes to a tenant's ``callback_url``."""
+        version, old_until = await self._outbox.callback_secret(tenant)
+        return Signer(owner=callback_owner(tenant), version=version, old_until=old_until)
 
-    async def send(self, url: str, event: str, letter: Letter, secrets: list[str]) -> Answer:
+    def _secrets(self, signer: Signer) -> list[str]:
+        """List what signs now, newest first."""
+        turning = signer.old_until is not None and self._clock() < signer.old_until
+        versions = [signer.version, signer.version - 1] if turning else [signer.version]
+        return [self._vault.signing_secret(signer.owner, each) for each in versions]
+
+    async def send(self, url: str, event: str, letter: Letter, signer: Signer) -> Answer:
         """Post a letter once, signed as Standard Webhooks says; of the answer nothing but its head is read."""
         now = datetime.fromtimestamp(self._clock() // 1000, UTC)
-        body = letter.body
+        body, secrets = letter.body, self._secrets(signer)
         signatures = " ".join(Webhook(secret).sign(event, now, body.decode()) for secret in secrets)
         headers = {
             **letter.headers,
@@ -262,6 +272,11 @@ class Courier:
             return Answer(error="the server gives no whole answer")
         except TimeoutError:
             return Answer(error=f"no answer within {seconds:g} s")
+
+
+def signer_of(endpoint: Endpoint) -> Signer:
+    """Say whose secret signs what goes to an endpoint: its own."""
+    return Signer(owner=endpoint.id, version=endpoint.version, old_until=endpoint.old_until)
 
 
 def callback_owner(tenant: str) -> str:

@@ -6,11 +6,12 @@ OpenAI's; what travels is thin, and what signs it is Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 """
 
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.database import Statement
 from gateway.job import Job, State
@@ -54,6 +55,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """When the first of nothing but failures was."""
     disabled_at: int | None = None
     disabled_why: str | None = None
+
+    def moved(self, url: str) -> Self:
+        """Lead it to an address; how the one before did says nothing of another."""
+        return self if url == self.url else replace(self, url=url, host=host_of(url), failing_since=None)
 
 
 class Delivery(Struct, frozen=True, kw_only=True):

@@ -79,8 +79,12 @@ class Outbox:
         """Forget an endpoint, and send it nothing more."""
         await self._database.write(
             Statement("endpoint_delete", {"id": endpoint.id, "tenant": endpoint.tenant}),
-            Statement("deliveries_drop", {"endpoint": endpoint.id, "now": self._clock()}),
+            self._dropped(endpoint.id),
         )
+
+    def _dropped(self, endpoint: str) -> Statement:
+        """Write that nothing more goes to an endpoint."""
+        return Statement("deliveries_drop", {"endpoint": endpoint, "now": self._clock()})
 
     async def enable(self, endpoint: Endpoint) -> Endpoint:
         """Tell an endpoint again, beginning with what was held for it."""
@@ -127,21 +131,27 @@ class Outbox:
         rows = await self._database.read("endpoint_read", {"id": delivery.endpoint})
         return _endpoint(rows[0]) if rows else None
 
-    async def record(self, delivery: Delivery, made: Try, *, disable: str | None = None) -> None:
+    async def record(self, delivery: Delivery, made: Try, *, url: str, disable: str | None = None) -> None:
         """
         Keep how one try went; ``disable`` says why its endpoint is told nothing more.
 
+        :param url: what was tried; nothing is learnt from it of the address an endpoint has since been given.
         :raises ConflictError: another has recorded one meanwhile.
         """
         now = self._clock()
         also = []
         if delivery.endpoint is not None:
             query = "endpoint_worked" if delivery.state == "delivered" else "endpoint_failed"
-            also.append(Statement(query, {"id": delivery.endpoint, "now": now}))
+            also.append(Statement(query, {"id": delivery.endpoint, "url": url, "now": now}))
         if disable is not None:
-            also.append(Statement("endpoint_disable", {"id": delivery.endpoint, "now": now, "why": disable}))
+            known = {"id": delivery.endpoint, "url": url, "now": now, "why": disable}
+            also.append(Statement("endpoint_disable", known))
             also.append(Statement("deliveries_hold", {"endpoint": delivery.endpoint}))
         await self._database.write(Statement("delivery_save", delivery, 1), Statement("try_insert", made, 1), *also)
+
+    async def drop(self, endpoint: str) -> None:
+        """Send nothing more of what waits for an endpoint that is gone."""
+        await self._database.write(self._dropped(endpoint))
 
     async def hold(self, endpoint: Endpoint) -> None:
         """Keep what waits for a disabled endpoint until it is enabled."""

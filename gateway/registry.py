@@ -90,10 +90,13 @@ class Registry:
             File, await self._database.read("file_of_tenant", {"id": id_, "tenant": tenant, "now": self._clock()})
         )
 
-    async def files(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> tuple[list[File], bool]:
-        """List a tenant's files, a page at a time."""
+    async def files(
+        self, tenant: str, *, after: str | None, limit: int, newest_first: bool, purpose: str | None = None
+    ) -> tuple[list[File], bool]:
+        """List a tenant's files, or those of one purpose, a page at a time."""
         query, start = ("files_newest", LAST) if newest_first else ("files_oldest", FIRST)
-        asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": self._clock()}
+        now = self._clock()
+        asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": now, "purpose": purpose}
         rows = await self._database.read(query, asked)
         return [File(*known(File, row)) for row in rows[:limit]], len(rows) > limit
 

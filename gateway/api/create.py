@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.api.forms import Body, check_crowd, check_depth, refuse_nul
+from gateway.api.forms import MEDIA, Body, check_crowd, check_depth, refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.settings import Policy
@@ -98,6 +98,12 @@ COMPLEX = frozenset(
     }
 )  # fmt: skip
 """Fields a form may carry as JSON text."""
+MEDIA_LISTS = frozenset({"frame_images", "input_references"})
+NUMBERS: dict[str, tuple[Any, str]] = {
+    "index": (Annotated[int, Meta(ge=0, le=99)], "a whole number; the first clip is 0"),
+    "weight": (Annotated[float, Meta(ge=0, le=100)], "a number between 0 and 100"),
+}
+"""What is a number within an object that names media, and how it is written."""
 
 
 def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
@@ -121,11 +127,11 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
     fields = {name: value for name, value in fields.items() if value is not None}
     if not body.strict:
         fields = {name: _unpack(name, value) for name, value in fields.items()}
-    media = {name: fields.pop(name) for name in ("input_reference", "video", "mask") if name in fields}
-    lists = {name: fields.pop(name) for name in ("frame_images", "input_references") if name in fields}
-    for name, value in lists.items():
-        if not isinstance(value, list) or len(value) > 16:
+    media = {name: fields.pop(name) for name in MEDIA if name in fields}
+    for name in MEDIA_LISTS & media.keys():
+        if not isinstance(media[name], list) or len(media[name]) > 16:
             raise invalid(name, f"{name} takes a list of at most 16 items.")
+    media = {name: _numbered(name, value, strict=body.strict) for name, value in media.items()}
     filed = next((name for name, value in fields.items() if _holds_file(value)), None) if body.uploads else None
     if filed:
         raise invalid(filed, f"{filed} does not take a file.")
@@ -134,7 +140,7 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         checked = msgspec.convert(fields, VideoCreate, strict=body.strict)
     except msgspec.ValidationError as error:
         raise explain(error) from error
-    return msgspec.structs.replace(checked, **media, **lists)
+    return msgspec.structs.replace(checked, **media)
 
 
 def explain(error: msgspec.ValidationError) -> ProblemError:
@@ -160,6 +166,26 @@ def _unpack(name: str, value: Any) -> Any:
         check_depth(value)
         refuse_nul(value, name)
     return value
+
+
+def _numbered(param: str, value: Any, *, strict: bool) -> Any:
+    """
+    Read the numbers of objects that name media: in a form each is a text.
+
+    :raises ProblemError: 422 naming one that is none.
+    """
+    if isinstance(value, list):
+        return [_numbered(f"{param}[{at}]", each, strict=strict) for at, each in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    read = {name: _numbered(f"{param}.{name}", each, strict=strict) for name, each in value.items()}
+    for name, (kind, words) in NUMBERS.items():
+        if read.get(name) is not None:
+            try:
+                read[name] = msgspec.convert(read[name], kind, strict=strict)
+            except msgspec.ValidationError as error:
+                raise invalid(f"{param}.{name}", f"{name} is {words}.") from error
+    return read
 
 
 def _holds_file(value: Any) -> bool:

@@ -171,14 +171,15 @@ def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int
     return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)
 
 
-def page_of(request: Incoming, prefix: str) -> tuple[str | None, int, bool]:
+def page_of(request: Incoming, prefix: str, *own: str) -> tuple[str | None, int, bool]:
     """
     Read a list's query: after, limit, and whether the newest come first.
 
+    :param own: what else this list is asked by.
     :raises ProblemError: 400 for a cursor that is none, 422 for the rest.
     """
     query = request.query_params
-    strangers = sorted(set(query.keys()) - {"after", "limit", "order", "purpose", "api-version"})
+    strangers = sorted(set(query.keys()) - {"after", "limit", "order", "api-version", *own})
     if strangers:
         raise ProblemError(
             422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]

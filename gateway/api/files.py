@@ -7,6 +7,7 @@ from litestar.types import ASGIApp
 
 from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
+from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.ids import is_id, new_id
@@ -15,6 +16,8 @@ from gateway.media import input_key
 from gateway.registry import File
 
 DAY_MS = 86_400_000
+MAX_PURPOSE = 64
+"""Characters of a purpose that are kept."""
 EXPIRY = (3_600, 2_592_000)
 """Least and most seconds of ``expires_after``: an hour and 30 days, as OpenAI has it."""
 
@@ -34,7 +37,7 @@ async def create_file(request: Incoming) -> ASGIApp:
         except InputError as error:
             raise invalid("file", error.message, code=error.code) from error
         purpose = body.fields.get("purpose", "user_data")
-        named = purpose[:64] if isinstance(purpose, str) else "user_data"
+        named = purpose[:MAX_PURPOSE] if isinstance(purpose, str) else "user_data"
         file = await keep_upload(
             request, upload, sniffed, seconds=seconds, filename=upload.filename, purpose=named, expires=expires
         )
@@ -82,10 +85,16 @@ async def keep_upload(
 
 @get("/files", opt={"scope": "read"}, operation_id="listFiles")
 async def list_files(request: Incoming) -> ASGIApp:
-    """List uploaded files, newest first."""
-    after, limit, newest_first = page_of(request, "file")
+    """List uploaded files, or those of one ``purpose``, newest first."""
+    after, limit, newest_first = page_of(request, "file", "purpose")
+    purpose = request.query_params.get("purpose")
+    refuse_nul(purpose, "purpose")
     found, more = await desk(request).store.files(
-        caller(request).tenant, after=after, limit=limit, newest_first=newest_first
+        caller(request).tenant,
+        after=after,
+        limit=limit,
+        newest_first=newest_first,
+        purpose=None if purpose is None else purpose[:MAX_PURPOSE],
     )
     ends = {"first_id": found[0].id if found else None, "last_id": found[-1].id if found else None}
     return reply({"object": "list", "data": [_shown(each) for each in found], **ends, "has_more": more})

@@ -16,13 +16,15 @@ import msgspec
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from gateway.api.nesting import nest
+from gateway.api.nesting import first_of, nest
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 
 MAX_PARTS = 256
+MEDIA = frozenset({"input_reference", "frame_images", "input_references", "video", "mask"})
+"""Fields that name media, and so may hold data URLs: as long in a form as the whole body may be, as in JSON."""
 MAX_TEXT = 4 * 2**20
-"""Longest text part in bytes; room for a data URL goes to JSON or a file."""
+"""Longest text part of any other field in bytes."""
 HEARD_OUT = 8 * 2**20
 """Bytes beyond the most that are still read, and dropped: who is cut off in mid-sentence never hears why."""
 DEPTH = 32
@@ -245,7 +247,7 @@ class _Form:
             self.entries.append((self._name, self._upload or self._text.decode()))
         elif self._upload:
             self._upload.write(part)
-        elif len(self._text) + len(part) > MAX_TEXT:
+        elif len(self._text) + len(part) > MAX_TEXT and first_of(self._name) not in MEDIA:
             raise ProblemError(413, "too_large", f"Send {self._name[:64]!r} as a file: it is too long a text.")
         else:
             self._text += part

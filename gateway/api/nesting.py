@@ -10,6 +10,9 @@ from typing import Any
 
 from gateway.api.uploads import Upload
 
+OBJECTS = {"metadata": 1, "provider_options": 2}
+"""Fields whose keys are the client's or a provider's own words, which may be numbers: so many levels of them."""
+
 
 def nest(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     """
@@ -40,7 +43,17 @@ def nest(entries: list[tuple[str, Any]]) -> dict[str, Any]:
         if first in tree:
             raise ValueError(f"{first[:64]!r} is both a list and not")
         tree[first] = _rows(first, keys)
-    return {name: _listed(value) for name, value in tree.items()}
+    return {name: _listed(value, OBJECTS.get(name, 0)) for name, value in tree.items()}
+
+
+def first_of(name: str) -> str:
+    """
+    Say which field a form name belongs to.
+
+    >>> first_of("input_reference[image_url]")
+    'input_reference'
+    """
+    return re.split(r"[.\[]", name, maxsplit=1)[0]
 
 
 def _set(tree: dict[str, Any], name: str, value: Any, *, nested: bool) -> None:
@@ -98,11 +111,11 @@ def _plant(tree: dict[str, Any], path: list[str], value: Any) -> None:
         tree[leaf] = value
 
 
-def _listed(value: Any) -> Any:
-    """Turn ``{"0": …, "1": …}`` from dotted names into a list."""
+def _listed(value: Any, objects: int) -> Any:
+    """Turn ``{"0": …, "1": …}`` from dotted names into a list, below what are ``objects`` whatever their keys."""
     if not isinstance(value, dict):
         return value
-    inner = {key: _listed(each) for key, each in value.items()}
-    if inner and all(key.isascii() and key.isdigit() for key in inner):
+    inner = {key: _listed(each, objects - 1) for key, each in value.items()}
+    if objects <= 0 and inner and all(key.isascii() and key.isdigit() for key in inner):
         return [inner[key] for key in sorted(inner, key=int)]
     return inner

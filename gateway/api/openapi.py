@@ -84,7 +84,7 @@ def _id(prefix: str) -> str:
 
 QUERIES: dict[str, list[dict[str, Any]]] = {
     "listVideos": _paging(_id("video")),
-    "listFiles": _paging(_id("file")),
+    "listFiles": [*_paging(_id("file")), _query("purpose", type="string")],
     "listWebhookEndpoints": _paging(_id("whep")),
     "listWebhookDeliveries": _paging(DELIVERY.pattern)[:2],
     "downloadVideo": [

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from litestar import get
+from litestar.datastructures import Headers
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import answers
@@ -16,15 +16,19 @@ from gateway.api.problems import missing_video
 from gateway.events import ENDS
 from gateway.ids import is_id
 from gateway.job import Job
+from gateway.sse import write_event
 from gateway.watch import Watch
 
 MOST_SECONDS = 60
 """Longest wait a call can ask for."""
+SPARE_SECONDS = 5
+"""How much sooner than an SDK gives up it is answered."""
 HEARTBEAT_SECONDS = 15.0
 """Longest silence of a stream: proxies cut what says nothing."""
 RETRY_MS = 2000
 """How soon a client whose stream broke asks again."""
 WAIT = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:[,;]|$)", re.IGNORECASE)
+SECONDS = re.compile(r"([0-9]{1,9})(?:\.[0-9]*)?", re.ASCII)
 HEADERS = {
     "content-type": "text/event-stream",
     "cache-control": "no-store",
@@ -32,10 +36,16 @@ HEADERS = {
 }
 
 
-def wait_of(request: Incoming) -> int:
-    """Read how many seconds a call would wait for the end (RFC 7240); what cannot be read is no wish."""
-    found = WAIT.search(",".join(request.headers.getall("prefer", [])))
-    return min(MOST_SECONDS, int(found[1])) if found else 0
+def wait_of(headers: Headers) -> int:
+    """
+    Read how many seconds a call would wait for the end (RFC 7240); what cannot be read is no wish.
+
+    An SDK says when it gives up reading: it is answered before.
+    """
+    found = WAIT.search(",".join(headers.getall("prefer", [])))
+    patience = SECONDS.fullmatch(headers.get("x-stainless-read-timeout", ""))
+    most = min(MOST_SECONDS, int(patience[1]) - SPARE_SECONDS) if patience else MOST_SECONDS
+    return max(0, min(most, int(found[1]))) if found else 0
 
 
 async def wait(request: Incoming, services: Desk, job: Job) -> tuple[Job, dict[str, str]]:
@@ -44,7 +54,7 @@ async def wait(request: Incoming, services: Desk, job: Job) -> tuple[Job, dict[s
 
     :raises ProblemError: 404 when the video is deleted meanwhile.
     """
-    seconds = wait_of(request)
+    seconds = wait_of(request.headers)
     if not seconds:
         return job, {}
     found = await services.telling.watch.end(job, seconds)
@@ -126,7 +136,7 @@ async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
 def event(job: Job, shown: dict[str, Any]) -> bytes:
     """Write one event; its id says which state of the job it shows."""
     kind = ENDS.get(job.state, "video.progress")
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (job.seq, kind.encode(), msgspec.json.encode(shown))
+    return write_event(shown, kind=kind, number=job.seq)
 
 
 async def _left(receive: Receive) -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.api.create import explain
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.problems import ProblemError, invalid, missing_video
-from gateway.courier import callback_owner
+from gateway.courier import callback_owner, signer_of
 from gateway.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
 from gateway.ids import is_id, new_id
 from gateway.letters import Letter
@@ -108,7 +108,7 @@ async def update_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     given = await _read(request, EndpointUpdate)
     if given.url is not None:
         services.telling.addresses.check(given.url, "url")
-        endpoint = replace(endpoint, url=given.url, host=host_of(given.url))
+        endpoint = endpoint.moved(given.url)
     if given.event_types is not None:
         endpoint = replace(endpoint, event_types=_types(given.event_types))
     changed = replace(endpoint, name=given.name or endpoint.name, updated_at=services.clock())
@@ -151,8 +151,7 @@ async def test_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     now = services.clock()
     event = new_id("evt", now)
     letter = Letter(msgspec.json.encode(payload(event, kind, now, new_id("video", now))))
-    secret = services.telling.vault.signing_secret(endpoint.id, endpoint.version)
-    answer = await services.telling.courier.send(endpoint.url, event, letter, [secret])
+    answer = await services.telling.courier.send(endpoint.url, event, letter, signer_of(endpoint))
     if answer.status is None:
         raise ProblemError(
             422, "endpoint_unreachable", f"The endpoint gave no answer: {answer.error}.", param="webhook_endpoint_id"

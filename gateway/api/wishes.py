@@ -155,8 +155,6 @@ def _reference(at: int, said: Any) -> Medium:
         raise invalid(f"{param}.role", f"role is {', '.join(PURPOSES[1:])}.")
     if not isinstance(name, str) or len(name) > 64:
         raise invalid(f"{param}.name", "name is a text of at most 64 characters.")
-    if weight is not None and not (type(weight) in (int, float) and 0 <= weight <= 100):
-        raise invalid(f"{param}.weight", "weight is a number between 0 and 100.")
     role = Role.VOICE if purpose == "voice" else Role.REFERENCE
     return Medium(role=role, source=said, param=param, name=name, purpose=purpose, weight=weight)
 

@@ -1,6 +1,7 @@
 """What commands share: where the configuration lies, and how to reach a running gateway."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +35,14 @@ def settings_of(config: Path | None) -> Settings:
 
 
 def signed() -> dict[str, str]:
-    """Sign calls with the API key, where there is one."""
+    """
+    Sign calls with the API key, where there is one.
+
+    :raises UsageError: when it cannot be one.
+    """
     key = os.environ.get("REELGATE_API_KEY", "")
+    if not re.fullmatch(r"[!-~]*", key):
+        raise UsageError("REELGATE_API_KEY is no API key: it holds a space, a line's end or what is not ASCII")
     return {"authorization": f"Bearer {key}"} if key else {}
 
 

@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import json
+import os
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
+from errno import EISDIR
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import Any, Self
 import httpx
 
 from gateway.cli.common import HINTS, UsageError, signed
+from gateway.sse import read_events
 
 LOST_SECONDS = 60.0
 """How long a gateway that does not answer is waited for: a restart takes seconds."""
@@ -26,6 +29,8 @@ QUIET_SECONDS = 45.0
 """Longest silence of a stream; the gateway breaks it every 15 s."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that say nothing of the call itself: the same call may be answered later."""
+PART = ".part"
+"""Ends the name of a clip that is not whole yet."""
 UNDER_WAY = frozenset({"queued", "in_progress"})
 
 Video = dict[str, Any]
@@ -167,7 +172,7 @@ class Gate:
                         told = _looks(video)
             except httpx.ConnectError:
                 await self.video(id_)  # Waits out a restart.
-            except (httpx.TransportError, TimeoutError):
+            except (httpx.TransportError, TimeoutError, json.JSONDecodeError):
                 await asyncio.sleep(0.25)
         while True:
             video = await self.video(id_)
@@ -188,8 +193,8 @@ class Gate:
                 await answer.aread()
                 raise refusal(answer)
             if answer.headers.get("content-type", "").startswith("text/event-stream"):
-                async for event in read_events(answer.aiter_lines()):
-                    yield event
+                async for number, said in read_events(answer.aiter_bytes()):
+                    yield number, json.loads(said)
 
     async def save(self, id_: str, clip: Mapping[str, Any], target: Path) -> None:
         """
@@ -199,7 +204,7 @@ class Gate:
 
         :raises UsageError: when it cannot be had or written.
         """
-        part = target.with_name(f"{target.name}.part")
+        part = part_of(target)
         path = f"/v1/videos/{id_}/content?index={clip['index']}"
         since, most = time.monotonic(), 0
         try:
@@ -271,6 +276,32 @@ def files_of(file: str, count: int) -> list[str]:
     return [str(path.with_name(f"{path.stem}-{number}{path.suffix}")) for number in range(1, count + 1)]
 
 
+def part_of(target: Path) -> Path:
+    """Say where a clip lies until it is whole."""
+    return target.with_name(f"{target.name}{PART}")
+
+
+def try_places(targets: Iterable[Path]) -> None:
+    """
+    Try whether clips can be written where they are wanted; of the tries nothing stays but folders.
+
+    :raises UsageError: naming one that cannot.
+    """
+    for target in targets:
+        part = part_of(target)
+        try:
+            if target.is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new = not part.exists()
+            with part.open("ab"):
+                pass
+            if new:
+                part.unlink()
+        except OSError as error:
+            raise UsageError(f"{target} cannot be written: {error.strerror}; nothing was bought") from error
+
+
 def refusal(answer: httpx.Response) -> RefusedError:
     """Read a no."""
     hint = HINTS.get(answer.status_code, "")
@@ -279,25 +310,6 @@ def refusal(answer: httpx.Response) -> RefusedError:
         return RefusedError(answer.status_code, str(said["code"]), f"{said['message']}{hint}", said.get("param"))
     except (ValueError, KeyError, TypeError):
         return RefusedError(answer.status_code, "http", f"HTTP {answer.status_code}")
-
-
-async def read_events(lines: AsyncIterable[str]) -> AsyncGenerator[tuple[str, Video], None]:
-    """
-    Read server-sent events: their ids and what they carry.
-
-    https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-    """
-    number, data = "", ""
-    async for line in lines:
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "id":
-            number = value
-        elif name == "data":
-            data += value
-        elif not line and data:
-            yield number, json.loads(data)
-            data = ""
 
 
 async def _timely(events: AsyncIterator[tuple[str, Video]], seconds: float | None) -> AsyncIterator[tuple[str, Video]]:

@@ -2,6 +2,10 @@
 
 import asyncio
 import secrets
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client, plain
-from gateway.cli.gate import Gate, Video, files_of
+from gateway.cli.gate import Gate, Video, files_of, try_places
 from gateway.cli.wanted import Wanted, call_of
+from gateway.cli.watch import clips_of, places
 
 OPEN = Wanted()
 
@@ -33,7 +38,7 @@ def generate(
     prompt
         What the clip should show.
     out
-        Where to put it; several are numbered.
+        Where to put it, a file or a folder; several are numbered.
     url
         The gateway.
     """
@@ -53,21 +58,60 @@ async def make(url: str, console: Console, body: dict[str, Any], out: Path) -> N
     """
     Order clips, watch them being made, download them, and say what they are.
 
-    :raises UsageError: when it is refused or not made.
+    :param out: a file, or a folder that is there: what goes there is named by the video's id.
+    :raises UsageError: when it is refused or not made, or has no place; what is ordered by then is said.
     """
+    folder = _place(out, body.get("n", 1))
     async with Gate(url) as gate:
         headers = {"idempotency-key": f"generate-{secrets.token_hex(16)}"}
-        video = await gate.call("POST", "/v1/videos", json=body, headers=headers, patient=False)
-        video = await watch(gate, console, video)
-        if video["status"] != "completed":
-            raise UsageError(f"{video['id']} was not made: {plain(video['error']['message'])}")
-        clips = [each for each in video["outputs"] if each["kind"] == "video"]
-        files = [Path(each) for each in files_of(str(out), len(clips))] if clips else []
-        for clip, file in zip(clips, files, strict=True):
-            await gate.save(video["id"], clip, file)
-            console.print(facts(clip, file), highlight=False, markup=False)
+        try:
+            video = await gate.call("POST", "/v1/videos", json=body, headers=headers, patient=False)
+        except asyncio.CancelledError:
+            print("stopped; it may have been ordered: see `reelgate jobs list`", file=sys.stderr)
+            raise
+        console.print(f"{video['id']} ordered", highlight=False, markup=False)
+        with _going_on(f"reelgate watch {video['id']} --download --out {shlex.quote(str(folder or out.parent))}"):
+            video = await watch(gate, console, video)
+            clips = clips_of(video)
+            files = places(video, folder) if folder else [Path(each) for each in files_of(str(out), len(clips))]
+            for clip, file in zip(clips, files, strict=True):
+                await gate.save(video["id"], clip, file)
+                console.print(facts(clip, file), highlight=False, markup=False)
+    if video["status"] != "completed":
+        raise UsageError(f"{video['id']} was not made: {plain(video['error']['message'])}")
     for line in cost(video):
         console.print(line, highlight=False, markup=False)
+
+
+def _place(out: Path, count: int) -> Path | None:
+    """
+    Make sure that there is a place for clips; the folder, where it is one.
+
+    :raises UsageError: when there is none.
+    """
+    try:
+        folder = out if out.is_dir() else None
+    except OSError:  # Too long a name, which the try says in words.
+        folder = None
+    try_places([folder / "clip.mp4"] if folder else map(Path, files_of(str(out), count)))
+    return folder
+
+
+@contextmanager
+def _going_on(command: str) -> Iterator[None]:
+    """
+    Say by which command to go on with what is ordered, where something comes between.
+
+    :raises UsageError: with that beside what came between.
+    """
+    onward = f"what was ordered goes on at the gateway: {command}"
+    try:
+        yield
+    except asyncio.CancelledError:
+        print(f"stopped; {onward}", file=sys.stderr)
+        raise
+    except UsageError as error:
+        raise UsageError(f"{error}; {onward}") from error
 
 
 async def watch(gate: Gate, console: Console, video: Video) -> Video:

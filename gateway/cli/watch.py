@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -71,12 +71,22 @@ async def _watch(console: Console, ids: list[str], url: str, out: Path | None) -
 
 async def save(gate: Gate, video: Video, folder: Path) -> list[Path]:
     """Download every clip of a video, under its id."""
-    clips = [each for each in video["outputs"] if each["kind"] == "video"]
-    suffix = clips[0]["content_type"].rpartition("/")[2].replace("quicktime", "mov") if clips else ""
-    files = [folder / name for name in files_of(f"{video['id']}.{suffix}", len(clips))] if clips else []
-    for clip, file in zip(clips, files, strict=True):
+    files = places(video, folder)
+    for clip, file in zip(clips_of(video), files, strict=True):
         await gate.save(video["id"], clip, file)
     return files
+
+
+def clips_of(video: Video) -> list[dict[str, Any]]:
+    """List the clips of a video."""
+    return [each for each in video["outputs"] if each["kind"] == "video"]
+
+
+def places(video: Video, folder: Path) -> list[Path]:
+    """Name a file in a folder for every clip of a video, by its id."""
+    clips = clips_of(video)
+    suffix = clips[0]["content_type"].rpartition("/")[2].replace("quicktime", "mov") if clips else ""
+    return [folder / name for name in files_of(f"{video['id']}.{suffix}", len(clips))] if clips else []
 
 
 def standing(video: Video) -> str:

@@ -313,11 +313,11 @@ SELECT * FROM files WHERE id = :id AND tenant = :tenant AND (expires_at IS NULL 
 
 -- files_newest --
 SELECT * FROM files WHERE tenant = :tenant AND id < :after AND (expires_at IS NULL OR expires_at > :now)
-ORDER BY id DESC LIMIT :most;
+AND (CAST(:purpose AS TEXT) IS NULL OR purpose = CAST(:purpose AS TEXT)) ORDER BY id DESC LIMIT :most;
 
 -- files_oldest --
 SELECT * FROM files WHERE tenant = :tenant AND id > :after AND (expires_at IS NULL OR expires_at > :now)
-ORDER BY id LIMIT :most;
+AND (CAST(:purpose AS TEXT) IS NULL OR purpose = CAST(:purpose AS TEXT)) ORDER BY id LIMIT :most;
 
 -- file_delete --
 DELETE FROM files WHERE id = :id AND tenant = :tenant RETURNING *;
@@ -411,13 +411,13 @@ SELECT * FROM endpoints WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT
 DELETE FROM endpoints WHERE id = :id AND tenant = :tenant;
 
 -- endpoint_worked --
-UPDATE endpoints SET failing_since = NULL WHERE id = :id AND failing_since IS NOT NULL;
+UPDATE endpoints SET failing_since = NULL WHERE id = :id AND url = :url AND failing_since IS NOT NULL;
 
 -- endpoint_failed --
-UPDATE endpoints SET failing_since = coalesce(failing_since, :now) WHERE id = :id;
+UPDATE endpoints SET failing_since = coalesce(failing_since, :now) WHERE id = :id AND url = :url;
 
 -- endpoint_disable --
-UPDATE endpoints SET disabled_at = :now, disabled_why = :why WHERE id = :id AND disabled_at IS NULL;
+UPDATE endpoints SET disabled_at = :now, disabled_why = :why WHERE id = :id AND url = :url AND disabled_at IS NULL;
 
 -- callback_secret --
 SELECT version, old_until FROM callback_secrets WHERE tenant = :tenant;
@@ -472,7 +472,12 @@ WHERE due_at IS NOT NULL
 AND ((:dead = 1 AND lease_until IS NOT NULL) OR created_at > :now OR due_at > :now + 95040000);
 
 -- delivery_save --
-UPDATE deliveries SET due_at = :due_at, lease_until = NULL, state = :state, tries = :tries, step = :step, ended_at = :ended_at
+-- What was dropped or held while its try was under way stays so, unless the receiver has it now: it is not due again.
+UPDATE deliveries SET
+    tries = :tries, step = :step, lease_until = NULL,
+    due_at = CASE WHEN state = 'pending' THEN :due_at ELSE due_at END,
+    ended_at = CASE WHEN state = 'pending' OR CAST(:state AS TEXT) = 'delivered' THEN :ended_at ELSE ended_at END,
+    state = CASE WHEN state = 'pending' OR CAST(:state AS TEXT) = 'delivered' THEN CAST(:state AS TEXT) ELSE state END
 WHERE id = :id AND tries = :tries - 1;
 
 -- delivery_replay --
@@ -481,7 +486,8 @@ WHERE id = :id AND tenant = :tenant AND lease_until IS NULL
 RETURNING *;
 
 -- deliveries_hold --
-UPDATE deliveries SET due_at = NULL, lease_until = NULL, state = 'held' WHERE endpoint = :endpoint AND due_at IS NOT NULL;
+UPDATE deliveries SET due_at = NULL, lease_until = NULL, state = 'held' WHERE endpoint = :endpoint AND due_at IS NOT NULL
+AND EXISTS (SELECT 1 FROM endpoints WHERE id = :endpoint AND disabled_at IS NOT NULL);
 
 -- deliveries_unhold --
 UPDATE deliveries SET due_at = :now, state = 'pending', step = 0 WHERE endpoint = :endpoint AND state = 'held';

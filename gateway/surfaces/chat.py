@@ -13,7 +13,6 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from litestar import post
 from litestar.types import ASGIApp
 from msgspec import Struct
@@ -22,6 +21,7 @@ from gateway.api import answers
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid, understand
 from gateway.job import Job, State
+from gateway.sse import write_event
 from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
@@ -274,11 +274,11 @@ class Chat(Struct, frozen=True):
     def chunk(self, finish: str | None = None, **delta: str) -> bytes:
         """Write one event of the stream."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return event({**self._frame("chat.completion.chunk"), "choices": [choice]})
+        return write_event({**self._frame("chat.completion.chunk"), "choices": [choice]})
 
     def count(self, job: Job) -> bytes:
         """Write the event that tells what it cost."""
-        return event({**self._frame("chat.completion.chunk"), "choices": [], "usage": usage(job)})
+        return write_event({**self._frame("chat.completion.chunk"), "choices": [], "usage": usage(job)})
 
     def _frame(self, kind: str) -> dict[str, Any]:
         """Write what every answer begins with."""
@@ -313,13 +313,8 @@ async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncItera
     except ClosingError:
         return  # Broken off without an end: an error would say that there will be no clip.
     except Exception as error:  # noqa: BLE001 - whatever it is, the client must not take the log for a clip
-        yield event({"error": understand(error).body(str(request.scope.get("request_id", "")))["error"]})
+        yield write_event({"error": understand(error).body(str(request.scope.get("request_id", "")))["error"]})
     yield b"data: [DONE]\n\n"
-
-
-def event(content: Any) -> bytes:
-    """Write one server-sent event."""
-    return b"data: " + msgspec.json.encode(content) + b"\n\n"
 
 
 def ending(urls: Sequence[str]) -> str:

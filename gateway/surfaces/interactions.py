@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
@@ -20,6 +19,7 @@ from gateway.api.problems import ProblemError
 from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
 from gateway.letters import Letter
+from gateway.sse import write_event
 from gateway.surfaces._interactions import ID, Create, fields_of, read_id
 from gateway.surfaces.common import (
     READ,
@@ -210,8 +210,7 @@ async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[
     def event(kind: str, **more: Any) -> bytes:
         nonlocal number
         number += 1
-        body = msgspec.json.encode({"event_type": kind, "event_id": f"e{number}", **more})
-        return b"event: %s\ndata: %s\n\n" % (kind.encode(), body)
+        return write_event({"event_type": kind, "event_id": f"e{number}", **more}, kind=kind)
 
     yield event("interaction.created", interaction={**_head(job), "status": "in_progress"})
     with suppress(ClosingError):

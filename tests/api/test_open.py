@@ -11,6 +11,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.job import State
+from tests.outside import picture
 from tests.server import Server, eventually
 
 CLIP = {"model": "sandbox/demo", "prompt": "a paper boat", "seconds": 1, "resolution": "360p", "seed": 3}
@@ -362,3 +363,80 @@ def test_the_docs_page_needs_no_network(server: Server) -> None:
     assert "http://" not in page.text
     assert "https://" not in page.text
     assert server.get("/docs/rapidoc-min.js").content.startswith(b"/*! RapiDoc")
+
+
+def test_files_are_listed_by_purpose(server: Server) -> None:
+    """Page by page, in either order; a clean-up that lists one purpose deletes nothing else."""
+    with httpx.Client(base_url=f"{server.api}/", trust_env=False) as http:
+
+        def upload(purpose: str, n: int) -> str:
+            image = picture((8, 8 + n))
+            kept = http.post("files", files={"file": ("p.png", image)}, data={"purpose": purpose})
+            return str(kept.json()["id"])
+
+        ours = [upload(("batch", "keep")[n % 2], n) for n in range(6)]
+        batch, kept = ours[::2], ours[1::2]
+        for order, expected in (("asc", batch), ("desc", batch[::-1])):
+            query: dict[str, str | int] = {"purpose": "batch", "limit": 2, "order": order}
+            first = http.get("files", params=query).json()
+            second = http.get("files", params={**query, "after": first["last_id"]}).json()
+            assert [True, False] == [first["has_more"], second["has_more"]]
+            assert expected == [each["id"] for page in (first, second) for each in page["data"]]
+        for each in http.get("files", params={"purpose": "batch"}).json()["data"]:
+            http.delete(f"files/{each['id']}")
+        assert [] == http.get("files", params={"purpose": "batch"}).json()["data"]
+        assert [200] * 3 == [http.get(f"files/{each}").status_code for each in kept]
+        assert [] == http.get("files", params={"purpose": ""}).json()["data"]
+        assert 422 == http.get("files", params={"purpose": "a\0"}).status_code
+        assert 422 == http.get("videos", params={"purpose": "batch"}).status_code
+
+
+def as_form(fields: dict[str, str]) -> dict[str, tuple[None, str]]:
+    """Write the parts of a form."""
+    return {name: (None, value) for name, value in fields.items()}
+
+
+def test_a_form_says_numbers_as_json_does(server: Server) -> None:
+    """Within what names media too: an index, a weight. Keys that are digits name no place in a list."""
+    made = finished(server, n=2)
+    image = data_url(picture())
+    calls: list[tuple[str, dict[str, object], dict[str, str]]] = [
+        ("/edits", {"video": {"id": made["id"], "index": 1}}, {"video[id]": str(made["id"]), "video[index]": "1"}),
+        (
+            "",
+            {"input_references": [{"image_url": image, "weight": 0.5}]},
+            {"input_references[][image_url]": image, "input_references[][weight]": "0.5"},
+        ),
+        ("", {"metadata": {"42": "a"}}, {"metadata[42]": "a"}),
+    ]
+    plain = {"prompt": "[fail] said twice", "model": "sandbox/demo", "seconds": "1", "resolution": "360p"}
+    for path, said, form in calls:
+        both = [
+            httpx.post(f"{server.api}/videos{path}", **body, trust_env=False)  # type: ignore[arg-type]
+            for body in ({"json": {**plain, **said}}, {"files": as_form({**plain, **form})})
+        ]
+        assert [200, 200] == [each.status_code for each in both], [each.text for each in both]
+        one, other = (each.json() for each in both)
+        assert (one["request"], one["metadata"]) == (other["request"], other["metadata"])
+    for index in ("one", "-1"):
+        wrong = as_form({**plain, "video[id]": str(made["id"]), "video[index]": index})
+        answer = httpx.post(f"{server.api}/videos/edits", files=wrong, trust_env=False)
+        assert (422, "video.index") == (answer.status_code, answer.json()["error"]["param"])
+
+
+def test_a_form_holds_a_data_url_as_long_as_json_does(server: Server) -> None:
+    """Up to the largest picture there may be; any other text is short."""
+    plain = {"prompt": "a long address", "model": "sandbox/demo", "seconds": "1", "resolution": "360p"}
+    for size, status in ((5 * 2**20, 200), (21 * 2**20, 413)):
+        image = data_url(picture().ljust(size, b"\0"))
+        said = {**plain, "input_reference": {"image_url": image}}
+        assert status == httpx.post(f"{server.api}/quotes", json=said, trust_env=False, timeout=30).status_code
+        form = as_form({**plain, "input_reference[image_url]": image})
+        assert status == httpx.post(f"{server.api}/quotes", files=form, trust_env=False, timeout=30).status_code
+    form = as_form({**plain, "negative_prompt": "a" * (4 * 2**20 + 1)})
+    assert 413 == httpx.post(f"{server.api}/quotes", files=form, trust_env=False).status_code
+
+
+def data_url(data: bytes) -> str:
+    """Write a picture as an address."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

@@ -346,6 +346,19 @@ def test_what_failed_is_told_and_bought_again_on_ones_word(
         (["a", {"prompt": "b", "startImage": "file_" + 32 * "0"}], "prompt 2, startImage: "),
         (["a", {"prompt": "b", "provider": "nobody"}], "prompt 2, provider: There is no provider 'nobody'"),
         (["a", {"prompt": "b", "file": "there.mp4"}], "prompt 2, file: "),
+        (["a", {"prompt": "b", "startImage": "a\0.png"}], "prompt 2, startImage: remove the NUL"),
+        (["a", "b\ud800"], "prompt 2, prompt: remove"),
+        (["a", {"prompt": "b", "metadata": {"c": ["\udfff"]}}], "prompt 2, metadata: remove"),
+        (["a", {"prompt": "b", "file": "\ud800"}], "prompt 2, file: remove"),
+        (["a", {"prompt": "b", "file": "f" * 248}], "prompt 2, file: "),
+        (["a", {"prompt": "b", "file": "\u00e9" * 124}], "250 bytes go"),
+        (["a", {"prompt": "b", "file": "f" * 256 + "/a.mp4"}], "prompt 2, file: "),
+        (["a", {"prompt": "b", "n": 2, "file": "f" * 245}], "prompt 2, file: "),
+        (
+            [{"prompt": "a", "file": "a.mp4"}, {"prompt": "b", "file": "A.mp4/b"}],
+            "prompt 2, file: A.mp4/b.mp4 lies below",
+        ),
+        ([{"prompt": "a", "file": "a.mp4/b/c"}, {"prompt": "b", "file": "a.mp4"}], "the file of prompt 2"),
     ],
 )
 def test_one_wrong_line_stops_the_whole_batch(server: Server, tmp_path: Path, rows: list[Any], told: str) -> None:

@@ -4,6 +4,9 @@ import asyncio
 import hashlib
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +21,7 @@ from rich.console import Console
 
 from gateway.cli import videos, watch
 from gateway.cli.common import UsageError
-from gateway.cli.gate import Gate, GoneError, RefusedError, Video, read_events
+from gateway.cli.gate import Gate, GoneError, RefusedError, Video
 from gateway.cli.generate import make
 from tests.market import Market
 from tests.sdk.lossy import losing
@@ -100,12 +103,76 @@ async def test_generate_orders_once_and_keeps_every_clip(server: Server, tmp_pat
     assert lost
 
 
+def test_generate_takes_a_folder(server: Server, tmp_path: Path) -> None:
+    """What goes there is named by its id, which is told as soon as there is one."""
+    shown = StringIO()
+    asyncio.run(make(server.url, Console(file=shown), {"prompt": "into a folder", **SMALL}, tmp_path))
+    (file,) = tmp_path.iterdir()
+    assert shown.getvalue().startswith(f"{file.stem} ordered\n")
+    assert ".mp4" == file.suffix
+
+
+@pytest.mark.parametrize("name", ["file/clip.mp4", "a" * 252 + ".mp4", "clip.mp4"])
+def test_generate_buys_nothing_it_cannot_keep(server: Server, tmp_path: Path, name: str) -> None:
+    """Whether a clip can be written is tried before it is ordered, and leaves nothing."""
+    (tmp_path / "file").touch()
+    (tmp_path / "clip-2.mp4").mkdir()
+    before, there = server.get("/v1/videos").json()["first_id"], sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"cannot be written: .*; nothing was bought"):
+        asyncio.run(make(server.url, Console(), {"prompt": "nowhere", "n": 2, **SMALL}, tmp_path / name))
+    assert (before, there) == (server.get("/v1/videos").json()["first_id"], sorted(tmp_path.iterdir()))
+
+
+async def test_generate_says_how_to_go_on(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something comes between, what was ordered is not lost: a command fetches it."""
+
+    async def save(*_: Any) -> None:
+        raise UsageError("the disk is full")
+
+    body, out = {"prompt": "fetched later", **SMALL}, tmp_path / "a b" / "c.mp4"
+    with monkeypatch.context() as patch:
+        patch.setattr(Gate, "save", save)
+        with pytest.raises(UsageError) as caught:
+            await make(server.url, Console(file=StringIO()), body, out)
+    said = re.fullmatch("the disk is full; .*: reelgate watch (video_.*) --download --out '(.*)'", str(caught.value))
+    assert said is not None
+    await watch._watch(Console(file=StringIO()), [said[1]], server.url, Path(said[2]))
+    assert (tmp_path / "a b" / f"{said[1]}.mp4").exists()
+
+
+def test_generate_stopped_says_how_to_go_on(server: Server, tmp_path: Path) -> None:
+    """Ctrl-C loses no purchase."""
+    words = ["generate", "[slow 60] a kite", "--model", "sandbox/demo", "--out", str(tmp_path / "clip.mp4")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", *words],
+        env={**server.environ, "REELGATE_URL": server.url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    id_ = process.stdout.readline().removesuffix(" ordered\n")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert 130 == process.returncode
+    assert f"goes on at the gateway: reelgate watch {id_} --download --out {tmp_path}" in said
+    assert "Traceback" not in said
+    assert server.post(f"/v1/videos/{id_}/cancel", {}).is_success
+    assert [] == [*tmp_path.iterdir()]
+
+
 class Way(BaseHTTPRequestHandler):
     """Pass requests on to the gateway, spoiling what the test says."""
 
     gateway: ClassVar[str]
     spoil: ClassVar[str]
     asked: ClassVar[list[tuple[str, dict[str, str]]]]
+
+    def do_POST(self) -> None:
+        said = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        answer = httpx.post(self.gateway + self.path, content=said, headers=headers, trust_env=False)
+        self._answer(answer.status_code, {"content-type": "application/json"}, answer.content)
 
     def do_GET(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items() if name.lower() != "host"}
@@ -137,6 +204,9 @@ class Way(BaseHTTPRequestHandler):
                 self.wfile.write(said)
                 return
             body = answer.read()
+        if events and self.spoil == "raw lines":  # As a gateway wrote them that escaped nothing.
+            for each in "\u0085\u2028\u2029":
+                body = body.replace(rb"\u%04x" % ord(each), each.encode())
         kept = {
             name: value
             for name, value in answer.headers.items()
@@ -257,26 +327,27 @@ async def test_a_gateway_that_is_busy_is_asked_again(server: Server, made: Video
                 await gate.video(made["id"])
 
 
-async def test_events_are_read_as_they_are_written() -> None:
-    """Comments, retries, several lines of data; what was cut off is no event."""
+@pytest.mark.parametrize("spoil", ["nothing", "raw lines"])
+async def test_a_prompt_may_hold_what_is_a_line_to_some(server: Server, tmp_path: Path, spoil: str) -> None:
+    """U+0085, U+2028 and U+2029 end no line of a stream, escaped or as they are."""
+    prompt = f"a\u0085b\u2028c\u2029d {spoil}"
+    id_ = order(server, prompt)
+    with way(server, spoil) as (url, asked):
+        told = await followed(url, id_)
+        await make(url, Console(file=StringIO()), {"prompt": prompt, **SMALL}, tmp_path / "clip.mp4")
+    assert ("completed", prompt) == (told[-1]["status"], told[-1]["prompt"])
+    assert (tmp_path / "clip.mp4").exists()
+    assert f"/v1/videos/{id_}" not in {path for path, _ in asked}  # Told by the stream alone.
 
-    async def lines() -> Any:
-        for line in (
-            "retry: 5",
-            "",
-            ": hello",
-            "",
-            "id: 1",
-            "event: x",
-            'data: {"a":',
-            "data:1}",
-            "",
-            "id: 2",
-            "data: {",
-        ):
-            yield line
 
-    assert [("1", {"a": 1})] == [each async for each in read_events(lines())]
+@pytest.mark.parametrize("key", ["k\u00e9y", "key\n", "two keys", "key\x7f"])
+def test_a_key_that_cannot_be_one_is_told(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """By every command, before anybody is asked."""
+    monkeypatch.setenv("REELGATE_API_KEY", key)
+    with pytest.raises(UsageError, match="REELGATE_API_KEY is no API key"):
+        run("video_1", url="http://127.0.0.1:9")
+    with pytest.raises(UsageError, match="REELGATE_API_KEY is no API key"):
+        videos.list_(url="http://127.0.0.1:9")
 
 
 def listed(capsys: pytest.CaptureFixture[str], server: Server, **options: Any) -> list[Video]:

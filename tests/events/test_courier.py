@@ -371,6 +371,35 @@ async def test_a_disabled_endpoint_hears_nothing_that_was_on_its_way(told: Told,
     assert (2, "dropped") == (len(heard.heard), (await told.only(first)).state)
 
 
+@pytest.mark.parametrize(("answer", "state"), [(503, "dropped"), (204, "delivered")])
+async def test_a_deleted_endpoint_is_told_nothing_more(told: Told, heard: Receiver, answer: int, state: str) -> None:
+    """A try that was under way is kept, and brings nothing back."""
+    heard.script["/a"] = [lambda: heard.wait() and answer]
+    endpoint = await told.endpoint()
+    id_ = await told.cancelled()
+    async with running(told.courier):
+        await until(lambda: heard.heard)
+        await told.outbox.delete_endpoint(endpoint)
+        heard.hang.set()
+    delivery = await told.only(id_)
+    assert (state, 1, None, None) == (delivery.state, delivery.tries, delivery.due_at, delivery.lease_until)
+    assert [answer] == [each.status for each in await told.outbox.tries(delivery.id)]
+    assert delivery.ended_at is not None
+    await told.deliver(seconds=DAY)
+    assert 1 == len(heard.heard)
+
+
+async def test_what_waits_for_a_receiver_that_is_gone_is_dropped(told: Told, heard: Receiver) -> None:
+    """However it came to wait."""
+    endpoint = await told.endpoint()
+    id_ = await told.cancelled()
+    await told.engine.store.database.write(Statement("endpoint_delete", {"id": endpoint.id, "tenant": endpoint.tenant}))
+    await told.deliver()
+    delivery = await told.only(id_)
+    assert ("dropped", None, None) == (delivery.state, delivery.due_at, delivery.lease_until)
+    assert [] == heard.heard
+
+
 async def test_what_waits_follows_its_endpoint(told: Told, heard: Receiver) -> None:
     """An address that was wrong is mended, and what failed there goes to the right one."""
     heard.script["/a"] = [404]
@@ -380,6 +409,30 @@ async def test_what_waits_follows_its_endpoint(told: Told, heard: Receiver) -> N
     await told.outbox.save_endpoint(replace(endpoint, url=f"{heard.url}/b"))
     await told.deliver(seconds=6)
     assert ["/a", "/b"] == [each.path for each in heard.heard]
+
+
+@pytest.mark.parametrize("answer", [500, 410])
+async def test_a_new_address_begins_anew(told: Told, heard: Receiver, answer: int) -> None:
+    """Five days of failure were the old one's; and so is what the old one answers to a try that was under way."""
+    heard.script |= {"/a": [500, lambda: heard.wait() and answer], "/b": [500]}
+    endpoint = await told.endpoint()
+    await told.cancelled()
+    await told.deliver()
+    before = await told.outbox.endpoint(endpoint.id, "tenant")
+    assert before is not None
+    assert before.failing_since is not None
+    told.engine.now += 5 * DAY * 1000
+    async with running(told.courier):
+        await until(lambda: 2 == len(heard.heard))
+        await told.outbox.save_endpoint(before.moved(f"{heard.url}/b"))
+        heard.hang.set()
+    await told.cancelled()
+    await told.deliver()
+    found = await told.outbox.endpoint(endpoint.id, "tenant")
+    assert found is not None
+    assert (None, told.engine.now) == (found.disabled_at, found.failing_since)
+    assert "held" not in dict(await told.engine.store.database.read("deliveries_by_state"))
+    assert found == found.moved(found.url)
 
 
 def test_an_end_has_one_event_whoever_writes_it() -> None:

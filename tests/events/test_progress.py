@@ -9,8 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from litestar.datastructures import Headers
 
 from gateway.api import answers
+from gateway.api.progress import wait_of
 from gateway.job import State
 from gateway.watch import Watch
 from tests.scripted import Engine, running
@@ -106,6 +108,37 @@ def test_a_wait_that_is_over_answers_as_ever(server: Server) -> None:
     got = httpx.get(f"{server.api}/videos/{id_}", headers={"prefer": "wait=999"}, trust_env=False, timeout=70)
     assert ("wait=60", "cancelled") == (got.headers["preference-applied"], got.json()["status_detail"])
     done.join()
+
+
+@pytest.mark.parametrize(
+    ("prefer", "patience", "seconds"),
+    [
+        ("wait=50", "600", 50),
+        ("wait=999", "600.0", 60),
+        ("wait=50", "30.5", 25),
+        ("wait=3", "30", 3),
+        ("wait=50", "5", 0),
+        ("wait=50", "1", 0),
+        ("wait=50", "None", 50),
+        ("wait=50", "-1", 50),
+        ("wait=50", "1" * 30, 50),
+        ("", "30", 0),
+    ],
+)
+def test_a_client_is_answered_before_it_gives_up(prefer: str, patience: str, seconds: int) -> None:
+    """Five seconds before the read timeout its SDK tells of; what cannot be read is none."""
+    assert seconds == wait_of(Headers({"prefer": prefer, "x-stainless-read-timeout": patience}))
+
+
+def test_a_wait_says_how_long_it_is(server: Server) -> None:
+    """The seconds that are kept to, not those that were asked for."""
+    id_ = order(server, "[slow 30]").json()["id"]
+    headers = {"prefer": "wait=50", "x-stainless-read-timeout": "6"}
+    began = time.monotonic()
+    got = httpx.get(f"{server.api}/videos/{id_}", headers=headers, trust_env=False)
+    assert time.monotonic() - began < 5
+    assert ("wait=1", False) == (got.headers["preference-applied"], got.json()["status"] == "completed")
+    server.post(f"/v1/videos/{id_}/cancel", {})
 
 
 def test_listeners_do_not_keep_the_gateway_from_stopping(tmp_path: Path) -> None:

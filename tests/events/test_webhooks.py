@@ -93,11 +93,27 @@ def test_the_sdk_manages_endpoints(client: openai.OpenAI, heard: Receiver) -> No
     tested = client.webhooks.test(made.id, event_type="video.completed")
     assert (500, True, "webhook_endpoint.test") == (tested.status_code, tested.success, tested.object)
     one = only(heard, "/one")
-    client.webhooks.unwrap(one.body, one.headers, secret=turned.signing_secret)
+    for secret in (turned.signing_secret, made.signing_secret):  # Like any delivery while the secret turns.
+        client.webhooks.unwrap(one.body, one.headers, secret=secret)
     for each in (made, other):
         assert client.webhooks.delete(each.id).deleted
         with pytest.raises(openai.NotFoundError):
             client.webhooks.retrieve(each.id)
+
+
+def test_an_update_forgets_how_the_old_address_did(client: openai.OpenAI, told: Server, heard: Receiver) -> None:
+    """Only where the address is another."""
+    heard.script["/late"] = [500]
+    made = client.webhooks.create(name="late", url=f"{heard.url}/late", event_types=["video.failed"])
+    told.post("/v1/videos", {"model": "sandbox/demo", "prompt": "[fail]", "seconds": 1, "resolution": "360p"})
+
+    def failing(shown: Any) -> Any:
+        return shown.model_extra["failing_since"]
+
+    eventually(lambda: failing(client.webhooks.retrieve(made.id)), seconds=20)
+    assert failing(client.webhooks.update(made.id, url=made.url)) is not None
+    assert failing(client.webhooks.update(made.id, url=f"{heard.url}/right")) is None
+    client.webhooks.delete(made.id)
 
 
 def test_a_call_names_its_own_address(told: Server, heard: Receiver) -> None:

@@ -16,6 +16,10 @@ from gateway.api.nesting import nest
         ([("a[]", "1"), ("a[]", "2")], {"a": ["1", "2"]}),
         ([("a[]", "1")], {"a": ["1"]}),
         ([("a.0.b", "1"), ("a.1.b", "2")], {"a": [{"b": "1"}, {"b": "2"}]}),
+        ([("metadata[42]", "a")], {"metadata": {"42": "a"}}),
+        ([("metadata[0]", "a"), ("metadata[1]", "b")], {"metadata": {"0": "a", "1": "b"}}),
+        ([("provider_options[flow][1]", "a")], {"provider_options": {"flow": {"1": "a"}}}),
+        ([("provider_options.flow.a.0", "b")], {"provider_options": {"flow": {"a": ["b"]}}}),
         # By column, as the Python SDK sends it; by row, as the Node SDK does.
         (
             [("a[][u]", "1"), ("a[][u]", "2"), ("a[][t]", "3"), ("a[][t]", "4")],

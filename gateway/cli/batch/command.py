@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated
 
 from cyclopts import Parameter, validators
@@ -19,7 +18,7 @@ from gateway.cli.batch.run import Move, Quoted, Run, lies_in, move_of
 from gateway.cli.batch.screen import end_of, screen_of, show_quotes, sum_usd, summary
 from gateway.cli.batch.sheet import Row, SheetError, read_sheet
 from gateway.cli.common import DEFAULT_URL, Url, UsageError
-from gateway.cli.gate import Gate, sum_of
+from gateway.cli.gate import Gate, sum_of, try_places
 from gateway.settings import micros
 
 FAILED_CODE = 1
@@ -174,12 +173,7 @@ def _make(
 
     :raises UsageError: when there is no place for clips, before anything is bought, or nobody answers any more.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}; nothing was bought") from error
+    try_places(folder / file for line, move in due if move is Move.BUY for file in line.files)
 
     async def run() -> None:
         async with Gate(url, most=at_once) as gate:

@@ -13,11 +13,13 @@ from msgspec.structs import replace
 
 from gateway.cli.batch.sheet import Row, Sheet, SheetError
 from gateway.cli.batch.words import Said, join_layers, read_row
-from gateway.cli.gate import files_of
+from gateway.cli.gate import PART, files_of
 
 LOCAL = "sha256"
 """Stands in a call for a file of this machine, until the gateway has given it a name."""
 KINDS = ("mp4", "webm", "mov")
+MAX_NAME = 255
+"""Bytes a file's name can have."""
 SHOWN = 10
 """How many mistakes are told at once."""
 
@@ -252,7 +254,7 @@ def _identity(call: Mapping[str, Any]) -> str:
 
 
 def _clashes(lines: Sequence[Line]) -> list[str]:
-    """Find lines whose clips would go to the same file."""
+    """Find lines whose clips have no place: another's file, below another's file, or a name no file can have."""
     owner: dict[str, str] = {}
     found = []
     for line in lines:
@@ -260,4 +262,12 @@ def _clashes(lines: Sequence[Line]) -> list[str]:
             if file.lower() in owner:
                 found.append(f"{line.where}, file: {file} is the file of {owner[file.lower()]}, too")
             owner.setdefault(file.lower(), line.where)
+    for line in lines:
+        for file in line.files:
+            *folders, name = PurePosixPath(file).parts
+            if any(len(part.encode()) > MAX_NAME for part in [*folders, f"{name}{PART}"]):
+                found.append(f"{line.where}, file: {file[:40]}... is too long a name; {MAX_NAME - len(PART)} bytes go")
+            above = next((each for each in map(str, PurePosixPath(file.lower()).parents) if each in owner), None)
+            if above is not None:
+                found.append(f"{line.where}, file: {file} lies below {above}, the file of {owner[above]}")
     return found

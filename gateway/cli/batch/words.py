@@ -70,6 +70,8 @@ def read_row(row: Row) -> Said:
     :raises SheetError: naming the field.
     """
     said = Said(where=row.where, fields={}, names={})
+    for name, value in row.fields.items():
+        _check_text(said, name, value)
     given = {name: value for name, value in row.fields.items() if value is not None}
     if row.text:
         try:
@@ -97,6 +99,20 @@ def read_row(row: Row) -> Said:
             raise _unknown(row.where, name)
         said.fields[NUMBERED.get(ours, ours)] = None
     return said
+
+
+def _check_text(said: Said, name: str, value: Any) -> None:
+    """
+    Refuse what no text can hold, on its way to the gateway or as a path.
+
+    :raises SheetError: naming the field.
+    """
+    if isinstance(value, str):
+        if re.search("[\0\ud800-\udfff]", value):
+            raise said.fault(name, "remove the NUL character (U+0000) or the half of a surrogate pair")
+    elif isinstance(value, dict | list):
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            _check_text(said, name, each)
 
 
 def _take(said: Said, name: str, value: Any) -> None:
