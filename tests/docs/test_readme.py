@@ -131,6 +131,15 @@ def test_how_far_it_is_said_to_be() -> None:
     assert f"{('no', 'one', 'two', 'three', 'four', 'five', 'six')[sellers]} sellers below" in README
 
 
+def test_the_sandbox_sells_what_is_said() -> None:
+    """A newcomer who takes a Google model from the table of prices gets a clip without a key."""
+    table = README.partition("<!-- table: prices -->")[2].partition("<!-- end of table -->")[0]
+    named = set(re.findall(r"^\| `(google/[^`]+)`", table, re.MULTILINE))
+
+    assert named
+    assert named <= {offer.model for offer in listings()["sandbox"].offers}
+
+
 def test_magic_words_are_all_told() -> None:
     """Every word the sandbox listens to is in the README, and none else."""
     section = README.partition("## Try your own error handling")[2].partition("\n## ")[0]
