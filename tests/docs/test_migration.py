@@ -1,9 +1,11 @@
-"""Laws of the migration guide: every snippet leaves a clip."""
+"""Laws of the migration guide: every snippet leaves a clip, and what it says is refused is."""
 
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,32 @@ SNIPPETS = re.findall(r"^```(python|sh|js)\n(.*?)^```$", GUIDE, re.MULTILINE | r
 RUNNERS = {"python": [sys.executable, "-W", "ignore"], "sh": ["bash", "-eu"], "js": [shutil.which("node") or ""]}
 MODULES = ROOT / "tests" / "sdk" / "node" / "node_modules"
 SUFFIXES = {"python": "py", "sh": "sh", "js": "mjs"}
+ALIASES = re.findall(r"^```toml\n\[aliases\]\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A gateway that is configured as the guide says: our own file, and each line it adds."""
+    folder = tmp_path_factory.mktemp("guide")
+    config = (ROOT / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace("[aliases]\n", "[aliases]\n" + "".join(ALIASES), 1))
+    made = Server(folder)
+    made.module = "tests.hasty"
+    made.start()
+    yield made
+    made.stop()
+
+
+def row(containing: str) -> str:
+    """Find what is said to hold here: the first cell of the one row that holds some words."""
+    (found,) = (line for line in GUIDE.splitlines() if line.startswith("|") and containing in line)
+    return found.split("|")[1]
 
 
 @pytest.mark.parametrize(
     ("language", "snippet"), SNIPPETS, ids=[re.sub(r"\W+", "-", snippet[:60]).strip("-") for _, snippet in SNIPPETS]
 )
-def test_a_snippet_leaves_a_clip(server: Server, tmp_path: Path, language: str, snippet: str) -> None:
+def test_a_snippet_leaves_a_clip(gateway: Server, tmp_path: Path, language: str, snippet: str) -> None:
     """Run as it stands, but for where the gateway listens."""
     if not RUNNERS[language][0]:
         pytest.skip("Node is not here")
@@ -29,7 +51,7 @@ def test_a_snippet_leaves_a_clip(server: Server, tmp_path: Path, language: str, 
             pytest.skip("the SDK for Node is not here: make test installs it where npm is")
         (tmp_path / "node_modules").symlink_to(MODULES)
     program = tmp_path / f"snippet.{SUFFIXES[language]}"
-    program.write_text(snippet.replace("http://127.0.0.1:8080", server.url))
+    program.write_text(snippet.replace("http://127.0.0.1:8080", gateway.url))
     done = subprocess.run([*RUNNERS[language], str(program)], capture_output=True, text=True, cwd=tmp_path, timeout=58)
 
     assert done.returncode == 0, done.stderr
@@ -42,3 +64,76 @@ def test_every_base_url_is_served() -> None:
     assert {"python", "sh", "js"} == {language for language, _ in SNIPPETS}
     for path in ("/v1", "/api/v1", "/v1/google-flow"):
         assert f"`http://127.0.0.1:8080{path}`" in GUIDE
+
+
+SOURCES = (
+    "OpenAI Videos",
+    "LiteLLM",
+    "CometAPI",
+    "AI Generate and kie.ai",
+    "useapi.net",
+    "Gemini API",
+    "Vertex AI",
+    "OpenRouter",
+)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_each_source_has_its_line_and_a_call(source: str) -> None:
+    """Whoever comes from there finds a section with a snippet that runs."""
+    sections = [each for each in GUIDE.split("\n## ")[1:] if each.startswith(source)]
+
+    assert sections
+    assert any(re.search(r"^```(?:python|sh|js)$", each, re.MULTILINE) for each in sections)
+
+
+def test_the_names_an_app_brings_stand_for_models() -> None:
+    """Without its line under ``[aliases]`` a name of somebody else's is not known: the guide has to give both."""
+    brought = tomllib.loads("".join(ALIASES))
+
+    assert {"veo", "veo3.1"} == set(brought)
+    assert set() == set(brought) & set(tomllib.loads((ROOT / "config.toml").read_text())["aliases"])
+
+
+def test_what_litellm_takes_beside_is_refused_by_name(gateway: Server) -> None:
+    """Each field the guide names is a 400 that names it; in a query or a header nobody reads it."""
+    fields = re.findall(r"`(\w+)`", row("`custom_llm_provider`"))
+    assert len(fields) == 4
+    for field in fields:
+        answer = gateway.post("/v1/videos", {"model": "veo", "prompt": "a cat", field: "gemini"})
+        assert (400, field) == (answer.status_code, answer.json()["error"]["param"])
+    plain = gateway.post(
+        "/v1/videos?custom_llm_provider=gemini", {"model": "sandbox/demo", "prompt": "a cat", "seconds": 1}
+    )
+    assert plain.status_code == 200
+
+
+def test_what_openai_took_and_nobody_sells_is_refused(gateway: Server) -> None:
+    """Shapes and lengths are a 422 that names what is sold; a model that makes twelve seconds makes them."""
+    said = row("`1024x1792`")
+    for size in re.findall(r"`(\d+x\d+)`", said):
+        answer = gateway.post("/v1/videos", {"model": "sora-2", "prompt": "a cat", "size": size})
+        assert (422, "no_offer") == (answer.status_code, answer.json()["error"]["code"])
+    answer = gateway.post("/v1/videos", {"model": "sora-2", "prompt": "a cat", "seconds": "12"})
+    assert (422, "seconds") == (answer.status_code, answer.json()["error"]["param"])
+    (longer,) = re.findall(r"`(google/[\w.-]+)`", said)
+    ordered = {"model": longer, "prompt": "a cat", "seconds": "12", "size": "1280x720"}
+    assert gateway.post("/v1/quotes", ordered).json()["data"][0]["offer"] == f"sandbox:{longer}"
+    assert gateway.post("/v1/batches", {}).status_code == 404
+
+
+def test_what_is_left_open_is_what_the_guide_says(gateway: Server) -> None:
+    """An app that named neither length nor shape gets another clip than at OpenAI, and is told so."""
+    made = gateway.post("/v1/videos", {"model": "sora-2", "prompt": "a cat"}).json()
+
+    assert f"{made['seconds']} seconds of {made['size']}" in row("leaves `seconds`")
+
+
+def test_an_id_of_litellms_is_not_known(gateway: Server) -> None:
+    """What LiteLLM has under way is LiteLLM's: its ids hold a provider and a model in base64."""
+    brought = "video_bGl0ZWxsbTpjdXN0b21fbGxtX3Byb3ZpZGVyOmdlbWluaTttb2RlbF9pZDp2ZW8="
+
+    assert (404, "video_not_found") == (
+        gateway.get(f"/v1/videos/{brought}").status_code,
+        gateway.get(f"/v1/videos/{brought}").json()["error"]["code"],
+    )

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from gateway.cli import app
 from providers._studio import MAGIC
+from providers.base.listing import listings
 from tests.server import ROOT, Server, eventually
 
 README = (ROOT / "README.md").read_text()
@@ -108,6 +110,34 @@ def test_the_batch_example(server: Server, tmp_path: Path) -> None:
         path.name for path in (tmp_path / "prompts").iterdir()
     }
     assert (tmp_path / f"{video}.mp4").read_bytes() == (tmp_path / "prompts" / "bow.mp4").read_bytes()
+
+
+def test_the_account_example(tmp_path: Path) -> None:
+    """An account as it is shown needs its seller's key, and nothing else; what is missing is said."""
+    (tmp_path / "config.toml").write_text(example("toml", "[accounts."))
+    bare, equipped = Server(tmp_path), Server(tmp_path, GEMINI_API_KEY="a-key")
+
+    lacking = bare.cli("check", check=False)
+    assert (1, True) == (lacking.returncode, "GEMINI_API_KEY" in lacking.stdout + lacking.stderr)
+    assert "GEMINI_API_KEY" not in equipped.cli("check").stdout
+
+
+def test_how_far_it_is_said_to_be() -> None:
+    """The version is this one, the changelog has no release, and as many sellers are counted as there are listings."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"version {project['version']}, unreleased" in README
+    assert ["Unreleased"] == re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    sellers = sum(not each.sandbox for each in listings().values())
+    assert f"{('no', 'one', 'two', 'three', 'four', 'five', 'six')[sellers]} sellers below" in README
+
+
+def test_the_sandbox_sells_what_is_said() -> None:
+    """A newcomer who takes a Google model from the table of prices gets a clip without a key."""
+    table = README.partition("<!-- table: prices -->")[2].partition("<!-- end of table -->")[0]
+    named = set(re.findall(r"^\| `(google/[^`]+)`", table, re.MULTILINE))
+
+    assert named
+    assert named <= {offer.model for offer in listings()["sandbox"].offers}
 
 
 def test_magic_words_are_all_told() -> None:
