@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from gateway.cli.common import Config, settings_of
 from gateway.clock import clock_of
+from gateway.credentials import missing
 from gateway.database import connect
-from gateway.settings import Settings, missing
+from gateway.settings import Settings
 from gateway.store import Store
 from providers.base.listing import listings
 
