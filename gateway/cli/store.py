@@ -17,12 +17,16 @@ from providers.base.listing import listings
 T = TypeVar("T")
 
 
-def on_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do one thing on the store."""
+def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bool = False) -> T:
+    """
+    Do one thing on the store as it is; what ``makes`` one where there is none comes before the first start.
+
+    :raises StoreUnavailableError: when there is none, or it is not this program's.
+    """
 
     async def run() -> T:
         database = connect(settings_of(config).store.url, os.environ)
-        database.open(exclusive=False)
+        database.open(exclusive=False, makes=makes)
         try:
             return await work(Store(database, await clock_of(database)))
         finally:
