@@ -9,9 +9,10 @@ import httpx
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.credentials import missing, secrets
 from gateway.looks import Looks
 from gateway.routing import Seller
-from gateway.settings import OfferSettings, Settings, missing, secrets
+from gateway.settings import OfferSettings, Settings
 from gateway.sources import Source
 from providers.base.listing import Listing, Price, listings
 from providers.base.provider import Provider

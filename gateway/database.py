@@ -69,6 +69,14 @@ class StoreUnavailableError(Exception):
     """
 
 
+class AbsentError(StoreUnavailableError):
+    """There is no store yet: a gateway makes it at its first start."""
+
+
+class BehindError(StoreUnavailableError):
+    """The store is older than this program: a gateway upgrades it when it starts."""
+
+
 DEFECTS = (LookupError, AttributeError, TypeError, ValueError, OverflowError)
 """What a write that was put together wrongly raises: its own fault, and nobody else's in the batch."""
 
@@ -79,9 +87,12 @@ class Database(Protocol):
     shared: bool
     """Whether other processes may work on it at the same time."""
 
-    def open(self, *, exclusive: bool = True) -> None:
+    def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
         """
         Make ready for use; ``exclusive`` is for a gateway, not for a visitor that adds a key.
+
+        A gateway brings the tables up to date. A visitor takes them as they are, and ``makes`` only what is not there
+        at all: an older gateway may be at work on them.
 
         :raises StoreUnavailableError: when it cannot be used.
         """
@@ -233,3 +244,21 @@ def outstanding(version: int) -> list[tuple[int, str]]:
     if version > steps[-1][0]:
         raise StoreUnavailableError(f"the store is at version {version}, this program knows {steps[-1][0]}: upgrade it")
     return [(number, text) for number, text in steps if number > version]
+
+
+def has_to_make(version: int, place: str, *, makes: bool) -> bool:
+    """
+    Whether a visitor has to lay the tables out that it needs; what is there stays as it is.
+
+    :raises AbsentError: when there are none and it is not to make them.
+    :raises BehindError: when they are older than this program.
+    :raises StoreUnavailableError: when they are newer.
+    """
+    wanted = migrations()[-1][0]
+    if version == 0 and not makes:
+        raise AbsentError(f"{place} holds no store yet: start the gateway once to make it")
+    if 0 < version < wanted:
+        raise BehindError(
+            f"{place} is at version {version}, this program wants {wanted}; start the gateway once to upgrade"
+        )
+    return bool(outstanding(version))

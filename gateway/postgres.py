@@ -26,6 +26,7 @@ from gateway.database import (
     Row,
     Statement,
     StoreUnavailableError,
+    has_to_make,
     outstanding,
     own_fault,
     queries,
@@ -94,6 +95,8 @@ class Postgres(Database):
             "statement_cache_size": 256,
             "server_settings": LIMITS,
         }
+        self._place = place_of(url)
+        self._upgrades, self._makes = True, False
         self._waiting: list[Write] = []
         self._opening = asyncio.Lock()
         self._ready = False
@@ -106,8 +109,9 @@ class Postgres(Database):
         self._arrived = False
         """Whether it counts as a process at work."""
 
-    def open(self, *, exclusive: bool = True) -> None:
-        """Do nothing yet: the first who reads or writes connects, and brings the tables up to date."""
+    def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
+        """Do nothing yet: the first who reads or writes connects, and brings the tables up to date or looks at them."""
+        self._upgrades, self._makes = exclusive, makes
 
     def close(self) -> None:
         """Hang up; writes still waiting are lost and their callers told."""
@@ -265,7 +269,8 @@ class Postgres(Database):
                 try:
                     await writer.execute(queries("postgresql")["durable"].sql)
                     if not self._ready:
-                        await migrate(writer)
+                        if self._upgrades or has_to_make(await version_of(writer), self._place, makes=self._makes):
+                            await migrate(writer)
                         self._ready = True
                     if self._arrived:
                         await writer.execute(queries("postgresql")["arrival"].sql)
@@ -281,14 +286,28 @@ class Postgres(Database):
             await self._connected()
         async with self._opening:
             if self._readers is None:
-                self._readers = await asyncpg.create_pool(
-                    **self._options, min_size=1, max_size=READERS, reset=_as_it_is
-                )
+                try:
+                    self._readers = await asyncpg.create_pool(
+                        **self._options, min_size=1, max_size=READERS, reset=_as_it_is
+                    )
+                except AWAY as error:
+                    raise self._unreached(error) from error
             return self._readers
 
     async def _dial(self) -> Connection:
-        """Open one connection."""
-        return await asyncpg.connect(**self._options)
+        """
+        Open one connection.
+
+        :raises StoreUnavailableError: naming the server, as whoever reads it has to look there.
+        """
+        try:
+            return await asyncpg.connect(**self._options)
+        except AWAY as error:
+            raise self._unreached(error) from error
+
+    def _unreached(self, error: Exception) -> StoreUnavailableError:
+        """Say which server cannot be reached."""
+        return StoreUnavailableError(f"{self._place} (store.url) cannot be reached: {_said(error)}")
 
     def _hang_up(self) -> None:
         """Drop the writer, whatever it is at."""
@@ -301,8 +320,8 @@ class Postgres(Database):
         while True:
             try:
                 ears = await self._dial()
-            except AWAY as error:
-                log.warning("store.deaf", reason=_said(error))
+            except StoreUnavailableError as error:
+                log.warning("store.deaf", reason=str(error))
                 await asyncio.sleep(EARS_SECONDS)
                 continue
             gone = asyncio.Event()
@@ -316,6 +335,27 @@ class Postgres(Database):
             finally:
                 ears.terminate()
             await asyncio.sleep(EARS_SECONDS)
+
+
+def place_of(url: str) -> str:
+    """
+    Name a server and its database, and nothing else an address may hold.
+
+    >>> place_of("postgresql://reelgate:secret@db.internal:5432/reelgate?sslmode=require")
+    'PostgreSQL at db.internal:5432/reelgate'
+    >>> place_of("postgresql://reelgate:se/cret@db")
+    'PostgreSQL'
+    """
+    found = re.match(r"[a-z]+://(?:[^/?#@]*@)?([\w.\[\]:,-]+(?:/[\w-]*)?)(?:\?|$)", url, re.ASCII)
+    return f"PostgreSQL at {found[1]}" if found else "PostgreSQL"
+
+
+async def version_of(connection: Connection) -> int:
+    """Read at which version the tables are; 0 where there are none."""
+    known = queries("postgresql")
+    if not await connection.fetchval(known["version_there"].sql):
+        return 0
+    return int(await connection.fetchval(known["version_read"].sql))
 
 
 async def migrate(connection: Connection) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from gateway.database import (
     BATCH,
     DEFECTS,
+    AbsentError,
     Answer,
     ConflictError,
     Database,
@@ -26,6 +27,7 @@ from gateway.database import (
     Row,
     Statement,
     StoreUnavailableError,
+    has_to_make,
     outstanding,
     own_fault,
     queries,
@@ -61,29 +63,69 @@ class Sqlite(Database):
         self._lock: int | None = None
         self._commits = 0
 
-    def open(self, *, exclusive: bool = True) -> None:
+    def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
         """
-        Open the file, bring its tables up to date, and claim it for this process.
+        Open the file; for a gateway, bring its tables up to date and claim it for this process.
 
-        :raises StoreUnavailableError: when another gateway has it, or it is newer than this program.
+        :raises StoreUnavailableError: when another gateway has it, or it is newer than this program or cannot be used;
+            for a visitor also when it is not there, or older.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._find(exclusive or makes)
         if exclusive:
-            self._lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(self._lock)
-                self._lock = None
-                raise StoreUnavailableError(f"{self.path} is in use by another gateway") from error
+            self._claim()
         try:
             self._writer = self._connect()
-            self._writer.execute("PRAGMA journal_mode = WAL")
-            migrate(self._writer)
+            if exclusive or has_to_make(version_of(self._writer), str(self.path), makes=makes):
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                migrate(self._writer)
             self._cursor = self._writer.cursor()
             self._reader = self._connect()
         except sqlite3.Error as error:
-            raise StoreUnavailableError(f"{self.path}: {error}") from error
+            self._give_up()
+            raise StoreUnavailableError(f"{self.path} cannot be used (store.url): {error}") from error
+        except StoreUnavailableError:
+            self._give_up()
+            raise
+
+    def _find(self, makes: bool) -> None:
+        """
+        Look for the file, or make the folder it is to lie in.
+
+        :raises AbsentError: when there is none.
+        :raises StoreUnavailableError: when there can be none.
+        """
+        if self.path.is_dir():
+            raise StoreUnavailableError(f"{self.path} is a folder: store.url must name a file")
+        try:
+            if makes:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            elif not self.path.exists():
+                raise AbsentError(
+                    f"{self.path} does not exist: name the gateway's config.toml (--config), or start the gateway once"
+                )
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"{self.path.parent}, where store.url lies, cannot be made: {error.strerror}"
+            ) from error
+
+    def _claim(self) -> None:
+        """
+        Keep every other gateway from the file.
+
+        :raises StoreUnavailableError: when one has it.
+        """
+        try:
+            self._lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"{self.path}.lock, beside the store of store.url, cannot be written: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise StoreUnavailableError(f"{self.path} is in use by another gateway") from error
 
     def close(self) -> None:
         """Give the file up; writes still waiting are lost and their callers told."""
@@ -92,6 +134,10 @@ class Sqlite(Database):
             if not future.done():
                 future.set_exception(StoreUnavailableError("the store is closing"))
         self._waiting.clear()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Close the connections and let other gateways in."""
         for name in ("_reader", "_writer"):
             if hasattr(self, name):
                 getattr(self, name).close()
@@ -238,13 +284,18 @@ class Sqlite(Database):
         return connection
 
 
+def version_of(connection: sqlite3.Connection) -> int:
+    """Read at which version the tables are; 0 where there are none."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """
     Bring the tables to this program's version, each step in one transaction.
 
     :raises StoreUnavailableError: when the file is newer than this program.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, text in outstanding(version):
+    for number, text in outstanding(version_of(connection)):
         # One script, one transaction: a crash leaves the step done or not begun.
         connection.executescript(f"BEGIN EXCLUSIVE; {text} PRAGMA user_version = {number}; COMMIT;")

@@ -7,7 +7,9 @@ Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL``
 ``REELGATE_API_KEY``; the others read the same ``config.toml`` the gateway does.
 """
 
+import os
 import sys
+from collections.abc import Sequence
 
 from cyclopts import App
 
@@ -33,17 +35,27 @@ app.command("gateway.cli.webhooks:app", name="webhooks")
 app.command("gateway.cli.media:app", name="media")
 
 
-def main() -> None:
-    """Run one command; what the user can mend is said in a line, not in a traceback."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command, the program's own words where none are given; what the user can mend is said in a line."""
     from gateway.cli.common import UsageError  # noqa: PLC0415
     from gateway.database import StoreUnavailableError  # noqa: PLC0415
     from gateway.settings import SettingsError  # noqa: PLC0415
     from providers.base.listing import ListingError  # noqa: PLC0415
 
     try:
-        app()
+        try:
+            app(words)
+        finally:
+            sys.stdout.flush()  # That nobody reads on comes out here, and not as the interpreter ends.
     except (ListingError, SettingsError, StoreUnavailableError, UsageError) as error:
         print(f"reelgate: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"reelgate: {where}{error.strerror or error or type(error).__name__}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

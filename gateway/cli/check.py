@@ -9,9 +9,10 @@ from rich.table import Table
 
 from gateway.cli.common import Config, settings_of
 from gateway.cli.store import unattended
+from gateway.credentials import missing
 from gateway.database import StoreUnavailableError, connect, is_postgres
 from gateway.media import open_media
-from gateway.settings import Settings, is_loopback, local_path, missing
+from gateway.settings import Settings, is_loopback, local_path
 from gateway.shelf import ShelfError
 from gateway.store import Store
 from providers.base.listing import listings

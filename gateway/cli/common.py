@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import httpx
 from cyclopts import Parameter
 
-from gateway.settings import Settings, SettingsError, load
+from gateway.configuration import load
+from gateway.settings import Settings, SettingsError
 
 Config = Annotated[Path | None, Parameter(name=["--config", "-c"], env_var="REELGATE_CONFIG")]
 Url = Annotated[str, Parameter(name="--url", env_var="REELGATE_URL")]

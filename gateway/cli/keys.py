@@ -83,7 +83,7 @@ def create(
         policy=policy,
         limits=held,
     )
-    on_store(config, lambda store: store.add_key(key))
+    on_store(config, lambda store: store.add_key(key), makes=True)
     print(secret)
     print(f"id {key.id}; shown only now. Clients send it as Authorization: Bearer.")
 

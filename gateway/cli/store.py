@@ -8,20 +8,25 @@ from typing import TypeVar
 
 from gateway.cli.common import Config, settings_of
 from gateway.clock import clock_of
+from gateway.credentials import missing
 from gateway.database import connect
-from gateway.settings import Settings, missing
+from gateway.settings import Settings
 from gateway.store import Store
 from providers.base.listing import listings
 
 T = TypeVar("T")
 
 
-def on_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do one thing on the store."""
+def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bool = False) -> T:
+    """
+    Do one thing on the store as it is; what ``makes`` one where there is none comes before the first start.
+
+    :raises StoreUnavailableError: when there is none, or it is not this program's.
+    """
 
     async def run() -> T:
         database = connect(settings_of(config).store.url, os.environ)
-        database.open(exclusive=False)
+        database.open(exclusive=False, makes=makes)
         try:
             return await work(Store(database, await clock_of(database)))
         finally:

@@ -348,6 +348,9 @@ CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY);
 -- Of several processes that start at once one brings the tables up to date, and the others wait.
 SELECT pg_advisory_xact_lock(hashtext('reelgate.version'));
 
+-- version_there on postgresql --
+SELECT to_regclass('schema_version') IS NOT NULL;
+
 -- version_read on postgresql --
 SELECT coalesce(max(version), 0) FROM schema_version;
 

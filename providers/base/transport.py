@@ -11,13 +11,14 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from functools import lru_cache
+from typing import Any
 
 import aiohttp
 import httpx
 from aiohttp.connector import Connection
 from yarl import URL
 
-from providers.base.wire import CONNECT, Answer, Call, Carrier, lowered, parsed, written
+from providers.base.wire import CONNECT, Answer, Call, Carrier, UnsentError, lowered, parsed, unsent, written
 
 BROKEN = (aiohttp.ClientError, OSError)
 """What aiohttp raises when a call fails; a ``TimeoutError`` is an ``OSError``."""
@@ -26,8 +27,18 @@ PLAIN = re.compile(r"(https?://[a-z0-9.\[\]:-]+)(/[\w.~!$&()*+,;=:@/-]*)(?:\?([\
 """An address httpx and aiohttp write as it stands; anything else is read whole."""
 
 
-_still: ContextVar[Callable[[], bool] | None] = ContextVar("_still", default=None)
-"""Whether the call under way may still be sent."""
+class _Leave:
+    """Hold whether the call under way may still be sent, and whether that has begun."""
+
+    __slots__ = ("begun", "still")
+
+    def __init__(self, still: Callable[[], bool] | None) -> None:
+        self.still = still
+        self.begun = False
+
+
+_leave: ContextVar[_Leave] = ContextVar("_leave")
+"""Of the call under way."""
 
 
 class _LateError(aiohttp.ClientError):
@@ -39,11 +50,19 @@ class _Punctual(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Send the request, or hang up before its first byte."""
-        still = _still.get()
-        if still is not None and not still():
+        leave = _leave.get()
+        if leave.still is not None and not leave.still():
             conn.close()
             raise _LateError
-        return await super().send(conn)
+        # Its head is put together whole in there, before its first byte: one that cannot be has sent nothing.
+        response = await super().send(conn)
+        leave.begun = True
+        return response
+
+    async def write_bytes(self, *words: Any) -> None:
+        """Send the body, and the head with it."""
+        _leave.get().begun = True
+        await super().write_bytes(*words)
 
 
 class AiohttpTransport(Carrier):
@@ -61,6 +80,7 @@ class AiohttpTransport(Carrier):
         """
         Send one call.
 
+        :raises UnsentError: it could not be written, so nothing was sent.
         :raises httpx.ConnectError: no connection was made, or it took too long, so nothing was sent.
         :raises httpx.ReadError: the connection ended after it was made.
         """
@@ -76,18 +96,25 @@ class AiohttpTransport(Carrier):
                 request_class=_Punctual,
                 skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
             )
-        _still.set(call.still)
+        with unsent():
+            address, headers = _address(call.url), written(tuple(call.headers.items()))
+        leave = _Leave(call.still)
+        _leave.set(leave)
         try:
             response = await self._session.request(
                 call.method,
-                _address(call.url),
-                headers=written(tuple(call.headers.items())),
+                address,
+                headers=headers,
                 data=call.body or None,
                 allow_redirects=False,
                 timeout=_patience(call.timeout),
             )
         except BROKEN as error:
             raise _named(error) from error
+        except Exception as error:
+            if leave.begun:
+                raise
+            raise UnsentError(type(error).__name__) from error
         return Answer(response.status, lowered(response.raw_headers), _Body(response))
 
     async def aclose(self) -> None:

@@ -6,8 +6,8 @@ spent a second time, so it is made here, once, from what the socket did.
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -88,7 +88,15 @@ LEAST_SECRET = 8
 """Fewest characters of what is taken for a secret: a shorter text stands in answers by chance."""
 HIDDEN = b"[hidden]"
 
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+class UnsentError(httpx.TransportError):
+    """A call could not be written down: an address, a header or a credential no request can hold."""
+
+
+NOT_SENT = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol,
+    UnsentError,
+)  # fmt: skip
 """The socket never carried a byte of the call."""
 
 BROKEN = (httpx.TransportError, httpx.InvalidURL, OSError)
@@ -131,7 +139,9 @@ class Through(Carrier):
 
     async def carry(self, call: Call) -> Answer:
         """Send a call as a request of httpx's."""
-        return _answer(await self.handle_async_request(_request(call)))
+        with unsent():
+            request = _request(call)
+        return _answer(await self.handle_async_request(request))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request of httpx's."""
@@ -232,24 +242,44 @@ class HttpWire:
         """Send a call, signed, and wait for the head of its answer."""
         if self._plain:
             return await self._carrier.carry(call)
-        flow = self._auth.async_auth_flow(_request(call))
+        with unsent():
+            flow = self._auth.async_auth_flow(_request(call))
         try:
-            request = await anext(flow)
-            while True:
+            with unsent():
+                request = await anext(flow)
                 signed = replace(await _call(request, call.timeout), still=call.still)
+            while True:
                 response = _response(await self._carrier.carry(signed))
                 try:
                     request = await flow.asend(response)
                 except StopAsyncIteration:
                     return replace(_answer(response), secrets=_added(call, signed))
                 await response.aclose()  # Some credentials need an answer first: a token that ran out.
+                signed = replace(await _call(request, call.timeout), still=call.still)
         finally:
             await flow.aclose()
+
+
+@contextmanager
+def unsent() -> Iterator[None]:
+    """
+    Write a call down; whatever fails at that, nothing was sent.
+
+    :raises UnsentError: without the words of what failed, which may repeat a credential.
+    """
+    try:
+        yield
+    except ProviderError:
+        raise
+    except Exception as error:
+        raise UnsentError(type(error).__name__) from error
 
 
 def judge(error: Exception, call: Call) -> ProviderError:
     """Say what a broken connection means for a call; an address, which may hold a key, is not repeated."""
     message = f"no answer: {type(error).__name__}"
+    if isinstance(error, UnsentError):
+        message = "the call could not be written, so nothing was sent: look at the account's key and base_url"
     if call.repeatable or isinstance(error, NOT_SENT):
         return Unavailable(message)
     return Indeterminate(message)

@@ -113,7 +113,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 async def make_keys(folder: Path) -> dict[str, str]:
     """Make the other tenant's keys that may not do what it may: one out of force, and one without each scope."""
     store = Store(store_in(folder), lambda: 1)
-    store.open(exclusive=False)
+    store.database.open(exclusive=False, makes=True)
     made: dict[str, str] = {}
     for name in ("revoked", *SCOPES):
         made[name] = new_secret()

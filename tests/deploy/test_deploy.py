@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.settings import Settings, load
+from gateway.configuration import load
+from gateway.settings import Settings
 from tests.server import ROOT
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"

@@ -18,9 +18,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from gateway.credentials import secrets
 from gateway.errand import Errand, FetchError
 from gateway.keyring import AGAIN_MS, FRESH_MS, STALE_MS, Keyring
-from gateway.settings import SettingsError, secrets
+from gateway.settings import SettingsError
 from providers.base.hooks import LATE, ForgedError, HookCall, HookKey
 from providers.base.listing import load
 from providers.gemini import Gemini

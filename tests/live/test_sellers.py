@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import missing
+from gateway.credentials import missing
 from providers.base.listing import listings
 from providers.base.order import lines
 from tests.market import Market, trading

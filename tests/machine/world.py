@@ -500,7 +500,7 @@ def simulate(seed: int, folder: Path, blank: Path) -> Result:
 def blank(path: Path) -> Path:
     """Make the empty database that every seed starts from."""
     database = Sqlite(path)
-    database.open(exclusive=False)
+    database.open(exclusive=False, makes=True)
     subscribe(database._writer)
     database._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from gateway.app import _links_key
-from gateway.settings import SettingsError, load
+from gateway.configuration import load
+from gateway.settings import SettingsError
 from tests import databases, objects
 from tests.crash import arena as crash
 from tests.scripted import clip

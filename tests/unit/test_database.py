@@ -9,6 +9,8 @@ import pytest
 from gateway.database import (
     PLACES,
     TOUCHED,
+    AbsentError,
+    BehindError,
     ConflictError,
     Database,
     Kind,
@@ -46,6 +48,45 @@ async def test_told_means_committed(database: Database, tmp_path: Path, kind: Ki
     other.close()
 
     assert [row[0] for row in found] == ["k1"]
+
+
+async def visit(visitor: Database, *, makes: bool = False) -> None:
+    visitor.open(exclusive=False, makes=makes)
+    await visitor.read("keys_all")
+
+
+async def test_a_visitor_leaves_an_older_store_as_it_is(
+    database: Database, tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older gateway may be at work on it: only a gateway upgrades, and the visitor says so."""
+    await database.read("keys_all")
+    last = migrations()[-1][0]
+    newer = [*migrations(), (last + 1, "CREATE TABLE later (id TEXT PRIMARY KEY);\n")]
+    with databases.using(kind):
+        visitor = databases.store_in(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.database.migrations", lambda: newer)
+        with pytest.raises(BehindError, match=f"version {last}, this program wants {last + 1}; start the gateway"):
+            await visit(visitor, makes=True)
+
+    visitor.open(exclusive=False)
+    await visitor.write(key(1))
+    visitor.close()
+    assert [row[0] for row in await database.read("keys_all")] == ["k1"]
+
+
+async def test_a_visitor_makes_no_store_unless_it_is_to(tmp_path: Path, kind: Kind) -> None:
+    """Who looks in the wrong place is told so, and nothing is there afterwards; who brings a key makes one."""
+    with databases.using(kind):
+        visitor = databases.store_in(tmp_path / "here")
+    for _ in range(2):
+        with pytest.raises(AbsentError, match="start the gateway once"):
+            await visit(visitor)
+    assert not (tmp_path / "here").exists()
+    visitor.open(exclusive=False, makes=True)
+    await visitor.write(key(1))
+    assert [row[0] for row in await visitor.read("keys_all")] == ["k1"]
+    visitor.close()
 
 
 async def test_writes_that_wait_share_a_commit(database: Database) -> None:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.configuration import load
 from gateway.guard import METADATA, NotAllowedError, Rules, is_public, make_rules
 from gateway.outbound import _Hop, is_own
-from gateway.settings import SettingsError, load
+from gateway.settings import SettingsError
 
 PLAIN = Rules()
 

@@ -6,7 +6,9 @@ import httpx
 import pytest
 
 from gateway.accounts import adapter, open_accounts
-from gateway.settings import Account, Settings, SettingsError, load, missing, secrets
+from gateway.configuration import load
+from gateway.credentials import missing, secrets
+from gateway.settings import Account, Settings, SettingsError
 from providers.base.listing import Secret
 from providers.base.wire import HttpWire
 from tests.make import listing
@@ -80,6 +82,27 @@ def test_the_environment_overrides() -> None:
         ("[media]\nendpoint = 'minio:9000'", "media.endpoint"),
         ("[server]\nsendfile = 'x-accel:/clips/'\n[media]\nurl = 'gs://b'", "sendfile"),
         ("not toml", "TOML"),
+        ("[accounts.a]\nprovider = 'sandbox'\nbase_url = 'http://127.0.0.1:99999'", "accounts.a.base_url"),
+        ("[accounts.a]\nprovider = 'sandbox'\nbase_url = 'https://'", "accounts.a.base_url"),
+        ("[accounts.a]\nprovider = 'sandbox'\nbase_url = 'https://a b'", "accounts.a.base_url"),
+        ("[store]\nurl = 'postgresql://db:99999/reelgate'", "store.url"),
+        ("[store]\nurl = 'postgresql://a:5432,b:x/reelgate'", "store.url"),
+        ("[server]\npublic_url = 'https://'", "server.public_url"),
+        ("[server]\nhost = 'nonsense host'", "server.host"),
+        ("[server]\nhost = '127.evil.example'", "server.host"),
+        ("[server]\nlog_level = 'loud'", "server.log_level is 'loud'; write one of debug, info, warning, error"),
+        ("[routing]\norder = ['vertx', 'gemini']", "routing.order names 'vertx'.*nearest is vertex"),
+        ("[routing]\ndefault_model = 'nope'", "routing.default_model is 'nope'"),
+        ("[aliases]\nsora-2 = ['google/veo3.1-fast']", r"aliases.sora-2 .*nearest .*google/veo-3\.1-fast"),
+        ("[aliases]\n'x:y' = []", 'aliases."x:y" stands for nothing'),
+        ("[routing.split]\nflwo = 1", "routing.split.flwo"),
+        (
+            "[accounts.a]\nprovider = 'sandbox'\n[accounts.b]\nprovider = 'sandbox'\nmax_runing = 1",
+            "accounts.b.max_runing",
+        ),
+        ("[offers.'flow:google/veo-3.1']\nusd = '1'\nceling = true", 'offers."flow:google/veo-3.1".celing.*ceiling'),
+        ("[offers.'flow:google/veo-9']\nusd = '1'", "nearest are flow:google/veo-3"),
+        ("[network]\nports = ['x']", "network.ports"),
     ],
 )
 def test_a_mistake_stops_the_start_and_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -97,6 +120,47 @@ def test_an_override_nobody_knows_stops_the_start() -> None:
         load(None, {"REELGATE__SERVER__PROT": "1"})
     with pytest.raises(SettingsError, match="SECTION"):
         load(None, {"REELGATE__PORT": "1"})
+
+
+def test_what_is_wrong_in_a_variable_is_said_of_the_variable(tmp_path: Path) -> None:
+    """The file is not blamed for what the environment lays over it, nor the other way."""
+    path = write(tmp_path, "[server]\nport = 9000\nlog_level = 'loud'\n")
+    with pytest.raises(SettingsError, match=r"^REELGATE__SERVER__PORT: server\.port") as caught:
+        load(path, {"REELGATE__SERVER__PORT": "eighty", "REELGATE__SERVER__LOG_LEVEL": "info"})
+    assert str(path) not in str(caught.value)
+    with pytest.raises(SettingsError, match=r"^REELGATE__ROUTING__ORDER: routing\.order"):
+        load(None, {"REELGATE__ROUTING__ORDER": '["vertx"]'})
+    with pytest.raises(SettingsError, match=r"config\.toml: server\.log_level"):
+        load(path, {"REELGATE__SERVER__PORT": "9001"})
+
+
+@pytest.mark.parametrize("alias", ["google/veo-3.1", "flow:google/veo-3.1", "auto", "gemini:auto"])
+def test_a_model_any_seller_has_may_be_named(tmp_path: Path, alias: str) -> None:
+    """Whether there is an account for it or not: that may change any day."""
+    path = write(tmp_path, f'[routing]\ndefault_model = "mine"\n[aliases]\nmine = "{alias}"')
+
+    assert load(path, {}).aliases == {"mine": alias}
+
+
+@pytest.mark.parametrize("given", ["k\r", "k\n", " k\r\n"])
+def test_a_secret_ends_where_its_line_does(given: str) -> None:
+    """Files of variables come from every system: what ends their lines is no part of a key."""
+    sold = listing(secrets=[Secret(name="ACME_TOKEN", what="t")])
+
+    assert {"ACME_TOKEN": "k"} == secrets("acme", sold, {"ACME_TOKEN": given})
+    assert missing("acme", sold, {"ACME_TOKEN": "\r\n"}) == ["ACME_TOKEN"]
+
+
+@pytest.mark.parametrize("given", ["top\rsecret", "top\0secret", "töpsecret", "topsecret\ud800"])
+def test_a_secret_no_call_can_carry_is_refused(given: str) -> None:
+    """By its variable's name; nothing of it is repeated."""
+    sold = listing(secrets=[Secret(name="ACME_TOKEN", what="t"), Secret(name="ACME_PLACE", what="p", public=True)])
+    own = "REELGATE_ACCOUNT_ACME__ACME_TOKEN"
+    with pytest.raises(SettingsError, match=own) as caught:
+        secrets("acme", sold, {own: given, "ACME_TOKEN": "fine", "ACME_PLACE": "/srv/clés"})
+
+    assert "secret" not in str(caught.value).removeprefix(own)
+    assert secrets("acme", sold, {"ACME_PLACE": "/srv/clés"}) == {"ACME_PLACE": "/srv/clés"}
 
 
 def test_secrets_come_by_the_names_the_listing_gives() -> None:

@@ -1,7 +1,7 @@
 """Laws of the store on SQLite: one file, one gateway, and what a power cut leaves."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,32 @@ async def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     future.close()
     with pytest.raises(StoreUnavailableError, match="upgrade"):
         Sqlite(path).open()
+
+
+def garbage(path: Path) -> Path:
+    path.write_bytes(b"no database at all" * 100)
+    return path
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (garbage, "not a database"),
+        (lambda path: path.mkdir() or path, "is a folder"),
+        (lambda path: garbage(path) / "in" / "reelgate.db", "Not a directory|does not exist"),
+    ],
+)
+def test_what_can_be_no_store_is_named(
+    tmp_path: Path, spoil: Callable[[Path], Path], said: str, exclusive: bool
+) -> None:
+    """A file that is none, a folder, and a place nothing can be made in are said in a line, and nothing stays open."""
+    store = Sqlite(spoil(tmp_path / "reelgate.db"))
+    with pytest.raises(StoreUnavailableError, match=said) as caught:
+        store.open(exclusive=exclusive)
+
+    assert str(tmp_path / "reelgate.db") in str(caught.value)
+    assert store._lock is None
 
 
 async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:

@@ -137,6 +137,53 @@ async def test_what_may_not_be_sent_any_more_is_not(auth: httpx.Auth | None) -> 
     assert heard == [b"", b"P", b"P"]
 
 
+@pytest.mark.parametrize(
+    ("key", "signed"),
+    [*[(key, signed) for key in ("k\r", "k\n", "k\0") for signed in (True, False)], ("clé", True), ("\ud800", True)],
+)
+async def test_a_call_that_cannot_be_written_was_not_sent(key: str, signed: bool) -> None:
+    """A key no header can hold puts no order in doubt: not a byte of it leaves, and nothing said repeats it."""
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(1))
+
+    headers = {"authorization": f"Bearer {key}"}
+    async with upstream(listen) as url, AiohttpTransport() as carrier:
+        out = HttpWire(carrier, HomeAuth(url, headers) if signed else None)
+        with pytest.raises(Unavailable, match="nothing was sent") as caught:
+            await out.send(buying(url, headers={} if signed else headers))
+
+    assert b"" == b"".join(heard)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/tasks", "http://:80/tasks", "http://[::1/tasks", "sandbox:"])
+@pytest.mark.parametrize("auth", [None, HomeAuth("http://127.0.0.1", {"authorization": "Bearer x"})])
+async def test_an_address_nobody_can_call_was_not_called(url: str, auth: httpx.Auth | None) -> None:
+    """Nor is an order in doubt for an address that is none."""
+    async with AiohttpTransport() as carrier:
+        with pytest.raises(Unavailable):
+            await HttpWire(carrier, auth).send(buying(url))
+
+
+async def test_a_crash_after_the_first_byte_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails of ours once an order is on its way, nobody says that it was not sent."""
+
+    def crash(*_: object, **__: object) -> None:
+        raise ValueError("a defect")
+
+    async def fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    monkeypatch.setattr(transport.aiohttp.ClientResponse, "start", crash)
+    async with upstream(fine) as url, wire() as out:
+        with pytest.raises(ValueError, match="a defect"):
+            await out.send(buying(url))
+
+
 async def test_a_connection_that_died_idle_is_not_silence_of_ours_to_repeat() -> None:
     """A keep-alive connection the peer dropped is still not proof: a purchase on it is indeterminate or made anew."""
     seen: list[bytes] = []
