@@ -34,6 +34,11 @@ def new_id(prefix: str, now: int) -> str:
     return f"{prefix}_{now:012x}{chance()[:20]}"
 
 
+def least_id(prefix: str, at: int) -> str:
+    """Make what sorts before every id made from a time on, and after every earlier one."""
+    return f"{prefix}_{at:012x}"
+
+
 def is_id(prefix: str, text: str) -> bool:
     """Whether a text can be an id of that kind; nothing else may reach the store or a path."""
     size = len(prefix) + 1 + DIGITS

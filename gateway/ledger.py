@@ -10,11 +10,12 @@ Sums: what is set aside for a job, what it cost in the end, and on whose budget;
 
 A hold is taken in the transaction that keeps the job, and closed in the one that ends it. What nobody can tell
 (an order whose answer was lost) stays in suspense and keeps counting against the budget until somebody can.
-Amounts are whole micro-dollars.
+A budget is a day's, a month's or for ever, and counts the jobs accepted in that time: what becomes of a job's money
+moves the same sums whenever it does, and whatever has a limit by then. Amounts are whole micro-dollars.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 
@@ -22,9 +23,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.clock import DAY_MS
+from gateway.ids import least_id
 
 INSTANCE = "instance"
 """Whose budget everything counts against."""
+FOR_EVER = 2**48 - 1
+"""A time no id can be made after."""
 
 
 class Book(StrEnum):
@@ -62,13 +66,23 @@ NONE = Limits()
 
 
 class Budget(Struct, frozen=True):
-    """Name one budget a hold counts against."""
+    """Name one budget that has a limit, and may not be overdrawn by a hold."""
 
     id: str
     owner: str
     period: str
     since: int
     limit: int
+
+    @property
+    def first_job(self) -> str:
+        """What the ids of the jobs it counts do not sort before."""
+        return least_id("video", self.since)
+
+    @property
+    def last_job(self) -> str:
+        """What they all sort before."""
+        return least_id("video", _until(self.period, self.since))
 
 
 class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,6 +91,7 @@ class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
     usd_micros: int
     owner: str
     budgets: tuple[Budget, ...] = ()
+    """What it, and what is added to it for a dearer offer, must fit in."""
     billing: Billing = Billing.HELD
     charged: int | None = None
     """What it cost, once that is known."""
@@ -101,19 +116,18 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 class Posting(Struct, frozen=True):
-    """Hold an entry and the budgets whose sums move with it."""
+    """Hold an entry, and the budgets that must have that much left where it sets something aside."""
 
     entry: Entry
-    budgets: tuple[Budget, ...]
+    budgets: tuple[Budget, ...] = ()
 
-    def shifts(self) -> Iterator[dict[str, int | str]]:
-        """Say how each budget's sums change."""
-        for budget in self.budgets:
-            change = {book.value: 0 for book in (Book.HELD, Book.SPENT, Book.SUSPENSE)}
-            for book, sign in ((self.entry.debit, -1), (self.entry.credit, 1)):
-                if book is not Book.AVAILABLE:
-                    change[book.value] += sign * self.entry.usd_micros
-            yield {"id": budget.id, **change}
+    def shift(self) -> dict[str, int | str]:
+        """Say how the sums of every budget change that counts the job."""
+        entry, change = self.entry, dict.fromkeys(Book, 0)
+        change[entry.debit] -= entry.usd_micros
+        change[entry.credit] += entry.usd_micros
+        sums = {book.value: change[book] for book in (Book.HELD, Book.SPENT, Book.SUSPENSE)}
+        return {"job": entry.job, "owner": entry.owner, "taken": max(0, -change[Book.AVAILABLE]), **sums}
 
 
 class BudgetRow(Struct, frozen=True):
@@ -122,10 +136,13 @@ class BudgetRow(Struct, frozen=True):
     id: str
     owner: str
     period: str
-    since: int
+    first_job: str
+    last_job: str
     held: int
     spent: int
     suspense: int
+    most: int
+    """What they may add up to: the limit of the last hold, and what was taken since without asking."""
 
 
 class Spent(Struct, frozen=True):
@@ -168,16 +185,27 @@ def _windows(day: int) -> tuple[tuple[str, int, str], ...]:
     return ("day", day * DAY_MS, f"{date:%Y-%m-%d}"), ("month", month, f"{date:%Y-%m}"), ("total", 0, "")
 
 
+@lru_cache(maxsize=16)
+def _until(period: str, since: int) -> int:
+    """Say when a period ends that counts since a time."""
+    if period == "total":
+        return FOR_EVER
+    if period == "day":
+        return since + DAY_MS
+    next_month = (datetime.fromtimestamp(since / 1000, UTC) + timedelta(days=31)).replace(day=1)
+    return int(next_month.timestamp() * 1000)
+
+
 def hold(about: About, usd_micros: int, budgets: tuple[Budget, ...], now: int) -> tuple[Hold, list[Posting]]:
     """Set an amount aside; nothing is written for nothing."""
-    taken = Hold(usd_micros=usd_micros, owner=about.owner, budgets=budgets if usd_micros else ())
-    return taken, _post(about, taken, "hold", Book.AVAILABLE, Book.HELD, usd_micros, now)
+    taken = Hold(usd_micros=usd_micros, owner=about.owner, budgets=budgets)
+    return taken, _post(about, "hold", Book.AVAILABLE, Book.HELD, usd_micros, now, budgets)
 
 
 def add(about: About, held: Hold, usd_micros: int, attempt: str, now: int) -> tuple[Hold, list[Posting]]:
     """Set more aside for an attempt at a dearer offer; less is given back at the end."""
     more = max(0, usd_micros - held.usd_micros)
-    postings = _post(about, held, f"hold.{attempt}", Book.AVAILABLE, Book.HELD, more, now)
+    postings = _post(about, f"hold.{attempt}", Book.AVAILABLE, Book.HELD, more, now, held.budgets)
     return replace(held, usd_micros=held.usd_micros + more), postings
 
 
@@ -195,19 +223,21 @@ def close(about: About, held: Hold, charge: int | None, now: int, *, told: bool 
         if book is Book.SUSPENSE:
             return held, []
         waiting = replace(held, billing=Billing.POSSIBLY_BILLED)
-        return waiting, _post(about, held, "suspend", Book.HELD, Book.SUSPENSE, held.usd_micros, now)
+        return waiting, _post(about, "suspend", Book.HELD, Book.SUSPENSE, held.usd_micros, now)
     charge = charge or 0
     within = min(charge, held.usd_micros)
     postings = [
-        *_post(about, held, "settle", book, Book.SPENT, within, now),
-        *_post(about, held, "excess", Book.AVAILABLE, Book.SPENT, charge - within, now),
-        *_post(about, held, "release", book, Book.AVAILABLE, held.usd_micros - within, now),
+        *_post(about, "settle", book, Book.SPENT, within, now),
+        *_post(about, "excess", Book.AVAILABLE, Book.SPENT, charge - within, now),
+        *_post(about, "release", book, Book.AVAILABLE, held.usd_micros - within, now),
     ]
     billing = Billing.BILLED if charge else Billing.NOT_BILLED
     return replace(held, billing=billing, charged=charge, told=told), postings
 
 
-def _post(about: About, held: Hold, kind: str, debit: Book, credit: Book, usd_micros: int, now: int) -> list[Posting]:
+def _post(
+    about: About, kind: str, debit: Book, credit: Book, usd_micros: int, now: int, budgets: tuple[Budget, ...] = ()
+) -> list[Posting]:
     """Write one entry, unless it moves nothing."""
     if not usd_micros:
         return []
@@ -225,7 +255,7 @@ def _post(about: About, held: Hold, kind: str, debit: Book, credit: Book, usd_mi
         model=model,
         account=about.account,
     )
-    return [Posting(entry, held.budgets)]
+    return [Posting(entry, budgets)]
 
 
 def drift(entries: Sequence[Entry]) -> dict[Book, int]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
+from gateway.ids import least_id
 from gateway.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
 from gateway.registry import FIRST, LAST, Registry
@@ -60,7 +61,7 @@ class TakenError(ConflictError):
 
 
 REFUSED: dict[str, type[ConflictError]] = {
-    "budget_hold": BudgetError,
+    "budget_fits": BudgetError,
     "buyer_has_room": CrowdError,
     "buying_allowed": HaltedError,
     "place_kept": FullError,
@@ -377,7 +378,7 @@ class Store(Registry):
 
     async def orders(self, since: int, until: int) -> list[Came]:
         """Count what came of the orders made from one time to another."""
-        ends = {"first": f"att_{since:012x}", "last": f"att_{until:012x}"}
+        ends = {"first": least_id("att", since), "last": least_id("att", until)}
         return [
             Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), orders)
             for owner, offer, account, outcome, seconds, wrong, orders in await self._database.read("orders_by", ends)
@@ -406,14 +407,11 @@ def held(postings: Sequence[Posting]) -> list[Statement]:
     """Write postings: the entries, and the budgets' sums they move; a hold needs what it takes to be left."""
     written: list[Statement] = []
     for posting in postings:
-        entry = posting.entry
-        if entry.debit is Book.AVAILABLE and entry.credit is Book.HELD:
-            for budget in posting.budgets:
-                asked = {"id": budget.id, "usd_micros": entry.usd_micros, "most": budget.limit}
-                written += [Statement("budget_open", budget), Statement("budget_hold", asked, 1)]
-        else:
-            written += [Statement("budget_shift", shift) for shift in posting.shifts()]
-        written.append(Statement("entry_insert", entry, 1))
+        limits = [{"id": budget.id, "most": budget.limit} for budget in posting.budgets]
+        written += [Statement("budget_open", budget) for budget in posting.budgets]
+        written.append(Statement("budget_shift", posting.shift()))
+        written += [Statement("budget_fits", limit, 1) for limit in limits]
+        written.append(Statement("entry_insert", posting.entry, 1))
     return written
 
 

@@ -47,6 +47,35 @@ HAVING sum(CASE WHEN credit = 'held' THEN usd_micros WHEN debit = 'held' THEN -u
 -- A budget's sums are below nothing.
 SELECT id, held, spent, suspense FROM budgets WHERE held < 0 OR spent < 0 OR suspense < 0;
 
+-- budget_astray --
+-- A budget's sums are not what its entries say.
+SELECT budgets.id, budgets.held, budgets.spent, budgets.suspense FROM budgets LEFT JOIN (
+    SELECT windows.first_job, windows.last_job, entries.owner,
+        sum(CASE 'held' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END) AS held,
+        sum(CASE 'spent' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END) AS spent,
+        sum(CASE 'suspense' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END) AS suspense
+    FROM (SELECT DISTINCT first_job, last_job FROM budgets) AS windows
+        JOIN entries ON entries.job >= windows.first_job AND entries.job < windows.last_job
+    GROUP BY windows.first_job, windows.last_job, entries.owner
+) AS moved ON moved.first_job = budgets.first_job AND moved.last_job = budgets.last_job
+    AND budgets.owner IN (moved.owner, 'instance')
+GROUP BY budgets.id
+HAVING budgets.held <> coalesce(sum(moved.held), 0) OR budgets.spent <> coalesce(sum(moved.spent), 0)
+    OR budgets.suspense <> coalesce(sum(moved.suspense), 0);
+
+-- overdrawn --
+-- A budget has more set aside, spent and in doubt than its limit and what providers charged beyond their quotes.
+SELECT id, held, spent, suspense, most FROM budgets WHERE held + spent + suspense > most;
+
+-- untold --
+-- A job ended within the last day, and nothing goes to the address its call wanted told.
+SELECT id, state FROM jobs WHERE completed_at > :now - 86400000 AND json_extract(wish, '$.callback_url') IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.id AND endpoint IS NULL);
+
+-- untold on postgresql --
+SELECT id, state FROM jobs WHERE completed_at > :now - 86400000 AND CAST(wish AS json) ->> 'callback_url' IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.id AND endpoint IS NULL);
+
 -- lease_dead --
 -- A lease ran out two minutes ago, and nobody took the job over.
 SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until < :now - 120000;

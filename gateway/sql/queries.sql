@@ -218,22 +218,38 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
--- A budget's first purchase in its window begins with what was spent there before it had a limit. The first NOT EXISTS
--- keeps every later purchase from adding up all before it, the second from a row of a sum over none.
-INSERT INTO budgets (id, owner, period, since, held, spent, suspense)
-SELECT :id, :owner, :period, :since, 0, coalesce(sum(usd_micros), 0), 0 FROM entries
-WHERE credit = 'spent' AND at >= :since AND (owner = :owner OR :owner = 'instance')
-    AND NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
-HAVING NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
+-- A budget begins with what became of the jobs of its window before it had a limit. The first NOT EXISTS keeps every
+-- later purchase from adding up all before it, the second from a row of a sum over none.
+INSERT INTO budgets (id, owner, period, first_job, last_job, held, spent, suspense, most)
+SELECT :id, :owner, :period, :first_job, :last_job, held, spent, suspense, held + spent + suspense FROM (
+    SELECT
+        coalesce(sum(CASE 'held' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS held,
+        coalesce(sum(CASE 'spent' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS spent,
+        coalesce(sum(CASE 'suspense' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS suspense
+    FROM entries
+    WHERE job >= :first_job AND job < :last_job AND (owner = :owner OR :owner = 'instance')
+        AND NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
+) AS before
+WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
 
--- budget_hold --
--- Touches no row where the amount is more than what is left.
-UPDATE budgets SET held = held + :usd_micros
-WHERE id = :id AND spent + held + suspense + :usd_micros <= :most;
-
 -- budget_shift --
-UPDATE budgets SET held = held + :held, spent = spent + :spent, suspense = suspense + :suspense WHERE id = :id;
+-- Whatever counts a job, with or without a limit now, is the owner's or everybody's, and its window holds the job.
+UPDATE budgets SET held = held + :held, spent = spent + :spent, suspense = suspense + :suspense, most = most + :taken
+WHERE owner IN (:owner, 'instance') AND first_job <= :job AND last_job > :job;
+
+-- budget_shift on postgresql --
+-- In one order for everybody, so that nobody waits for somebody who waits for him.
+WITH counting AS MATERIALIZED (
+    SELECT id FROM budgets WHERE owner IN (:owner, 'instance') AND first_job <= :job AND last_job > :job
+    ORDER BY owner <> 'instance', id FOR UPDATE
+)
+UPDATE budgets SET held = held + :held, spent = spent + :spent, suspense = suspense + :suspense, most = most + :taken
+WHERE id IN (SELECT id FROM counting);
+
+-- budget_fits --
+-- Asked after the amount was set aside: touches no row where that was more than what was left.
+UPDATE budgets SET most = :most WHERE id = :id AND spent + held + suspense <= :most;
 
 -- budgets_all --
 SELECT * FROM budgets ORDER BY id;

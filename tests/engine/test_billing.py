@@ -12,6 +12,7 @@ import pytest
 from gateway.accept import Acceptor, Hands, Repeat
 from gateway.api.answers import video
 from gateway.api.problems import ProblemError
+from gateway.clock import DAY_MS
 from gateway.job import Job, State
 from gateway.ledger import Billing, Book, Hold, Limits, drift
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
@@ -192,6 +193,87 @@ async def test_a_limit_set_later_counts_what_was_spent_before(engine: Engine) ->
     with pytest.raises(ProblemError):
         await order(engine.acceptor, 2, buyer="key_1", limits=Limits(day=2 * PRICE - 1))
     await order(engine.acceptor, 3, buyer="key_1", limits=Limits(day=2 * PRICE))
+
+
+async def test_a_budget_set_later_counts_what_is_under_way(engine: Engine) -> None:
+    """It begins with what is set aside and in doubt, and hears how that ends."""
+    engine.provider.submits = [Indeterminate("silence")]
+    lost = await engine.run((await order(engine.acceptor, 1, buyer="key_1")).id)
+    assert money(lost).billing is Billing.POSSIBLY_BILLED
+    under_way = await order(engine.acceptor, 2, buyer="key_1")
+    late = await order(engine.acceptor, 3, buyer="key_2")
+    acceptor = Acceptor(engine.store, engine.shop, engine.clock, Hands(), limits=Limits(total=4 * PRICE))
+    last = await order(acceptor, 4, buyer="key_1", limits=Limits(day=3 * PRICE))
+
+    for each in (under_way, late, last):
+        await engine.run(each.id)
+    sums = {each.id: (each.held, each.spent, each.suspense) for each in await engine.store.budgets()}
+    assert sums["instance:total"] == (0, 3 * PRICE, PRICE)
+    assert [row for id_, row in sums.items() if id_.startswith("key_1:day")] == [(0, 2 * PRICE, PRICE)]
+    assert await engine.store.ailments() == {}
+
+
+@pytest.mark.parametrize("opened", ["first", "last"])
+async def test_a_job_counts_on_the_day_it_was_accepted(engine: Engine, opened: str) -> None:
+    """One that ends after midnight takes nothing from the next day, whichever comes first: its end or that day's."""
+    midnight, limits = (engine.now // DAY_MS + 1) * DAY_MS, Limits(day=PRICE)
+    engine.now = midnight - 10_000
+    late = await order(engine.acceptor, 1, buyer="key_1", limits=limits)
+    await engine.turn()
+    engine.now = midnight + 60_000
+    if opened == "first":
+        await order(engine.acceptor, 2, buyer="key_1", limits=limits)
+    await engine.run(late.id)
+    if opened == "last":
+        await order(engine.acceptor, 2, buyer="key_1", limits=limits)
+
+    assert [each.spent + each.held for each in await engine.store.budgets()] == [PRICE, PRICE]
+    with pytest.raises(ProblemError):
+        await order(engine.acceptor, 3, buyer="key_1", limits=limits)
+    assert await engine.store.ailments() == {}
+
+
+async def test_what_is_settled_months_later_is_that_months(engine: Engine) -> None:
+    """An invoice that comes late moves the month the job was accepted in, and the key's whole."""
+    limits = Limits(month=2 * PRICE, total=9 * PRICE)
+    engine.provider.submits = [Indeterminate("silence")]
+    lost = await order(engine.acceptor, 1, buyer="key_1", limits=limits)
+    lost = await engine.run(lost.id)
+    engine.now += 40 * DAY_MS
+    await engine.run((await order(engine.acceptor, 2, buyer="key_1", limits=limits)).id)
+    settled, postings = settle(lost, 3 * PRICE, engine.now)
+    await engine.store.save(settled, postings=postings)
+
+    sums = {each.id: (each.spent, each.suspense) for each in await engine.store.budgets()}
+    assert sorted(sums.values()) == [(PRICE, 0), (3 * PRICE, 0), (4 * PRICE, 0)]
+    assert sums["key_1:total"] == (4 * PRICE, 0)
+    assert await engine.store.ailments() == {}
+    await order(engine.acceptor, 3, buyer="key_1", limits=limits)
+
+
+async def test_a_limit_that_is_gone_still_counts(engine: Engine) -> None:
+    """While a key has no limit its budget goes on being kept, so that the limit means the same when it is back."""
+    limits = Limits(total=2 * PRICE)
+    for each in (limits, Limits()):
+        await engine.run((await order(engine.acceptor, 1 + (each is limits), buyer="key_1", limits=each)).id)
+
+    with pytest.raises(ProblemError):
+        await order(engine.acceptor, 3, buyer="key_1", limits=limits)
+    assert await engine.store.ailments() == {}
+
+
+@pytest.mark.parametrize("limit", [4_000_000, 3_999_999])
+async def test_a_dearer_offer_after_a_free_one_is_held_to_the_budget(tmp_path: Path, limit: int) -> None:
+    """A job that was to cost nothing counts as soon as it costs something, and is not bought where that is too much."""
+    engine = Engine(tmp_path, listing("own", prices=[price("0")]), listing("cloud", prices=[price("0.50")]))
+    engine.providers["own"].submits = [Invalid("no")]
+    job = await engine.run((await order(engine.acceptor, 1, buyer="key_1", limits=Limits(total=limit))).id)
+
+    bought = limit >= 4_000_000
+    assert (job.state, len(engine.providers["cloud"].ledger)) == (State.SUCCEEDED if bought else State.FAILED, bought)
+    assert sum(each.spent for each in await engine.store.budgets()) == (4_000_000 if bought else 0)
+    assert await engine.store.ailments() == {}
+    engine.close()
 
 
 async def test_the_instance_has_a_budget_of_its_own(engine: Engine) -> None:

@@ -187,7 +187,7 @@ MUTANTS = {
     ),
     "no limit": Mutant(
         law="I4", what="a hold does not ask what is left",
-        plant=_query("budget_hold", "spent + held + suspense +", "0 * spent + 0 * held + 0 * suspense +"),
+        plant=_query("budget_fits", "spent + held + suspense", "0 * spent + 0 * held + 0 * suspense"),
     ),
     "refund of doubt": Mutant(
         law="I4", what="the money of an order nobody can tell of is given back",

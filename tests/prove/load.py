@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from gateway.ids import least_id
 from gateway.ledger import About, Budget, Entry, Posting, add, close, drift, hold
 from gateway.sqlite import Sqlite
 from gateway.store import held
@@ -47,7 +48,7 @@ async def _keep_books(database: Sqlite, chance: random.Random, most: int) -> Fig
     budget, entries, names = Budget("key:total", "key", "total", 0, 10**15), list[Entry](), count()
 
     def life() -> list[Posting]:
-        about = About(f"job{next(names)}", "key", "acme:maker/one", "main")
+        about = About(least_id("video", next(names)), "key", "acme:maker/one", "main")
         taken, postings = hold(about, chance.randint(1, 10**6), (budget,), 0)
         if chance.random() < 0.3:
             taken, more = add(about, taken, chance.randint(1, 10**6), "att", 0)
@@ -62,7 +63,7 @@ async def _keep_books(database: Sqlite, chance: random.Random, most: int) -> Fig
         await asyncio.gather(*(database.write(*held(postings)) for postings in lives))
         entries += [posting.entry for postings in lives for posting in postings]
     sums = drift(entries)
-    ((kept,),) = [[row[4:7] for row in await database.read("budgets_all")]]
+    ((kept,),) = [[row[5:8] for row in await database.read("budgets_all")]]
     (on_disk,) = database._reader.execute("SELECT count(*) FROM entries").fetchone()
     assert on_disk == len(entries)
     assert tuple(kept) == tuple(sums[book] for book in ("held", "spent", "suspense")), f"{kept} and {sums}"

@@ -25,7 +25,16 @@ SICK = {
     "running_closed": ["UPDATE attempts SET outcome = 'failed'"],
     "bought_unsaid": ["DELETE FROM entries"],
     "held_for_ever": [ENDED.format("failed"), "UPDATE attempts SET outcome = 'failed'"],
-    "below_nothing": ["INSERT INTO budgets VALUES ('x', 'x', 'day', 0, -1, 0, 0)"],
+    "below_nothing": ["INSERT INTO budgets VALUES ('x', 'x', 'day', '0', '0', -1, 0, 0, 0)"],
+    "budget_astray": ["INSERT INTO budgets VALUES ('x', 'x', 'day', '0', '0', 1, 0, 0, 1)"],
+    "overdrawn": [
+        "INSERT INTO budgets SELECT 'x', owner, 'total', '', '~', usd_micros, 0, 0, usd_micros - 1 FROM entries",
+    ],
+    "untold": [
+        "UPDATE jobs SET completed_at = :now, state = 'failed', due_at = NULL",
+        "UPDATE jobs SET wish = json_set(wish, '$.callback_url', 'https://example.com/')",
+        "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
+    ],
     "in_line_ended": [
         "UPDATE jobs SET state = 'running'",
         "INSERT INTO lines (job, account, model, buyer, turn) SELECT id, 'acme', 'x', '', 1 FROM jobs",
@@ -41,7 +50,7 @@ SICK = {
     ],
 }  # fmt: skip
 """What breaks each law in a store that holds one job under way."""
-ALSO = {"ended_open": {"bought_unsaid"}}
+ALSO = {"ended_open": {"bought_unsaid"}, "below_nothing": {"budget_astray"}}
 """Laws that cannot be broken without another."""
 
 
