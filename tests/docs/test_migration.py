@@ -17,6 +17,21 @@ SNIPPETS = re.findall(r"^```(python|sh|js)\n(.*?)^```$", GUIDE, re.MULTILINE | r
 RUNNERS = {"python": [sys.executable, "-W", "ignore"], "sh": ["bash", "-eu"], "js": [shutil.which("node") or ""]}
 MODULES = ROOT / "tests" / "sdk" / "node" / "node_modules"
 SUFFIXES = {"python": "py", "sh": "sh", "js": "mjs"}
+BY_NAME = "https://video.example.com"
+"""The gateway, for an SDK that fetches nothing from this machine; led back to it where a router would do that."""
+LED_BACK = """
+import net from 'node:net';
+
+const connect = net.Socket.prototype.connect;
+net.Socket.prototype.connect = function (...words) {
+  const options = Array.isArray(words[0]) ? words[0][0] : words[0];
+  if (options?.host === 'video.example.com') {
+    options.host = '127.0.0.1';
+    delete options.lookup;
+  }
+  return connect.apply(this, words);
+};
+"""
 ALIASES = re.findall(r"^```toml\n\[aliases\]\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -51,8 +66,13 @@ def test_a_snippet_leaves_a_clip(gateway: Server, tmp_path: Path, language: str,
             pytest.skip("the SDK for Node is not here: make test installs it where npm is")
         (tmp_path / "node_modules").symlink_to(MODULES)
     program = tmp_path / f"snippet.{SUFFIXES[language]}"
-    program.write_text(snippet.replace("http://127.0.0.1:8080", gateway.url))
-    done = subprocess.run([*RUNNERS[language], str(program)], capture_output=True, text=True, cwd=tmp_path, timeout=58)
+    named = f"http://video.example.com:{gateway.port}"
+    program.write_text(snippet.replace("http://127.0.0.1:8080", gateway.url).replace(BY_NAME, named))
+    runner = [*RUNNERS[language]]
+    if BY_NAME in snippet:
+        (tmp_path / "led_back.mjs").write_text(LED_BACK)
+        runner += ["--import", str(tmp_path / "led_back.mjs")]
+    done = subprocess.run([*runner, str(program)], capture_output=True, text=True, cwd=tmp_path, timeout=58)
 
     assert done.returncode == 0, done.stderr
     (clip,) = tmp_path.glob("*.mp4")
@@ -75,6 +95,7 @@ SOURCES = (
     "Gemini API",
     "Vertex AI",
     "OpenRouter",
+    "Vercel AI SDK",
 )
 
 
