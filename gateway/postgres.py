@@ -51,6 +51,13 @@ LIMITS = {
 
 WRONG = (*DEFECTS, asyncpg.DataError, asyncpg.exceptions.SyntaxOrAccessError)
 """What a write that was put together wrongly raises."""
+LOCKS = {
+    "budget_open": "budgets_lock",
+    "budget_shift": "budgets_share",
+    "buyer_has_room": "buyer_lock",
+    "attempt_insert": "places_lock",
+}
+"""What is locked for a statement that counts, or is counted: in this order."""
 ALONE = (ConflictError, asyncpg.IntegrityConstraintViolationError, *WRONG)
 """What one write of a batch may fail of while the others stand."""
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -215,8 +222,7 @@ class Postgres(Database):
             left = [write for write in batch if not write.future.done()]
             try:
                 async with writer.transaction():
-                    if any(each.query == "attempt_insert" for write in left for each in write.statements):
-                        await writer.execute(queries("postgresql")["places_lock"].sql)
+                    await _lock(writer, [each for write in left for each in write.statements])
                     done = await how(writer, left)
                     if any(write.wakes for write, _ in done):
                         await writer.execute(queries("postgresql")["notify"].sql)
@@ -233,9 +239,9 @@ class Postgres(Database):
         """
         Run a batch as if nothing could go wrong.
 
-        Writes of one shape are run a column at a time: the first statement of each, then the second. No statement
-        looks at what another one of its own write has touched, and nobody has been answered yet who could mind
-        which write of a batch comes first, so any order is as good.
+        Writes of one shape are run a column at a time: the first statement of each, then the second. Nobody has been
+        answered yet who could mind which write of a batch comes first, so any order is as good; and what asks for room
+        after its own write has taken some counts the others', too, at worst too many: then each is asked by itself.
         """
         done: list[Done] = []
         shapes: dict[Shape, list[Write]] = {}
@@ -374,6 +380,19 @@ async def migrate(connection: Connection) -> None:
         for number, text in outstanding(version):
             await connection.execute(re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', text))
             await connection.execute(known["version_keep"].sql, number)
+
+
+async def _lock(writer: Connection, statements: Sequence[Statement]) -> None:
+    """
+    Keep other processes from what a batch is about to count, until it is committed.
+
+    That is before any row of it, and in the same order for everybody: so nobody waits for somebody who waits for him.
+    """
+    known = queries("postgresql")
+    for query, lock in LOCKS.items():
+        named = {known[lock].values(each.params) for each in statements if each.query == query}
+        if named:
+            await writer.executemany(known[lock].sql, sorted(named))
 
 
 async def _run(writer: Connection, column: Sequence[Statement]) -> list[list[Row]]:

@@ -218,17 +218,16 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
--- A budget begins with what became of the jobs of its window before it had a limit. The first NOT EXISTS keeps every
--- later purchase from adding up all before it, the second from a row of a sum over none.
+-- A budget begins with what became of the jobs of its window before it had a limit. ``missing`` keeps every later
+-- purchase from looking at all before it (CROSS JOIN makes SQLite begin there), the last line from a sum over none.
 INSERT INTO budgets (id, owner, period, first_job, last_job, held, spent, suspense, most)
 SELECT :id, :owner, :period, :first_job, :last_job, held, spent, suspense, held + spent + suspense FROM (
     SELECT
         coalesce(sum(CASE 'held' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS held,
         coalesce(sum(CASE 'spent' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS spent,
         coalesce(sum(CASE 'suspense' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS suspense
-    FROM entries
+    FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)) AS missing CROSS JOIN entries
     WHERE job >= :first_job AND job < :last_job AND (owner = :owner OR :owner = 'instance')
-        AND NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ) AS before
 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
@@ -262,8 +261,9 @@ VALUES (:id, :job, :kind, :debit, :credit, :usd_micros, :at, :owner, :provider, 
 SELECT * FROM entries WHERE job = :job ORDER BY at, id;
 
 -- spent_by --
--- What was spent in a stretch of time, summed by everything it can be asked for by; a day is 86,400,000 ms.
-SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(*) FROM entries
+-- What was spent in a stretch of time, summed by everything it can be asked for by; a day is 86,400,000 ms. What cost
+-- more than was held has two entries, and is one purchase.
+SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(DISTINCT job) FROM entries
 WHERE credit = 'spent' AND at >= :since AND at < :until
 GROUP BY owner, provider, model, account, at / 86400000
 ORDER BY 5, 1, 2, 3, 4;
@@ -297,6 +297,18 @@ SELECT name, at, why FROM switches ORDER BY name;
 -- Held to the end of a transaction that opens an attempt, taken before any row of it: so the count below sees every
 -- attempt that was opened before, in whatever process, and nobody waits for somebody who waits for him.
 SELECT pg_advisory_xact_lock(hashtext('reelgate.places'));
+
+-- buyer_lock on postgresql --
+-- Likewise: so that of two processes that count a buyer's jobs at the same time the later sees what the earlier put in.
+SELECT pg_advisory_xact_lock(hashtext('reelgate.buyer'), hashtext(:buyer));
+
+-- budgets_share on postgresql --
+-- Held by whoever moves budgets: who opens one waits until what it begins with is all there.
+SELECT pg_advisory_xact_lock_shared(hashtext('reelgate.budgets'));
+
+-- budgets_lock on postgresql --
+-- Held by who opens a budget, and by nobody for one that is there: who moves it meanwhile waits until it is.
+SELECT pg_advisory_xact_lock(hashtext('reelgate.budgets')) WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id);
 
 -- place_kept --
 -- Answers nothing where an account has more attempts open than it may.

@@ -13,6 +13,7 @@ from gateway.accept import Acceptor, Hands, Repeat
 from gateway.api.answers import video
 from gateway.api.problems import ProblemError
 from gateway.clock import DAY_MS
+from gateway.database import Kind
 from gateway.job import Job, State
 from gateway.ledger import Billing, Book, Hold, Limits, drift
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
@@ -103,6 +104,15 @@ async def test_clips_the_filter_took_are_not_charged(tmp_path: Path, clips: int,
     assert await engine.store.ailments() == {}
     assert 8 * clips == video(job)["usage"]["billed_seconds"]
     engine.close()
+
+
+async def test_what_cost_more_than_quoted_is_one_purchase(engine: Engine) -> None:
+    """What is taken beyond the hold is an entry of its own, and no clip of its own."""
+    engine.provider.polls = [running("t", usage=Usage(usd_micros=PRICE + 1))]
+    await engine.run((await engine.accept()).id)
+
+    (spent,) = await engine.store.spent(0, engine.now + 1)
+    assert (spent.purchases, spent.usd_micros) == (1, PRICE + 1)
 
 
 @pytest.mark.parametrize(
@@ -292,6 +302,24 @@ async def test_a_key_has_so_many_jobs_under_way(engine: Engine) -> None:
     assert (caught.value.status, caught.value.code) == (429, "too_many_jobs")
     await engine.run(first.id)
     await order(engine.acceptor, 3, buyer="key_1", limits=Limits(jobs=1))
+
+
+async def test_a_key_has_so_many_jobs_whoever_takes_them(tmp_path: Path, kind: Kind) -> None:
+    """Of many orders at the same moment, at two processes where there may be two, as many are taken as it may have."""
+    engines = [Engine(tmp_path, listing(prices=[price("0.05")])) for _ in range(2 if kind == "postgresql" else 1)]
+    for buyer in ("key_1", "key_2", "key_3"):
+        came = await asyncio.gather(
+            *(
+                order(engines[number % len(engines)].acceptor, number, buyer=buyer, limits=Limits(jobs=2))
+                for number in range(40)
+            ),
+            return_exceptions=True,
+        )
+        taken = {each.id for each in came if isinstance(each, Job)}
+        refused = {each.code for each in came if isinstance(each, ProblemError)}
+        assert (len(taken), refused) == (2, {"too_many_jobs"})
+    for engine in engines:
+        engine.close()
 
 
 async def test_a_halt_stops_purchases_and_nothing_else(engine: Engine) -> None:

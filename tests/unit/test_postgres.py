@@ -8,7 +8,10 @@ import asyncpg
 import pytest
 
 from gateway.database import ConflictError, Statement, StoreUnavailableError, connect, migrations, queries
+from gateway.ids import least_id
+from gateway.ledger import About, Budget, hold
 from gateway.postgres import Postgres
+from gateway.store import held
 from tests import databases
 from tests.databases import ENVIRON, PostgreSQL
 from tests.unit.rows import key
@@ -124,6 +127,29 @@ async def test_an_account_is_never_over_full_whoever_orders(two: tuple[Postgres,
 
     assert sum(isinstance(each, ConflictError) for each in came) == 26
     assert await one.read("attempts_running") == [("a", 4)]
+
+
+async def test_a_budget_begins_with_what_others_are_about_to_commit(two: tuple[Postgres, Postgres], url: str) -> None:
+    """Who opens a budget waits for whom else money is on its way, and whoever moves it then finds it."""
+    budget, known = Budget("key:total", "key", "total", 0, 10**9), queries("postgresql")
+    (earlier,), (later,) = (
+        hold(About(least_id("video", number), "key", "acme:maker/one", "main"), 100, limits, 0)[1]
+        for number, limits in ((1, ()), (2, (budget,)))
+    )
+    await two[0].read("budgets_all")
+    other = await asyncpg.connect(url, password=databases.PASSWORD)
+    async with other.transaction():
+        for each in (Statement("budgets_share", {}), *held([earlier])):
+            await other.execute(known[each.query].sql, *known[each.query].values(each.params))
+        opening = asyncio.create_task(two[0].write(*held([later])))
+        waiting = asyncio.create_task(queued(other, 1))
+        await asyncio.wait({opening, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    await opening
+    await other.close()
+
+    ((*_, aside, _, _, _),) = await two[1].read("budgets_all")
+    assert aside == 200
 
 
 async def test_what_wakes_is_heard_by_all(two: tuple[Postgres, Postgres]) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.database import StoreUnavailableError, migrations, queries
+from gateway.ids import least_id
+from gateway.ledger import About, Budget, hold
 from gateway.sqlite import Sqlite
+from gateway.store import held
 from tests.unit.rows import key
 
 
@@ -66,6 +69,27 @@ async def test_a_file_has_one_gateway(database: Sqlite) -> None:
     visitor.close()
 
     assert [row[0] for row in await database.read("keys_all")] == ["k9"]
+
+
+async def test_a_purchase_looks_at_none_before_it(database: Sqlite) -> None:
+    """A budget that is open is not added up again: it takes as many steps after a thousand entries as after one."""
+    budget = Budget("key:total", "key", "total", 0, 10**9)
+    steps: list[int] = []
+    for first, last in ((0, 1), (1, 1000)):
+        for number in range(first, last):
+            _, taken = hold(About(least_id("video", number), "key", "acme:maker/one", "main"), 1, (budget,), 0)
+            await database.write(*held(taken))
+        steps.append(0)
+        query = queries()["budget_open"]
+
+        def count() -> None:
+            steps[-1] += 1
+
+        database._writer.set_progress_handler(count, 1)
+        database._writer.execute(query.sql, query.values(budget))
+        database._writer.set_progress_handler(None, 1)
+
+    assert 0 < steps[0] == steps[1]
 
 
 async def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
