@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
+from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.api.answers import poll_after_ms
@@ -23,9 +24,9 @@ from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown
-from providers.base.catalog import dollars_per_credit
+from providers.base.catalog import dollars_per_credit, fit
 from providers.base.listing import Offer
-from providers.base.order import Mode, frame_size, lines
+from providers.base.order import Mode, Request, Spec, frame_size, lines
 
 PATH = "/api/v1/videos"
 LINK_MS = 24 * 3_600_000
@@ -226,7 +227,7 @@ def _model(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[
         "supported_sizes": [
             "x".join(map(str, frame_size(resolution, ratio))) for resolution in resolutions for ratio in ratios
         ],
-        "supported_durations": sorted({value for offer in each for value in offer.seconds if value}),
+        "supported_durations": sorted({value for one in offers for value in one[1].seconds if _is_length(*one, value)}),
         "supported_frame_images": frames,
         "generate_audio": any(True in offer.audio for offer in each),
         "seed": any("seed" in offer.features for offer in each),
@@ -235,6 +236,15 @@ def _model(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[
         "allowed_passthrough_parameters": [],
         "pricing_skus": _prices(name, offers, today),
     }
+
+
+def _is_length(account: Account, offer: Offer, seconds: int) -> bool:
+    """Whether an offer makes clips of a length: 0 is a source's, and some are only what an extension adds."""
+    wanted = Request(prompt="-", model=offer.model, seconds=seconds)
+    modes = [mode for mode in offer.mode if mode is not Mode.EXTEND]
+    return seconds > 0 and any(
+        isinstance(fit(offer, replace(wanted, mode=mode), plan=account.plan), Spec) for mode in modes
+    )
 
 
 def _prices(name: str, offers: list[tuple[Account, Offer]], today: date) -> dict[str, str]:
