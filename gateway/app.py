@@ -34,7 +34,7 @@ from gateway.api import (
     videos,
     webhooks,
 )
-from gateway.api.desk import Desk, Dispatch, Shown
+from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.api.problems import HANDLERS
 from gateway.cleaning import Cleaner
 from gateway.clock import DAY_MS, clock_of
@@ -158,7 +158,7 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
 
 def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
     """List what is served: our own words, borrowed ones, and what machines ask."""
-    resources = [handler for each in RESOURCES for handler in each.HANDLERS]
+    resources = with_heads(handler for each in RESOURCES for handler in each.HANDLERS)
     sold: list[ControllerRouterHandler] = [
         Router("/v1", route_handlers=resources, middleware=[Dispatch]),
         # Clients whose base URL lacks the version ask without it.
@@ -166,9 +166,10 @@ def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
         *surfaces.ROUTERS,
         *linked.HANDLERS,
         *hooks.HANDLERS,
-        *(openapi.HANDLERS if docs else ()),
+        *(with_heads(openapi.HANDLERS) if docs else ()),
     ]
-    return [*(sold if sells else ()), Router("/", route_handlers=health.HANDLERS, middleware=[Dispatch]), *health.OPEN]
+    measured = Router("/", route_handlers=with_heads(health.HANDLERS), middleware=[Dispatch])
+    return [*(sold if sells else ()), measured, *with_heads(health.OPEN)]
 
 
 def _build(

@@ -11,11 +11,11 @@ import base64
 import re
 from collections.abc import Mapping
 from contextlib import aclosing
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 import msgspec
-from litestar import HttpMethod, get, route
+from litestar import get
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
@@ -27,11 +27,12 @@ from gateway.shelf import Shelf
 from gateway.wish import Rendition
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")
-PRECONDITIONS = ("if-match", "if-range", "if-unmodified-since")
+PRECONDITIONS = ("if-match", "if-range", "if-modified-since", "if-unmodified-since")
 """What a client asks by our validators, and another server would answer by its own."""
 
 
-async def _download(request: Incoming, video_id: str) -> ASGIApp:
+@get("/videos/{video_id:str}/content", opt={"scope": "read"}, operation_id="downloadVideo")
+async def download_video(request: Incoming, video_id: str) -> ASGIApp:
     """Download the clip, its thumbnail, spritesheet or last picture (``variant``); of several, one (``index``)."""
     job = await job_of(request, video_id)
     variant = request.query_params.get("variant", "video")
@@ -57,16 +58,6 @@ async def serve(request: Incoming, job: Job, variant: str, index: int) -> ASGIAp
     if front and path is not None and request.headers.get("x-sendfile-type") == "X-Accel-Redirect":
         return hand_over(kept, job, front)
     return await deliver(request, kept.path, plan(kept, job, request.headers))
-
-
-CONTENT: dict[str, Any] = {
-    "path": "/videos/{video_id:str}/content",
-    "opt": {"scope": "read"},
-    "operation_id": "downloadVideo",
-}
-download_video = get(**CONTENT)(_download)
-# An operation has one method in the document.
-head_video = route(**CONTENT, http_method=HttpMethod.HEAD, include_in_schema=False)(_download)
 
 
 class Answer(Struct, frozen=True):
@@ -161,17 +152,16 @@ def choose_bytes(described: Mapping[str, str], size: int, headers: Mapping[str, 
     Decide which bytes of a file that never changes answer a request; pure.
 
     :param described: headers that say what the file is, ``etag`` and ``last-modified`` among them.
-    :raises ProblemError: 416 for a range beyond the end.
+    :raises ProblemError: 412 where it is not the file meant, 416 for a range beyond the end.
     """
     out = {**SAFE, **described, "accept-ranges": "bytes"}
-    etag = out["etag"]
-    wanted = headers.get("if-none-match")
-    if wanted is not None and (
-        wanted.strip() == "*" or etag in [each.strip().removeprefix("W/") for each in wanted.split(",")]
-    ):
+    verdict = judge(out["etag"], out["last-modified"], headers)
+    if verdict == 412:
+        raise ProblemError(412, "precondition_failed", f"The file is {out['etag']} of {out['last-modified']}.")
+    if verdict == 304:
         return Answer(304, {name: out[name] for name in ("etag", "last-modified", "cache-control")})
     part = None
-    if headers.get("if-range", etag) in {etag, out["last-modified"]}:
+    if headers.get("if-range", out["etag"]) in {out["etag"], out["last-modified"]}:
         part = read_range(headers.get("range", ""), size)
     if part is None:
         return Answer(200, {**out, "content-length": str(size)}, 0, size)
@@ -186,6 +176,44 @@ def choose_bytes(described: Mapping[str, str], size: int, headers: Mapping[str, 
     length = end - start + 1
     ranged = {"content-range": f"bytes {start}-{end}/{size}", "content-length": str(length)}
     return Answer(206, {**out, **ranged}, start, length)
+
+
+def judge(etag: str, modified: str, headers: Mapping[str, str]) -> int:
+    """
+    Weigh the preconditions of a request: 412, 304, or 200 where they hold; pure.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2
+
+    >>> judge('"a"', "Sat, 21 Nov 2026 19:00:00 GMT", {"if-none-match": 'W/"a"'})
+    304
+    """
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    unmodified, since = _time(headers.get("if-unmodified-since")), _time(headers.get("if-modified-since"))
+    at = _time(modified) or 0
+    if match is not None:
+        if not names(match, etag, strong=True):
+            return 412
+    elif unmodified is not None and at > unmodified:
+        return 412
+    if none_match is not None:
+        return 304 if names(none_match, etag) else 200
+    return 304 if since is not None and at <= since else 200
+
+
+def names(tags: str, etag: str, *, strong: bool = False) -> bool:
+    """Whether a list of validators names one; ``strong`` takes weak ones for none."""
+    listed = [each.strip() for each in tags.split(",")]
+    if strong:
+        return "*" in listed or (etag in listed and not etag.startswith("W/"))
+    return "*" in listed or etag.removeprefix("W/") in [each.removeprefix("W/") for each in listed]
+
+
+def _time(text: str | None) -> float | None:
+    """Read a date as HTTP writes it; what is none says nothing."""
+    try:
+        return None if text is None else parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def describe(kept: Rendition, job: Job) -> dict[str, str]:
@@ -242,4 +270,4 @@ def find_rendition(job: Job, variant: str, index: int) -> Rendition:
     return found
 
 
-HANDLERS = (download_video, head_video)
+HANDLERS = (download_video,)

@@ -1,11 +1,12 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
-from litestar import Request
+from litestar import HttpMethod, Request, route
 from litestar.connection import ASGIConnection
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
@@ -105,8 +106,25 @@ class Dispatch:
 def _methods(request: Incoming) -> ASGIApp:
     """Say which methods an address takes."""
     path = request.scope["path_template"]
-    taken = {str(each) for route in request.app.routes if route.path_format == path for each in route.methods}
+    taken = {str(each) for one in request.app.routes if one.path_format == path for each in one.methods}
     return Reply(204, {"allow": ", ".join(sorted(taken))}, b"")
+
+
+def with_heads(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """Answer HEAD wherever GET is answered, by the same function; the document tells of GET alone."""
+    listed = [*handlers]
+    heads = [
+        route(
+            sorted(each.paths),
+            http_method=HttpMethod.HEAD,
+            opt=each.opt,
+            operation_id=each.operation_id,
+            include_in_schema=False,
+        )(each.fn)
+        for each in listed
+        if each.http_methods == {HttpMethod.GET}
+    ]
+    return [*listed, *heads]
 
 
 async def body_of(request: Incoming) -> Body:
@@ -141,6 +159,10 @@ def repeat_of(request: Incoming) -> Repeat:
     return Repeat(key, int(retry) if retry.isascii() and retry.isdigit() and len(retry) < 4 else 0)
 
 
+BODILESS = frozenset({204, 304})
+"""Answers that have no body, so that no length is said of one."""
+
+
 class Reply:
     """
     Send a whole answer as it stands.
@@ -159,7 +181,8 @@ class Reply:
         """Answer one request."""
         del receive
         headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        headers.append((b"content-length", b"%d" % len(self._body)))
+        if self._status not in BODILESS:
+            headers.append((b"content-length", b"%d" % len(self._body)))
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else self._body  # type: ignore[typeddict-item]
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -74,7 +74,7 @@ async def stream_video(request: Incoming, video_id: str) -> ASGIApp:
     seen = int(said) if said.isascii() and said.isdigit() and len(said) <= 18 else -1
     if job.state.final and seen >= job.seq:
         return Reply(204, {"cache-control": "no-store"}, b"")  # By which a browser knows not to ask again.
-    return Stream(services, job, seen)
+    return Stream(services, job, seen if seen <= job.seq else -1)  # Nobody saw what has not been: it is told all.
 
 
 class Stream:

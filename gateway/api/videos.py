@@ -7,8 +7,9 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
+from gateway.api.content import names
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
+from gateway.api.desk import Desk, Incoming, Reply, body_of, caller, desk, page_of, reply
 from gateway.api.order import job_of, place, remove_clips
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
@@ -89,14 +90,18 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     services, tenant = desk(request), caller(request).tenant
     if "prefer" in request.headers:
         job, waited = await wait(request, services, await job_of(request, video_id))
-        return _answer(services, job, waited)
+        return _stands(services, job, waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
+    if "if-none-match" in request.headers:
+        etag = _etag(video_id, *version)
+        if names(request.headers["if-none-match"], etag):
+            return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
     # Clients ask far more often than anything changes.
     shown = services.shown.get((video_id, version))
     if shown is None:
-        shown = services.shown.put((video_id, version), _answer(services, await job_of(request, video_id)))
+        shown = services.shown.put((video_id, version), _stands(services, await job_of(request, video_id)))
     return shown
 
 
@@ -203,6 +208,16 @@ def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> 
         out["openai-poll-after-ms"] = str(wait)
         out["retry-after"] = str(max(1, wait // 1000))
     return reply(shown, out)
+
+
+def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
+    """Answer how a video stands, and by which name the client asks whether it still does."""
+    return _answer(services, job, {"etag": _etag(job.id, job.seq, job.cancel_requested), **(headers or {})})
+
+
+def _etag(id_: str, seq: int, cancel_requested: int) -> str:
+    """Name how a video stands: where the name is the same, nothing has changed."""
+    return f'W/"{id_}-{seq}-{int(cancel_requested)}"'
 
 
 HANDLERS = (

@@ -85,6 +85,10 @@ def test_content_is_served_as_files_are(server: Server, clip: dict[str, object])
     assert ask(range="bytes=-3").content == whole.content[-3:]
     assert ask(range=f"bytes={len(whole.content)}-").status_code == 416
     assert ask(if_none_match=whole.headers["etag"]).status_code == 304
+    assert ask(if_modified_since=whole.headers["last-modified"]).status_code == 304
+    missed = ask(if_match='"stale"')
+    assert (missed.status_code, missed.json()["error"]["code"]) == (412, "precondition_failed")
+    assert ask(if_match=whole.headers["etag"]).status_code == 200
     assert ask(range="bytes=0-1", if_range='"stale"').status_code == 200
     joined = b"".join(ask(range=f"bytes={at}-{at + 9999}").content for at in range(0, len(whole.content), 10_000))
     assert joined == whole.content
@@ -92,6 +96,50 @@ def test_content_is_served_as_files_are(server: Server, clip: dict[str, object])
     assert server.get(f"{path}?variant=spritesheet").content[:3] == b"\xff\xd8\xff"
     assert server.get(f"{path}?variant=hologram").status_code == 422
     assert server.get(f"{path}?index=1").status_code == 404
+
+
+def test_head_is_answered_as_get(server: Server, clip: dict[str, object]) -> None:
+    """The same head, and no body, wherever there is a GET."""
+    with httpx.Client(base_url=server.url, trust_env=False) as http:
+        file = http.post("/v1/files", files={"file": ("p.png", picture())}).json()["id"]
+        video = f"/v1/videos/{clip['id']}"
+        paths = (
+            "/v1/videos",
+            video,
+            f"/videos/{clip['id']}",
+            f"{video}/events",
+            "/v1/models",
+            f"/v1/files/{file}/content",
+        )
+        for path in (*paths, "/health/live", "/health/ready", "/docs", "/openapi.json"):
+            got, head = http.get(path), http.head(path)
+            assert (got.status_code, b"") == (head.status_code, head.content), path
+            for name in ("content-type", "content-length", "etag", "cache-control"):
+                assert got.headers.get(name) == head.headers.get(name), (path, name)
+        assert 404 == http.head("/v1/videos/video_1").status_code
+        assert 405 == http.head("/v1/quotes").status_code
+
+
+def test_how_a_video_stands_has_a_name(server: Server, clip: dict[str, object]) -> None:
+    """By which a client is told that nothing has changed; whatever does, changes it."""
+    path = f"/v1/videos/{clip['id']}"
+    etag = server.get(path).headers["etag"]
+    assert etag.startswith('W/"')
+
+    def ask(tags: str, path: str = path) -> httpx.Response:
+        return httpx.get(f"{server.url}{path}", headers={"if-none-match": tags}, trust_env=False)
+
+    for tags in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+        answer = ask(tags)
+        assert (304, b"", etag) == (answer.status_code, answer.content, answer.headers["etag"])
+    assert 200 == ask('"other"').status_code
+    assert 404 == ask("*", "/v1/videos/video_" + "0" * 32).status_code
+    slow = f"/v1/videos/{server.post('/v1/videos', {**CLIP, 'prompt': '[slow 30] named'}).json()['id']}"
+    before = server.get(slow).headers["etag"]
+    server.post(f"{slow}/cancel", {})
+    answer = ask(before, slow)
+    assert 200 == answer.status_code
+    assert before != answer.headers["etag"]
 
 
 def test_the_last_picture_is_the_clips_own(server: Server, clip: dict[str, object]) -> None:

@@ -75,6 +75,12 @@ def test_a_broken_stream_goes_on(server: Server) -> None:
     assert rest[-1] == again
 
 
+def test_an_id_from_nowhere_is_told_all(server: Server) -> None:
+    """Whoever says that it saw more than there was hears the end like everybody."""
+    id_ = order(server).json()["id"]
+    assert "video.completed" == read(server, id_, "9" * 18)[-1]["event"]
+
+
 def test_bad_ends_are_told(server: Server) -> None:
     """A failed clip ends its stream as ``video.failed``, a cancelled one as ``video.canceled``."""
     failed = order(server, "[fail]").json()["id"]

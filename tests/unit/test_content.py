@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.content import plan, read_range
+from gateway.api.content import judge, plan, read_range
 from gateway.api.problems import ProblemError
 from gateway.wish import Rendition
 from tests.make import job
@@ -70,3 +70,30 @@ def test_a_suffix_of_nothing_is_refused() -> None:
         plan(KEPT, job(), {"range": "bytes=-0"})
 
     assert caught.value.status == 416
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"if-match": '"a"'}, 200),
+        ({"if-match": '"b", "a"'}, 200),
+        ({"if-match": "*"}, 200),
+        ({"if-match": '"b"'}, 412),
+        ({"if-match": 'W/"a"'}, 412),
+        ({"if-match": '"a"', "if-unmodified-since": "Fri, 20 Nov 2026 19:00:00 GMT"}, 200),
+        ({"if-unmodified-since": "Fri, 20 Nov 2026 19:00:00 GMT"}, 412),
+        ({"if-unmodified-since": "Sat, 21 Nov 2026 19:00:00 GMT"}, 200),
+        ({"if-unmodified-since": "yesterday"}, 200),
+        ({"if-none-match": 'W/"a"'}, 304),
+        ({"if-none-match": '"b"'}, 200),
+        ({"if-none-match": '"b"', "if-modified-since": "Sat, 21 Nov 2026 19:00:00 GMT"}, 200),
+        ({"if-modified-since": "Sat, 21 Nov 2026 19:00:00 GMT"}, 304),
+        ({"if-modified-since": "Fri, 20 Nov 2026 19:00:00 GMT"}, 200),
+        ({"if-modified-since": "Sat, 99 Nov 2026"}, 200),
+        ({"if-match": '"b"', "if-none-match": '"a"'}, 412),
+    ],
+)
+def test_preconditions_are_weighed_in_order(headers: dict[str, str], status: int) -> None:
+    """As RFC 9110 has it; a date that is none says nothing."""
+    assert status == judge('"a"', "Sat, 21 Nov 2026 19:00:00 GMT", headers)
