@@ -45,7 +45,7 @@ from gateway.guesses import Guesses, networks
 from gateway.intake import Intake
 from gateway.keys import Gatekeeper
 from gateway.links import Links, open_key
-from gateway.media import Media, open_media
+from gateway.media import Media, make_folder, open_media
 from gateway.orders import Orders
 from gateway.orphans import report
 from gateway.receipts import Receipts
@@ -56,7 +56,7 @@ from gateway.store import Store
 from gateway.surfaces import Surfaces, chat
 from gateway.telemetry import Metrics
 from gateway.telling import open_telling
-from gateway.vault import NAME, open_vault
+from gateway.vault import NAME, demand_key, open_vault
 from gateway.worker import Worker
 from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
@@ -93,9 +93,10 @@ async def create_app(
     """
     Open the store and the accounts and build the application; one that does not sell answers only how it is.
 
-    :raises SettingsError: when it would be open to the world without a key.
+    :raises SettingsError: when it would be open to the world without a key, or has nowhere to keep media.
     :raises StoreUnavailableError: when the store cannot be opened.
     """
+    make_folder(settings.media)
     database = connect(settings.store.url, environ)
     database.open()
     try:
@@ -141,12 +142,7 @@ def _links_key(settings: Settings, environ: Mapping[str, str], *, shared: bool) 
     root = settings.media.folder
     if settings.media.in_folder or (NAME not in environ and not shared):
         return open_key(root / "links.key")
-    if NAME not in environ:
-        raise SettingsError(
-            f"media.url is an object store and store.url a database other processes can share, but {NAME} is not set: "
-            "each process would sign links and webhooks by a key of its own. Set it to the same 32 or more characters "
-            "in the environment of every process"
-        )
+    demand_key(environ)
     return open_vault(environ, root).links_key()
 
 

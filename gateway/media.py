@@ -7,6 +7,7 @@ Bytes arrive in a folder of this machine, are measured and hashed there, and go 
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import math
 import os
@@ -17,6 +18,7 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryFile
 from typing import Any
 
 from gateway import inputs
@@ -300,6 +302,22 @@ def open_media(settings: MediaSettings, pool: Executor | None = None) -> Media:
         except ShelfError as error:
             raise SettingsError(f"media.url: {error}") from error
     return Media(settings.folder, pool, max_clip_bytes=settings.max_clip_mb * 2**20, shelf=shelf)
+
+
+def make_folder(settings: MediaSettings) -> None:
+    """
+    Make the folder where media lie, or arrive, and prove that it can be written; a full disk is for the health to tell.
+
+    :raises SettingsError: naming the key that says where it is.
+    """
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.folder):
+            pass
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            key = "media.url" if settings.in_folder else "media.local"
+            raise SettingsError(f"{key}: {settings.folder} cannot be written: {error.strerror}") from error
 
 
 def input_key(sha256: str) -> str:

@@ -50,15 +50,39 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def demand_key(environ: Mapping[str, str]) -> None:
+    """
+    Have a key given, where each process would else make one of its own.
+
+    :raises SettingsError: when there is none.
+    """
+    if NAME not in environ:
+        raise SettingsError(
+            f"media.url is an object store and store.url a database other processes can share, but {NAME} is not set: "
+            "each process would sign links and webhooks by a key of its own. Set it to the same 32 or more characters "
+            "in the environment of every process"
+        )
+
+
+def given(environ: Mapping[str, str]) -> Vault | None:
+    """
+    Take the key from ``REELGATE_SECRET_KEY``, where it is set.
+
+    :raises SettingsError: when it is too short.
+    """
+    key = environ.get(NAME)
+    return None if key is None else Vault(key.encode())
+
+
 def open_vault(environ: Mapping[str, str], folder: Path) -> Vault:
     """
     Take the key from ``REELGATE_SECRET_KEY``, else from a file that is made once.
 
     :raises SettingsError: when it is too short, or cannot be kept.
     """
-    given = environ.get(NAME)
-    if given is not None:
-        return Vault(given.encode())
+    vault = given(environ)
+    if vault is not None:
+        return vault
     path = folder / "secret.key"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,17 @@
 """``reelgate serve``: run the gateway. What ``reelgate work`` does the same way is here, too."""
 
 import asyncio
+import errno
 import gc
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.common import Config, settings_of
+from gateway.cli.common import Config, UsageError, settings_of
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ OWN_FILES = 1024
 
 def serve(*, config: Config = None) -> None:
     """Run the gateway until it is told to stop; SIGTERM and Ctrl-C let steps under way end."""
-    run(_serve(settings_of(config)))
+    settings = settings_of(config)
+    prove_free(settings.server.host, settings.server.port)
+    run(_serve(settings))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -83,6 +87,34 @@ def room() -> int:
     return max(files // 2, files - OWN_FILES)
 
 
+def address_of(host: str) -> str:
+    """Read where to listen as an address, which is all the server takes."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def prove_free(host: str, port: int, key: str = "server.port") -> None:
+    """
+    Listen somewhere for a moment, before anything is opened; port 0 asks of the address alone.
+
+    The server's own sockets share their port with any other gateway's, and callers would reach either by chance.
+
+    :raises UsageError: when somebody listens there, or nobody can.
+    """
+    address = address_of(host)
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # What has just ended listens no more.
+            probe.bind((address, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            said = f"{key} {port} is in use on {host}: stop what listens there, or choose another port"
+        elif error.errno == errno.EACCES:
+            said = f"{key} {port} may not be listened on by this user: choose one above 1023"
+        else:
+            said = f"server.host {host} is no address of this machine: choose one, or 0.0.0.0 for all"
+        raise UsageError(said) from error
+
+
 async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[[], None]) -> None:
     """Answer on a port until told to stop."""
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
@@ -91,7 +123,7 @@ async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[
 
     server = Server(
         asgi,
-        address=settings.server.host,
+        address=address_of(settings.server.host),
         port=port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,

@@ -8,7 +8,7 @@ import sys
 from msgspec.structs import replace
 
 from gateway.cli.common import Config, UsageError, settings_of
-from gateway.cli.serve import listen, run, settle, tell
+from gateway.cli.serve import listen, prove_free, run, settle, tell
 from gateway.database import is_postgres
 from gateway.settings import Settings
 
@@ -25,6 +25,8 @@ def work(*, config: Config = None) -> None:
             "work stands beside a gateway, which takes a store several processes can share: "
             "set store.url to postgresql://USER@HOST/DATABASE. On SQLite, reelgate serve does the work itself"
         )
+    if settings.worker.port:
+        prove_free(settings.server.host, settings.worker.port, "worker.port")
     run(_work(replace(settings, worker=replace(settings.worker, enabled=True))))
 
 

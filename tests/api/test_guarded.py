@@ -168,12 +168,12 @@ def test_it_says_what_it_serves_without_a_key(server: Server) -> None:
 
 def test_gateways_share_a_server_and_not_a_file(server: Server, kind: Kind) -> None:
     """A second one on the same file is told so and ends; on the same PostgreSQL it shows the same videos."""
+    second = Server(server.folder)
     if kind == "sqlite":
-        done = server.cli("serve", check=False)
+        done = second.cli("serve", check=False)
         assert done.returncode == 2
         assert "in use by another gateway" in done.stderr
         return
-    second = Server(server.folder)
     second.start()
     video = server.post("/v1/videos", CLIP).json()
     assert second.get(f"/v1/videos/{video['id']}").json()["prompt"] == CLIP["prompt"]

@@ -1,11 +1,17 @@
 """Laws of what an operator meets: a mistake is said in a line that names what to change, and nothing is made by it."""
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
+from tests.databases import free_port
+from tests.server import ROOT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -14,6 +20,9 @@ Run = Callable[..., tuple[int, str, str]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command in an empty folder: its exit code, what it printed, and what it complained of."""
     monkeypatch.chdir(tmp_path)
+    # What a gateway sets for its whole process is not for the one that runs the tests.
+    monkeypatch.setattr("gateway.telemetry.start_logging", lambda _: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
 
     def command(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
@@ -22,6 +31,67 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return int(ended.value.code or 0), said.out, said.err
 
     return command
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"REELGATE_SECRET_KEY": "short"}, "REELGATE_SECRET_KEY"),
+        ({"REELGATE__STORE__URL": "sqlite:///garbage/reelgate.db"}, "garbage"),
+        ({"REELGATE__STORE__URL": "sqlite:///garbage"}, "garbage"),
+        ({"REELGATE__STORE__URL": "sqlite:///folder"}, "folder is a folder"),
+        ({"REELGATE__STORE__URL": "postgresql://me@127.0.0.1:1/reelgate"}, "127.0.0.1:1/reelgate"),
+        ({"REELGATE__STORE__URL": "postgresql://me@127.0.0.1:99999/reelgate"}, "REELGATE__STORE__URL"),
+        ({"REELGATE__MEDIA__URL": "file:///garbage"}, "garbage"),
+        ({"REELGATE__MEDIA__URL": "file:///garbage/media"}, "garbage"),
+        ({"REELGATE__SERVER__HOST": "203.0.113.9"}, "203.0.113.9"),
+        ({"REELGATE__SERVER__HOST": "0.0.0.0"}, "reelgate keys create"),
+        ({"REELGATE__SERVER__HOST": "nonsense host"}, "nonsense host"),
+        ({"REELGATE__ROUTING__DEFAULT_MODEL": "nope"}, "nope"),
+        ({"GEMINI_API_KEY": "clé", "REELGATE__ACCOUNTS__G__PROVIDER": "gemini"}, "GEMINI_API_KEY"),
+    ],
+)
+def test_check_says_no_to_what_serve_refuses(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], named: str
+) -> None:
+    """Neither starts, both name what to change in a line, and no traceback is shown; checking makes nothing."""
+    (tmp_path / "garbage").write_bytes(b"no database at all" * 100)
+    (tmp_path / "folder").mkdir()
+    for name, value in {"REELGATE__SERVER__PORT": str(free_port()), **environ}.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = run("check")
+    assert (True, True) == (code > 0, named in out + err)
+    assert {"garbage", "folder"} == {each.name for each in tmp_path.iterdir()}
+
+    code, _, err = run("serve")
+    assert (2, 1, True, True) == (code, err.count("\n"), err.startswith("reelgate: "), named in err)
+
+
+def test_check_says_yes_to_what_is_made_at_the_start(run: Run, tmp_path: Path) -> None:
+    """Nothing is there yet, and nothing is made: a first start would."""
+    assert run("check")[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_port_has_one_gateway(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Whoever listens there, even one that would share it: a second is refused before it opens anything."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("REELGATE__SERVER__HOST", host)
+        monkeypatch.setenv("REELGATE__SERVER__PORT", str(port))
+        code, out, err = run("serve")
+        assert (2, "") == (code, out)
+        assert f"server.port {port} is in use on {host}" in err
+        monkeypatch.setenv("REELGATE__STORE__URL", "postgresql://me@127.0.0.1:1/reelgate")
+        monkeypatch.setenv("REELGATE__SERVER__PORT", "8080")
+        monkeypatch.setenv("REELGATE__WORKER__PORT", str(port))
+        assert f"worker.port {port} is in use" in run("work")[2]
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -43,3 +113,24 @@ def test_the_first_key_comes_before_the_first_start(run: Run) -> None:
 
     assert run("keys", "list")[1].rstrip().endswith("first")
     assert run("doctor")[0] == 0
+
+
+def test_what_the_disk_refuses_is_said_in_a_line(run: Run, tmp_path: Path) -> None:
+    """Whichever command it is that meets it."""
+    (tmp_path / "file").touch()
+    code, _, err = run("demo", "--out", "file/clip/kite.mp4")
+
+    assert (2, 1) == (code, err.count("\n"))
+    assert "file/clip: Not a directory" in err
+
+
+def test_nobody_has_to_read_to_the_end() -> None:
+    """``reelgate table | head -1`` ends without a word."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "table"], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+    )
+    os.close(write)
+
+    assert (1, b"") == (done.returncode, done.stderr)

@@ -13,9 +13,9 @@ from tests.server import START_SECONDS, Server, eventually
 
 @pytest.mark.parametrize("kind", databases.KINDS)
 def test_it_starts_from_nothing(tmp_path: Path, kind: Kind) -> None:
-    """In a new interpreter, on either database, ``serve`` answers that it is ready, and ends well."""
+    """In a new interpreter, on either database, by name, ``serve`` answers that it is ready, and ends well."""
     with databases.using(kind):
-        server = Server(tmp_path)
+        server = Server(tmp_path, REELGATE__SERVER__HOST="localhost")
     with server.log.open("wb") as log:
         words = [sys.executable, "-m", "gateway.cli", "serve"]
         process = subprocess.Popen(words, env=server.environ, cwd=tmp_path, stdout=log, stderr=log)
