@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.cli.common import HINTS, UsageError, signed
+from gateway.cli.common import HINTS, UsageError, reachable, signed
 
 LOST_SECONDS = 60.0
 """How long a gateway that does not answer is waited for: a restart takes seconds."""
@@ -57,7 +57,7 @@ class Gate:
     """
 
     def __init__(self, url: str, *, patience: float = LOST_SECONDS, most: int = 16) -> None:
-        self.url = url.rstrip("/")
+        self.url = reachable(url)
         self._patience = patience
         self._http = httpx.AsyncClient(
             base_url=self.url,
