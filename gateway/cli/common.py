@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import httpx
 from cyclopts import Parameter
 
+from gateway.checks import is_url
 from gateway.configuration import load
 from gateway.settings import Settings, SettingsError
 
@@ -35,13 +36,24 @@ def settings_of(config: Path | None) -> Settings:
     return load(config or (here if here.exists() else None), os.environ)
 
 
+def reachable(url: str) -> str:
+    """
+    Read where a gateway is.
+
+    :raises UsageError: when no call can go there.
+    """
+    if not is_url(url):
+        raise UsageError(f"--url (or REELGATE_URL) is {url!r}: write the gateway's address, like {DEFAULT_URL}")
+    return url.rstrip("/")
+
+
 def signed() -> dict[str, str]:
     """
     Sign calls with the API key, where there is one.
 
     :raises UsageError: when it cannot be one.
     """
-    key = os.environ.get("REELGATE_API_KEY", "")
+    key = os.environ.get("REELGATE_API_KEY", "").strip()
     if not re.fullmatch(r"[!-~]*", key):
         raise UsageError("REELGATE_API_KEY is no API key: it holds a space, a line's end or what is not ASCII")
     return {"authorization": f"Bearer {key}"} if key else {}
@@ -49,7 +61,7 @@ def signed() -> dict[str, str]:
 
 def client(url: str) -> httpx.Client:
     """Reach a running gateway."""
-    return httpx.Client(base_url=url.rstrip("/"), headers=signed(), timeout=60, trust_env=False)
+    return httpx.Client(base_url=reachable(url), headers=signed(), timeout=60, trust_env=False)
 
 
 def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.cli.common import HINTS, UsageError, signed
+from gateway.cli.common import HINTS, UsageError, reachable, signed
 from gateway.sse import read_events
 
 LOST_SECONDS = 60.0
@@ -62,7 +62,7 @@ class Gate:
     """
 
     def __init__(self, url: str, *, patience: float = LOST_SECONDS, most: int = 16) -> None:
-        self.url = url.rstrip("/")
+        self.url = reachable(url)
         self._patience = patience
         self._http = httpx.AsyncClient(
             base_url=self.url,

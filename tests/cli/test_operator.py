@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.cli.common import UsageError, signed
 from tests.databases import free_port
 from tests.server import ROOT
 
@@ -113,6 +114,27 @@ def test_the_first_key_comes_before_the_first_start(run: Run) -> None:
 
     assert run("keys", "list")[1].rstrip().endswith("first")
     assert run("doctor")[0] == 0
+
+
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize("words", ["generate kite", "watch video_1", "quote kite", "webhooks list"])
+def test_what_is_no_address_is_not_waited_for(run: Run, words: str, url: str) -> None:
+    """It is refused at once, with what it should look like: no restart brings a gateway there."""
+    code, _, err = run(*words.split(), "--url", url)
+
+    assert (2, 1) == (code, err.count("\n"))
+    assert f"'{url}'" in err
+    assert "http://127.0.0.1:8080" in err
+
+
+def test_an_api_key_ends_where_its_line_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one no header can carry is refused by its name, never repeated."""
+    monkeypatch.setenv("REELGATE_API_KEY", "rg_key\r\n")
+    assert {"authorization": "Bearer rg_key"} == signed()
+    monkeypatch.setenv("REELGATE_API_KEY", "rg_clé")
+    with pytest.raises(UsageError, match="REELGATE_API_KEY") as caught:
+        signed()
+    assert "rg_" not in str(caught.value)
 
 
 def test_what_the_disk_refuses_is_said_in_a_line(run: Run, tmp_path: Path) -> None:
