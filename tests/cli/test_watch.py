@@ -340,7 +340,7 @@ async def test_a_prompt_may_hold_what_is_a_line_to_some(server: Server, tmp_path
     assert f"/v1/videos/{id_}" not in {path for path, _ in asked}  # Told by the stream alone.
 
 
-@pytest.mark.parametrize("key", ["k\u00e9y", "key\n", "two keys", "key\x7f"])
+@pytest.mark.parametrize("key", ["k\u00e9y", "ke\ny", "two keys", "key\x7f"])
 def test_a_key_that_cannot_be_one_is_told(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     """By every command, before anybody is asked."""
     monkeypatch.setenv("REELGATE_API_KEY", key)
