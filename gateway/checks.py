@@ -160,8 +160,8 @@ def _of_routing(settings: Settings) -> Iterator[Mistake]:
             if not _is_sold(target):
                 yield ("aliases", alias), f"stands for {target!r}, which nobody sells; {nearest(target, _models({}))}"
     model = routing.default_model
-    # Whoever writes aliases of their own need not name what is taken where a call names none.
-    if model not in {*settings.aliases, Routing().default_model} and not _is_sold(model):
+    # Who writes aliases of their own may leave out the one that is the default, and sell to none who names no model.
+    if model != Routing().default_model and model not in settings.aliases and not _is_sold(model):
         said = f"is {model!r}, which is no alias and which nobody sells; {nearest(model, _models(settings.aliases))}"
         yield ("routing", "default_model"), said
 

@@ -10,10 +10,15 @@ Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL``
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from cyclopts import App
 
-app = App(name="reelgate", help="One API for AI video: quoted first, bought once, kept here.")
+app = App(
+    name="reelgate",
+    help="One API for AI video: quoted first, bought once, kept here.",
+    version=lambda: version("reelgate"),
+)
 app.command("gateway.cli.serve:serve")
 app.command("gateway.cli.work:work")
 app.command("gateway.cli.generate:generate")
@@ -42,9 +47,12 @@ def main(words: Sequence[str] | None = None) -> None:
     from gateway.settings import SettingsError  # noqa: PLC0415
     from providers.base.listing import ListingError  # noqa: PLC0415
 
+    asked = sys.argv[1:] if words is None else words
     try:
         try:
-            app(words)
+            if not asked or asked[0] in app.help_flags:
+                _load()
+            app(asked)
         finally:
             sys.stdout.flush()  # That nobody reads on comes out here, and not as the interpreter ends.
     except (ListingError, SettingsError, StoreUnavailableError, UsageError) as error:
@@ -59,3 +67,9 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _load() -> None:
+    """Load every command: each says itself what it does, and is else loaded when it is run."""
+    for name in app:
+        app[name]

@@ -23,13 +23,13 @@ def create(
     name: str,
     tenant: str | None = None,
     scope: Annotated[tuple[str, ...], Parameter(negative="")] = ("read", "write"),
-    days: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    days: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=36_500))] = None,
     policy: Policy | None = None,
     budget_usd: str = "",
     day_usd: str = "",
     month_usd: str = "",
     rate: str = "",
-    jobs: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None,
+    jobs: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=1_000_000))] = None,
     config: Config = None,
 ) -> None:
     """

@@ -1,10 +1,12 @@
 """Laws of what an operator meets: a mistake is said in a line that names what to change, and nothing is made by it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,20 @@ def test_check_says_no_to_what_serve_refuses(
 
     code, _, err = run("serve")
     assert (2, 1, True, True) == (code, err.count("\n"), err.startswith("reelgate: "), named in err)
+
+
+@pytest.mark.parametrize("url", ["me:hunter2@127.0.0.1:1/reelgate", "127.0.0.1:1/reelgate?user=me&password=hunter2"])
+@pytest.mark.parametrize("words", ["serve", "check", "doctor"])
+def test_a_database_that_is_away_is_named_without_its_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: str, url: str
+) -> None:
+    """Its host, port and name are what has to be looked at."""
+    monkeypatch.setenv("REELGATE__STORE__URL", f"postgresql://{url}")
+    monkeypatch.setenv("REELGATE__SERVER__PORT", str(free_port()))
+    code, out, err = run(words)
+
+    assert (True, True) == (code > 0, "PostgreSQL at 127.0.0.1:1/reelgate (store.url) cannot be reached" in out + err)
+    assert "hunter2" not in out + err
 
 
 def test_check_says_yes_to_what_is_made_at_the_start(run: Run, tmp_path: Path) -> None:
@@ -156,3 +172,30 @@ def test_nobody_has_to_read_to_the_end() -> None:
     os.close(write)
 
     assert (1, b"") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], []])
+def test_every_command_is_listed_with_what_it_does(words: list[str]) -> None:
+    """In a new process, which has loaded none of them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", *words], capture_output=True, cwd=ROOT, timeout=60, check=True, text=True
+    )
+    listed = dict(re.findall(r"^│ ([a-z][a-z-]*) {2,}(.*?) *│$", done.stdout, re.MULTILINE))
+
+    assert {"serve", "keys", "doctor", "new-provider"} < {*listed}
+    assert all(said[:1].isupper() for said in listed.values()), listed
+
+
+def test_the_version_is_the_packages(run: Run) -> None:
+    """What an operator names in a report is what is installed."""
+    assert (0, f"{version('reelgate')}\n", "") == run("--version")
+
+
+@pytest.mark.parametrize(("option", "number"), [("--jobs", "9" * 20), ("--days", "9" * 12), ("--jobs", "0")])
+def test_a_limit_no_row_can_hold_is_refused(run: Run, tmp_path: Path, option: str, number: str) -> None:
+    """When the key is made, and not by every call that is made with it."""
+    code, out, err = run("keys", "create", "--name", "x", option, number)
+
+    assert (True, "") == (code > 0, out)
+    assert option in err
+    assert list(tmp_path.iterdir()) == []

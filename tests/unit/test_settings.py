@@ -142,6 +142,11 @@ def test_a_model_any_seller_has_may_be_named(tmp_path: Path, alias: str) -> None
     assert load(path, {}).aliases == {"mine": alias}
 
 
+def test_aliases_of_ones_own_need_not_hold_the_default_model(tmp_path: Path) -> None:
+    """Who names each model in every call needs no default."""
+    assert load(write(tmp_path, '[aliases]\n"veo3.1" = "google/veo-3.1"'), {}).routing.default_model == "sora-2"
+
+
 @pytest.mark.parametrize("given", ["k\r", "k\n", " k\r\n"])
 def test_a_secret_ends_where_its_line_does(given: str) -> None:
     """Files of variables come from every system: what ends their lines is no part of a key."""
