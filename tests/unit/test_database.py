@@ -163,7 +163,7 @@ async def test_ids_are_in_one_order(database: Database) -> None:
         blank = dict.fromkeys(("tenant", "filename", "purpose", "media_type", "sha256"), "t")
         numbers = dict.fromkeys(("bytes", "width", "height", "created_at", "seconds", "expires_at"), 1)
         await database.write(Statement("file_insert", {"id": name, **blank, **numbers}, 1))
-    rows = await database.read("files_oldest", {"tenant": "t", "after": "", "most": 9, "now": 0})
+    rows = await database.read("files_oldest", {"tenant": "t", "after": "", "most": 9, "now": 0, "purpose": None})
 
     assert [row[0] for row in rows] == ["File_z", "file_0", "file_B", "file_a", "file_~"]
 

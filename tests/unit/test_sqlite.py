@@ -171,7 +171,8 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
 async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str, index: str) -> None:
     """However many jobs have ended, a scan for due ones, a list and a count read only what they answer."""
     query = queries()[name]
-    named = dict.fromkeys(("now", "until", "dead", "most", "tenant", "after", "job", "longest", "suspect"), 1)
+    places = ("now", "until", "dead", "most", "tenant", "after", "job", "longest", "suspect", "purpose")
+    named = dict.fromkeys(places, 1)
     plan = database._reader.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.values(named)).fetchall()
     steps = [step[3] for step in plan]
 
