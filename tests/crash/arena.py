@@ -66,7 +66,8 @@ class Arena:
                 REELGATE__WEBHOOKS__HTTP="true",
                 REELGATE__WEBHOOKS__SECONDS="5",
                 TEST_DEADLINE=str(deadline),
-                **{"TEST_CALM_MS": "3000", **accounts, **overrides},
+                # A life in which the database dies is longer: nobody is tried in it, and found guilty of our kill.
+                **{"TEST_CALM_MS": "20000" if mortal else "3000", **accounts, **overrides},
             )
         self.server.module = "tests.crash.mortal"
         self.worker = self._hired() if split else None

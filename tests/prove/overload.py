@@ -210,7 +210,7 @@ async def _measure(server: Server, seconds: float) -> dict[str, float]:
         "refused_p99_ms": round(1000 * _p99(over.refused), 1),
         "refused_p50_ms": round(1000 * median(over.refused or [0.0]), 1),
         "refused_share": round(len(over.refused) / over.asked, 3),
-        "normal_after_s": round(back, 1),
+        "normal_after_s": round(max(back, 0.0), 1),
         "reopened": crowd.reopened,
         "capacity": round(best.rate),
         "capacity_p99_ms": round(1000 * _p99(best.accepted), 1),
