@@ -154,7 +154,7 @@ def test_who_hangs_up_unanswered_and_asks_again_gets_the_same_job(server: Server
     """
     asked, before = calls("hung up"), unheard(server)
     hang_up(server, asked.values())
-    eventually(lambda: len(NAMES) == len(unheard(server) - before), seconds=20)
+    eventually(lambda: len(NAMES) == len(unheard(server) - before))
     for _ in range(2):
         at_once(lambda call: post(f"{server.url}{call.path}", call.body), asked.values())
 
@@ -169,7 +169,7 @@ def test_a_held_call_whose_caller_leaves_is_let_go(server: Server) -> None:
         with socket.create_connection(("127.0.0.1", server.port), 30) as line:
             line.sendall(raw(call))
             eventually(lambda prompt=f"let go by {name} [": prompt in server.get("/v1/videos").text)  # type: ignore[misc]
-    eventually(lambda: len(asked) == len(unheard(server) - before), seconds=20)
+    eventually(lambda: len(asked) == len(unheard(server) - before))
     at_once(lambda call: post(f"{server.url}{call.path}", call.body), asked.values())
 
     assert {name: int(name in asked) for name in NAMES} == ordered(server, "let go")
