@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from bench import servers
 from bench.looks import name
 from bench.servers import Server
-from gateway.accept import Acceptor, Hands, Repeat
+from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.accounts import open_accounts
 from gateway.clock import Clock
 from gateway.database import Statement, connect
@@ -174,7 +174,7 @@ async def seed(here: Field, count: int, *, overdue: bool = False) -> None:
                 model=account.listing.offers[0].model,
             )
         )
-        job, _ = await acceptor.accept(wish, acceptor.decide(wish), "local", Repeat())
+        job, _ = await acceptor.accept(wish, acceptor.decide(wish), "local", Repeat(), fingerprint=fingerprint_of(wish))
         await store.cancel(job.id, "local")
         patterns.append((account.name, account.listing.poll_seconds, job))
     # When the gateway will look for the first time: writing takes a while, and starting some more.

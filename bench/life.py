@@ -29,7 +29,7 @@ import structlog
 import uvloop
 
 from bench import servers
-from gateway.accept import Acceptor, Repeat
+from gateway.accept import Acceptor, Repeat, fingerprint_of
 from gateway.accounts import Account
 from gateway.clock import Clock
 from gateway.database import connect
@@ -149,7 +149,7 @@ async def _accept(acceptor: Acceptor, store: Store, count: int, word: str) -> No
     for number in range(count):
         await room.acquire()
         wish = Wish(request=Request(prompt=f"{word} {number}: a calico cat plays the piano", model="maker/one"))
-        await acceptor.accept(wish, acceptor.decide(wish), "tenant", Repeat())
+        await acceptor.accept(wish, acceptor.decide(wish), "tenant", Repeat(), fingerprint=fingerprint_of(wish))
     await over.wait()
     store.on_move.remove(moved)
 

@@ -126,7 +126,7 @@ class Acceptor:
         tenant: str,
         repeat: Repeat,
         *,
-        fingerprint: str | None = None,
+        fingerprint: str,
         operation: str = "create",
         parent: str | None = None,
         buyer: str = "local",
@@ -135,9 +135,8 @@ class Acceptor:
         """
         Keep a job for a wish and what was decided of it; the flag says whether it is new, or an earlier call's.
 
-        ``fingerprint`` is by what the call is known again (:func:`fingerprint_of`); else the wish is.
-
-        ``buyer`` is the key that orders, ``limits`` what it may spend and do.
+        ``fingerprint`` is by what the call is known again (:func:`fingerprint_of`), ``buyer`` the key that orders,
+        ``limits`` what it may spend and do.
 
         :raises MismatchError: the Idempotency-Key belongs to another call.
         :raises ProblemError: 402 where a budget has not enough left, 429 where the key has too many jobs under way.
@@ -153,7 +152,6 @@ class Acceptor:
         now = self._clock()
         # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
         leased = now + self._hands.lease if self._hands.reserve() else None
-        fingerprint = fingerprint or fingerprint_of(wish, operation, parent)
         id_ = new_id("video", now)
         about = About(id_, buyer, choice.offer, choice.account)
         taken, postings = hold(about, choice.usd_micros, budgets_of(buyer, limits, self._limits, now), now)

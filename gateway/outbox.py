@@ -144,8 +144,8 @@ class Outbox:
             query = "endpoint_worked" if delivery.state == "delivered" else "endpoint_failed"
             also.append(Statement(query, {"id": delivery.endpoint, "url": url, "now": now}))
         if disable is not None:
-            known = {"id": delivery.endpoint, "url": url, "now": now, "why": disable}
-            also.append(Statement("endpoint_disable", known))
+            disabled = {"id": delivery.endpoint, "url": url, "now": now, "why": disable}
+            also.append(Statement("endpoint_disable", disabled))
             also.append(Statement("deliveries_hold", {"endpoint": delivery.endpoint}))
         await self._database.write(Statement("delivery_save", delivery, 1), Statement("try_insert", made, 1), *also)
 

@@ -172,8 +172,8 @@ class Store(Registry):
         :raises MismatchError: the same key was used for something else.
         """
         named = {"tenant": tenant, "name": name, "now": self._clock()}
-        for first, kept in await self._database.read("idempotency_read", named):
-            if first != fingerprint:
+        for earlier, kept in await self._database.read("idempotency_read", named):
+            if earlier != fingerprint:
                 raise MismatchError(name)
             (row,) = await self._database.read("job_read", {"id": kept})
             return _job(row)

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from gateway.accept import Acceptor, Hands, Repeat
+from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.accounts import Account
 from gateway.job import Job
 from gateway.media import Media
@@ -184,7 +184,8 @@ class Engine:
     async def accept(self, repeat: Repeat = Repeat(), **request: object) -> Job:  # noqa: B008
         """Take a wish in."""
         wanted = Wish(request=Request(**{"prompt": "a cat", "model": "maker/one", **request}))  # type: ignore[arg-type]
-        job, _ = await self.acceptor.accept(wanted, self.acceptor.decide(wanted), "tenant", repeat)
+        decision, said = self.acceptor.decide(wanted), fingerprint_of(wanted)
+        job, _ = await self.acceptor.accept(wanted, decision, "tenant", repeat, fingerprint=said)
         return job
 
     async def job(self, id_: str) -> Job:

@@ -159,10 +159,6 @@ def repeat_of(request: Incoming) -> Repeat:
     return Repeat(key, int(retry) if retry.isascii() and retry.isdigit() and len(retry) < 4 else 0)
 
 
-BODILESS = frozenset({204, 304})
-"""Answers that have no body, so that no length is said of one."""
-
-
 class Reply:
     """
     Send a whole answer as it stands.
@@ -181,8 +177,7 @@ class Reply:
         """Answer one request."""
         del receive
         headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        if self._status not in BODILESS:
-            headers.append((b"content-length", b"%d" % len(self._body)))
+        headers.append((b"content-length", b"%d" % len(self._body)))  # The server drops it of what has no body.
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else self._body  # type: ignore[typeddict-item]
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -539,9 +539,6 @@ SELECT * FROM deliveries WHERE endpoint = :endpoint AND tenant = :tenant AND id 
 -- deliveries_of_job --
 SELECT * FROM deliveries WHERE job = :job AND tenant = :tenant ORDER BY id;
 
--- deliveries_by_state --
-SELECT state, count(*) FROM deliveries GROUP BY state;
-
 -- try_insert --
 INSERT INTO tries (delivery, number, at, took_ms, status, error) VALUES (:delivery, :number, :at, :took_ms, :status, :error);
 

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.common import UsageError, signed
+from gateway.database import migrations
 from tests.databases import free_port
 from tests.server import ROOT
 
@@ -88,6 +89,19 @@ def test_check_says_yes_to_what_is_made_at_the_start(run: Run, tmp_path: Path) -
     """Nothing is there yet, and nothing is made: a first start would."""
     assert run("check")[0] == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_leaves_an_older_store_as_it_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway upgrades it when it starts, so nothing is wrong; whoever looks first changes nothing."""
+    monkeypatch.setenv("REELGATE__STORE__URL", "sqlite:///old.db")
+    assert run("keys", "create", "--name", "me")[0] == 0
+    before = (tmp_path / "old.db").read_bytes()
+    newer = [*migrations(), (migrations()[-1][0] + 1, "CREATE TABLE later (id TEXT PRIMARY KEY);\n")]
+    monkeypatch.setattr("gateway.database.migrations", lambda: newer)
+    code, out, err = run("check")
+    assert (code, err) == (0, "")
+    assert "start the gateway" in out
+    assert before == (tmp_path / "old.db").read_bytes()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.accept import Acceptor, Hands, Repeat
+from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.api.answers import video
 from gateway.api.problems import ProblemError
 from gateway.clock import DAY_MS
@@ -171,7 +171,8 @@ async def test_a_dearer_second_offer_sets_more_aside(tmp_path: Path) -> None:
 
 async def order(acceptor: Acceptor, number: int, **caller: object) -> Job:
     wanted = Wish(request=Request(prompt=f"a cat, {number}", model="maker/one"))
-    job, _ = await acceptor.accept(wanted, acceptor.decide(wanted), "tenant", Repeat(), **caller)  # type: ignore[arg-type]
+    decision, said = acceptor.decide(wanted), fingerprint_of(wanted)
+    job, _ = await acceptor.accept(wanted, decision, "tenant", Repeat(), fingerprint=said, **caller)  # type: ignore[arg-type]
     return job
 
 

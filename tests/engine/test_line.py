@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accept import Repeat
+from gateway.accept import Repeat, fingerprint_of
 from gateway.billing import Bill
 from gateway.job import Job, Outcome, State, move, standing
 from gateway.line import LONGEST_MS, Line
@@ -37,7 +37,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
 async def order(engine: Engine, number: int, buyer: str = "local") -> Job:
     wish = Wish(request=Request(prompt=f"clip {number}", model="maker/one"))
-    job, _ = await engine.acceptor.accept(wish, engine.acceptor.decide(wish), "tenant", Repeat(), buyer=buyer)
+    decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
+    job, _ = await engine.acceptor.accept(wish, decision, "tenant", Repeat(), fingerprint=said, buyer=buyer)
     engine.now += 1  # Ids sort by the millisecond.
     return job
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import Struct
 
-from gateway.accept import KEPT_MS, Repeat
+from gateway.accept import KEPT_MS, Repeat, fingerprint_of
 from gateway.api.problems import ProblemError
 from gateway.database import ConflictError, Statement
 from gateway.job import FINAL, OPEN, Attempt, Job, State
@@ -184,7 +184,12 @@ class Life(RuleBasedStateMachine):
         quoted = decision.ranked[0].choice
         assert quoted is not None
         try:
-            job, new = self.do(acceptor.accept(wish, decision, "tenant", Repeat(key=key), buyer="key_1", limits=LIMITS))
+            said = fingerprint_of(wish)
+            job, new = self.do(
+                acceptor.accept(
+                    wish, decision, "tenant", Repeat(key=key), fingerprint=said, buyer="key_1", limits=LIMITS
+                )
+            )
         except MismatchError:
             assert known is not None
             assert not fresh

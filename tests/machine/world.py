@@ -18,7 +18,7 @@ from unittest import mock
 import structlog
 from msgspec import Struct
 
-from gateway.accept import Acceptor, Repeat
+from gateway.accept import Acceptor, Repeat, fingerprint_of
 from gateway.accounts import Account
 from gateway.api.problems import ProblemError
 from gateway.clock import Clock
@@ -416,7 +416,9 @@ class Life:
         told = f"https://{prompt.replace(' ', '-')}.test/told" if prompt[-1] in "13579" else None
         request = Request(prompt=prompt, model="maker/one")
         wish = Wish(request=request, external_id=prompt if key else None, callback_url=told)
-        job, _ = await self.acceptor.accept(wish, self.acceptor.decide(wish), "tenant", Repeat(key=key))
+        job, _ = await self.acceptor.accept(
+            wish, self.acceptor.decide(wish), "tenant", Repeat(key=key), fingerprint=fingerprint_of(wish)
+        )
         return job.id
 
     async def _fate(self) -> None:

@@ -1,5 +1,6 @@
 """Laws of keeping: there before the job says so, nothing to be seen of what died half-way, no litter left."""
 
+import asyncio
 import hashlib
 import os
 import time
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gateway import bucket
 from gateway.accept import Repeat
@@ -236,6 +238,30 @@ async def sweep(engine: Engine) -> None:
     each = cleaner(engine)
     for found in [one async for one in each.litter(seconds=HOUR)]:
         assert await each.remove(found, seconds=HOUR)
+
+
+async def test_a_cleaner_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a round raises, the next is made; else expired uploads would lie there for ever."""
+    monkeypatch.setattr("gateway.cleaning.EVERY_SECONDS", 0.001)
+    each, rounds = cleaner(engine), 0
+    again = asyncio.Event()
+
+    async def broken() -> int:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise TypeError("a bug")
+        again.set()
+        return 0
+
+    monkeypatch.setattr(each, "expire_files", broken)
+    with capture_logs() as logs:
+        task = asyncio.create_task(each.run())
+        async with asyncio.timeout(20):
+            await again.wait()
+        task.cancel()
+
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["cleaning.crashed"]
 
 
 async def test_what_a_row_points_to_is_no_litter(engine: Engine) -> None:

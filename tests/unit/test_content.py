@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.content import judge, plan, read_range
+from gateway.api.content import judge, names, plan, read_range
 from gateway.api.problems import ProblemError
 from gateway.wish import Rendition
 from tests.make import job
@@ -97,3 +97,11 @@ def test_a_suffix_of_nothing_is_refused() -> None:
 def test_preconditions_are_weighed_in_order(headers: dict[str, str], status: int) -> None:
     """As RFC 9110 has it; a date that is none says nothing."""
     assert status == judge('"a"', "Sat, 21 Nov 2026 19:00:00 GMT", headers)
+
+
+def test_a_weak_validator_proves_nothing() -> None:
+    """It is enough to be told that nothing changed, and not to be sent the bytes that go with others."""
+    assert names('W/"a"', '"a"')
+    assert not names('W/"a"', '"a"', strong=True)
+    assert not names('W/"a"', 'W/"a"', strong=True)
+    assert names('"b", "a"', '"a"', strong=True)
