@@ -116,7 +116,16 @@ async def live(url: str, folder: Path, count: int) -> float:
         account = Account("acme", Prompt(listing()), Clips(), plan="", max_running=10 * count)
         shop = Shop({"acme": account}, {}, Routing(), clock)
         steps = Steps(
-            store, shop, media, Metrics(), clock, receipts, Orders(shop, media), lease_seconds=60, retention_ms=0
+            store,
+            shop,
+            media,
+            Metrics(),
+            clock,
+            receipts,
+            Orders(shop, media),
+            lease_seconds=60,
+            retention_ms=0,
+            doubt_ms=0,
         )
         worker = Worker(store, steps, clock, at_once=64, lease_seconds=60)
         acceptor = Acceptor(store, shop, clock, worker)

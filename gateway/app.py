@@ -202,6 +202,7 @@ def _build(
         Orders(shop, media, links=links, public_url=settings.server.public_url.rstrip("/"), hooks=telling.hooks),
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=int(settings.media.retention_days * DAY_MS),
+        doubt_ms=settings.budget.doubt_days * DAY_MS,
         hooks=telling.hooks,
     )
     worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)

@@ -5,8 +5,8 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from gateway.job import Job
-from gateway.ledger import About, Hold, Posting, add, close
+from gateway.job import LATE_LEAST, Job
+from gateway.ledger import About, Billing, Hold, Posting, add, close
 from gateway.wish import Choice, read_choice
 from providers.base.task import Fault, Usage
 
@@ -31,7 +31,7 @@ def bill_of(fault: Fault | None, usage: Usage | None) -> Bill:
 
 
 def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
-    """Close what is set aside for a job."""
+    """Close what is set aside for a job; one whose cost nobody can tell is looked at again."""
     held = _hold(job)
     if held is None:
         return job, []
@@ -41,7 +41,16 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     price = choice.usd_micros if counted is None else counted
     charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
     done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE)
-    return replace(job, hold=msgspec.json.encode(done).decode()), postings
+    job = replace(job, hold=msgspec.json.encode(done).decode())
+    if bill is Bill.DOUBT and in_doubt(job):
+        job = replace(job, due_at=now + int(1000 * LATE_LEAST))
+    return job, postings
+
+
+def in_doubt(job: Job) -> bool:
+    """Whether a job has ended and nobody can tell yet what it cost."""
+    held = _hold(job) if job.state.final else None
+    return held is not None and held.billing is Billing.POSSIBLY_BILLED
 
 
 def share(choice: Choice, clips: int | None) -> int | None:

@@ -12,9 +12,9 @@ from gateway.ending import as_json
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of
 from gateway.job import UNDER_WAY, Job, Outcome, State, backoff, move, standing
+from gateway.late import Late
 from gateway.sending import OnTime, Withheld
 from gateway.telemetry import names
-from gateway.watching import Watching
 from gateway.wish import Choice, Wish
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
 from providers.base.task import Update
@@ -22,7 +22,7 @@ from providers.base.task import Update
 log = structlog.get_logger()
 
 
-class Buying(Watching):
+class Buying(Late):
     """Know how an order leaves, and what its answer, or none, means for its job."""
 
     async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:

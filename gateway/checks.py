@@ -36,6 +36,7 @@ BOUNDS = (
     ("media", "file_days", 0, 36_500),
     ("media", "max_clip_mb", 1, 1_048_576),
     ("routing", "max_attempts", 1, 20),
+    ("budget", "doubt_days", 1, 3_650),
     ("worker", "at_once", 1, 4_096),
     ("worker", "lease_seconds", 1, 3_600),
     ("worker", "port", 0, 65_535),
@@ -60,7 +61,7 @@ def mistakes(settings: Settings) -> Iterator[Mistake]:
     for name, offer in settings.offers.items():
         yield from ((("offers", name, *key), said) for key, said in _of_offer(name, offer))
     yield from _of_routing(settings)
-    for name in settings.budget.__struct_fields__:
+    for name in ("day_usd", "month_usd", "total_usd"):
         said = getattr(settings.budget, name)
         if said and not is_amount(said):
             yield ("budget", name), f'is {said!r}; write plain dollars in quotes, like "50.00"'

@@ -25,6 +25,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from gateway.billing import in_doubt
 from gateway.database import Statement, StoreUnavailableError
 from gateway.media import Media
 from gateway.registry import FIRST
@@ -112,7 +113,7 @@ class Cleaner:
         if job is None or job.deleted_at is not None:
             return False
         kept = msgspec.json.decode(job.outputs, type=list[Rendition])
-        return not job.state.final or any(each.path == key for each in kept)
+        return not job.state.final or in_doubt(job) or any(each.path == key for each in kept)
 
     async def _pointless_inputs(self, items: Iterable[Item]) -> list[Item]:
         """Tell the inputs no file has and no job has a use for."""

@@ -5,6 +5,8 @@ What a failed try means is decided in :mod:`gateway.finished`, when a provider t
 :mod:`gateway.sources`; what happens next, here.
 """
 
+from typing import Any
+
 import msgspec
 import structlog
 from msgspec.structs import replace
@@ -92,7 +94,19 @@ class Collecting(Ending):
 
     async def _missed(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
         """Try again while that may help one of the clips; then make do with those that are kept, or say it is lost."""
-        now, listing = self._clock(), account.provider.listing
+        finished, wait = self._weigh(job, finished, account, misses)
+        if wait is None:
+            await self._lose(job, finished, account, misses)
+            return
+        try:
+            await self._later(job, wait, task=noted(finished))
+        except ConflictError:
+            self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
+            raise
+
+    def _weigh(self, job: Job, finished: Finished, account: Account, misses: Misses) -> tuple[Finished, float | None]:
+        """Note a try that failed, and say in how many seconds the next is made; ``None`` where the clip is lost."""
+        now, hours = self._clock(), account.provider.listing.link_hours
         kinds = {each.kind for each in misses.values()} - UNASKED
         if kinds == {Missed.UNREACHABLE}:
             account.source.failed(now)
@@ -100,67 +114,64 @@ class Collecting(Ending):
             account.source.answered()
         miss = next((each for each in misses.values() if each.kind in PASSING), next(iter(misses.values())))
         finished = replace(finished, at=finished.at or now, doubts=finished.doubts + (miss.kind not in PASSING))
-        left = finished.left(now, listing.link_hours)
+        left = finished.left(now, hours)
         wait = next_try(miss.kind, job.tries, finished.doubts, left)
-        if wait is None:
-            await self._lose(job, finished, account, misses)
-            return
-        # What only we can mend, or soon nobody, is not left among the warnings.
-        grave = miss.kind in OURS or left < listing.link_hours * 900
-        (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
-        try:
-            await self._later(job, wait, task=noted(finished))
-        except ConflictError:
-            self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
-            raise
+        if wait is not None:
+            # What only we can mend, or soon nobody, is not left among the warnings.
+            grave = miss.kind in OURS or left < hours * 900
+            (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
+        return finished, wait
 
     async def _lose(self, job: Job, finished: Finished, account: Account | None, misses: Misses) -> None:
         """End a job of which a clip is lost that was paid for: tell where it may still lie, deliver the others."""
-        now, provider, hours = self._clock(), read_choice(job.quote).provider, link_hours(account)
-        left, miss = finished.left(now, hours), next(iter(misses.values()))
+        if finished.kept:
+            await self._deliver(job, finished, self._lost(job, finished, account, misses, "warnings"))
+            return
+        lost = self._lost(job, finished, account, misses, "error")
+        provider = read_choice(job.quote).provider
+        problem = Problem(code=lost.type, message=lost.details, provider=provider, result_links=lost.result_links)
+        ended = standing(job, Outcome.SUCCEEDED, self._clock(), str(next(iter(misses.values()))))
+        await self._fail(job, problem, ended, bill=Bill.PRICE)
+
+    def _lost(self, job: Job, finished: Finished, account: Account | None, misses: Misses, where: str) -> Notice:
+        """Give clips up that were paid for, and write, for a field of the job, where they may still lie."""
+        hours, miss = link_hours(account), next(iter(misses.values()))
+        left, ends = finished.left(self._clock(), hours), int(finished.at / 1000 + hours * 3600)
         log.error("clip.lost", **_told(job, miss), left=int(left))
-        self._metrics.fetches.labels(provider, "lost").inc()
+        self._metrics.fetches.labels(read_choice(job.quote).provider, "lost").inc()
         self._keeper.forget(job.id)
-        ends = int(finished.at / 1000 + hours * 3600)
         links = tuple(
             ResultLink(index=each.index, url=each.url, expires_at=ends)
             for each in finished.links()
             if account and may_live(misses.get(each.index, miss).kind, left) and is_public(account, each.url)
         )
-        if finished.kept:
-            told = f"A clip was made and paid for, but lost: {miss}.{still_there(job.id, ends, 'warnings', links)}"
-            lost = Notice(type="result_lost", feature="n", details=told, result_links=links)
-            await self._deliver(job, finished, lost)
-            return
-        told = f"The clip was made and paid for, but could not be kept: {miss}."
-        told += still_there(job.id, ends, "error", links)
-        problem = Problem(code="result_lost", message=told, provider=provider, result_links=links)
-        ended = standing(job, Outcome.SUCCEEDED, now, str(miss))
-        await self._fail(job, problem, ended, bill=Bill.PRICE)
+        told = f"{'A' if finished.kept else 'The'} clip was made and paid for, but could not be kept: {miss}."
+        told += still_there(job.id, ends, where, links)
+        return Notice(type="result_lost", feature="n", details=told, result_links=links)
 
     async def _deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:
-        """End a job whose clips are kept, saying where they differ from what was ordered."""
+        """End a job whose clips are kept."""
         now = self._clock()
-        choice = read_choice(job.quote)
-        wish = read_wish(job.wish)
-        differences = compare(choice, wish, [*finished.kept])
+        done = move(job, State.SUCCEEDED, now, **self._kept(job, finished, *notices))
+        if job.started_at is not None:
+            self._shop.observe(read_choice(job.quote).offer, (now - job.started_at) / 1000)
+        await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+
+    def _kept(self, job: Job, finished: Finished, *notices: Notice) -> dict[str, Any]:
+        """Write what a job has of a finished task, and for how long, saying where it differs from what was ordered."""
+        choice, wish = read_choice(job.quote), read_wish(job.wish)
+        differences = compare(choice, wish, [*finished.kept]) if finished.kept else []
         for each in differences:
             self._metrics.mismatches.labels(choice.provider, each.feature).inc()
         retention = self._retention_ms if wish.retention_seconds is None else wish.retention_seconds * 1000
-        expires = now + retention if retention else None
-        done = move(
-            job,
-            State.SUCCEEDED,
-            now,
-            task=_plain(finished),
-            outputs=as_json(finished.kept),
-            warnings=as_json([*msgspec.json.decode(job.warnings, type=list[Notice]), *differences, *notices]),
-            expires_at=expires,
-            due_at=expires,
-        )
-        if job.started_at is not None:
-            self._shop.observe(choice.offer, (now - job.started_at) / 1000)
-        await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+        expires = self._clock() + retention if retention and finished.kept else None
+        return {
+            "task": _plain(finished),
+            "outputs": as_json(finished.kept),
+            "warnings": as_json([*msgspec.json.decode(job.warnings, type=list[Notice]), *differences, *notices]),
+            "expires_at": expires,
+            "due_at": expires,
+        }
 
     async def _expire(self, job: Job) -> None:
         """Remove the clips of a job whose retention is over, or that was deleted; the row stays."""

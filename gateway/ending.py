@@ -42,6 +42,7 @@ class Ending:
         *,
         lease_seconds: float,
         retention_ms: int,
+        doubt_ms: int,
         hooks: Hooks | None = None,
     ) -> None:
         self._hooks = hooks
@@ -55,6 +56,7 @@ class Ending:
         self._health = Health(metrics)
         self._lease = int(lease_seconds * 1000)
         self._retention_ms = retention_ms
+        self._doubt_ms = doubt_ms
         self._orders = orders
         self.shares = Shares(shop.accounts)
         self.line = Line(store, shop.accounts, clock, self.shares)

@@ -17,8 +17,12 @@ from gateway.database import Statement
 from gateway.job import Job, State
 
 COMPLETED, FAILED, CANCELED = "video.completed", "video.failed", "video.canceled"
-TYPES = (COMPLETED, FAILED, CANCELED)
-"""What can be subscribed to. OpenAI has the first two; its word for the third, of other things, is ``canceled``."""
+ENDED = (COMPLETED, FAILED, CANCELED)
+"""OpenAI has the first two; its word for the third, of other things, is ``canceled``."""
+SETTLED = "video.billing_updated"
+"""What an end left in doubt is settled, and a clip that came too late is kept."""
+TYPES = (*ENDED, SETTLED)
+"""What can be subscribed to."""
 CREATED, STARTED = "video.created", "video.started"
 """Of these only a ``callback_url`` is told, and only where its dialect has words for them."""
 ENDS = {State.SUCCEEDED: COMPLETED, State.FAILED: FAILED, State.CANCELLED: CANCELED}
@@ -118,6 +122,13 @@ def announce(job: Job) -> list[Statement]:
         # Who knows OpenAI's types alone hears of it as what its status says: failed.
         out.append(Statement("deliveries_insert", {**rows, "type": FAILED, "unless": CANCELED}))
     return out + _call_back(job, event, kind, now)
+
+
+def tell_settled(job: Job) -> list[Statement]:
+    """Write what goes out, once, when what a job's end left in doubt is settled; to be kept with it."""
+    event = f"evt_3{job.completed_at or job.created_at:011x}{job.id[-20:]}"
+    rows = {"event": event, "tenant": job.tenant, "job": job.id, "now": job.updated_at}
+    return [Statement("deliveries_insert", {**rows, "type": SETTLED, "unless": ""})]
 
 
 def foretell(job: Job) -> list[Statement]:

@@ -133,7 +133,7 @@ class Hooks:
         due = max(self._clock(), self._allowed.get(hook.hash, 0))
         looked = await self._outbox.schedule(hook.job)
         if looked is None or (hook.job in self._asking if looked.leased else looked.due_at <= due):
-            return  # It has ended, or a look is coming that will see whatever this call is about.
+            return  # It is over, or a look is coming that will see whatever this call is about.
         self._remember(hook.hash, due + LEAST_MS)
         log.info("hook.heard", attempt=hook.attempt, account=hook.account, leased=looked.leased)
         if not looked.leased:

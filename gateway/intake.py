@@ -249,9 +249,9 @@ class Intake:
         job = await self._store.job(id_, tenant) if is_id("video", id_) else None
         if job is None:
             raise missing_video(id_)
-        if job.state is not State.SUCCEEDED:
-            raise ProblemError(400, "video_not_ready", f"Video '{id_}' is not completed.", param=param)
         kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+        if not kept and job.state is not State.SUCCEEDED:
+            raise ProblemError(400, "video_not_ready", f"Video '{id_}' is not completed.", param=param)
         of_index = {each.kind: each for each in kept if each.index == index}
         clip, shape = of_index.get(kind), of_index.get("video")
         if clip is None or shape is None:

@@ -289,6 +289,9 @@ POLL_LEAST = 0.2
 POLL_MOST = 60.0
 CALLED_MOST = 300.0
 """Seconds between two looks at a task whose provider has been told to call."""
+LATE_LEAST = 600.0
+LATE_MOST = 86_400.0
+"""Seconds between two looks at what ended in doubt."""
 SOONEST = 0.5
 """Share of the usual time in which hardly any clip is ready."""
 UNDER_WAY = 180.0
@@ -310,6 +313,11 @@ def next_look(base: float, waited: float, asked: float | None, *, told: bool = F
     if told:
         return max(base, min(CALLED_MOST, max(4 * base, waited / 3)))
     return max(base, min(POLL_MOST, waited / 10))
+
+
+def look_on(waited: float) -> float:
+    """Decide how many seconds to wait before the next look at what ended in doubt ``waited`` seconds ago."""
+    return min(LATE_MOST, max(LATE_LEAST, waited / 4))
 
 
 def has_time(left_ms: int, whole_ms: int, typical_seconds: float) -> bool:

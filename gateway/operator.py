@@ -71,8 +71,7 @@ def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting]]:
     held = msgspec.json.decode(job.hold, type=Hold) if job.hold else None
     if held is None or held.billing is not Billing.POSSIBLY_BILLED:
         raise MoveError(f"the money of {job.id} is not in doubt")
-    done, postings = settled(move(job, job.state, now, due_at=job.due_at), usd_micros, now)
-    return done, postings
+    return settled(move(job, job.state, now, due_at=None), usd_micros, now)
 
 
 def _must_be_unknown(job: Job) -> None:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from gateway.database import Database, Statement, known
 from gateway.events import ROTATION_MS, Delivery, Endpoint, Try
-from gateway.job import OPEN, Outcome
 from gateway.registry import FIRST, LAST
 
 MOST_ENDPOINTS = 32
@@ -26,7 +25,7 @@ class Hook(Struct, frozen=True):
     job: str
     account: str
     live: bool
-    """Whether the attempt may still change."""
+    """Whether its job may still be looked at for it: it is under way with it, or ended in doubt."""
     has_task: bool
     hint: str | None
     """What the provider once said its task is."""
@@ -196,8 +195,8 @@ class Outbox:
         rows = await self._database.read("hook_read", {"hash": hash_})
         if not rows:
             return None
-        attempt, job, account, outcome, task, hint = rows[0]
-        return Hook(hash_, attempt, job, account, Outcome(outcome) in OPEN, task is not None, hint)
+        attempt, job, account, task, hint, live = rows[0]
+        return Hook(hash_, attempt, job, account, bool(live), task is not None, hint)
 
     async def note_hint(self, hash_: str, task: str) -> None:
         """Keep what a provider said its task is."""
@@ -218,7 +217,7 @@ class Outbox:
         return str(rows[0][0]) if rows else None
 
     async def schedule(self, job: str) -> Schedule | None:
-        """Say when a job is looked at next; ``None`` where it has ended."""
+        """Say when a job is looked at next; ``None`` where it has ended, and not in doubt."""
         rows = await self._database.read("job_schedule", {"id": job})
         return Schedule(rows[0][0] or 0, rows[0][1] is not None) if rows else None
 

@@ -134,6 +134,8 @@ class BudgetSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Exact decimal dollars in a day (UTC); empty for no limit, like the next two."""
     month_usd: str = ""
     total_usd: str = ""
+    doubt_days: int = 30
+    """How long evidence of what an order cost that nobody can tell is waited for; then its quote counts as spent."""
 
     @property
     def limits(self) -> Limits:

@@ -37,6 +37,10 @@ Write = tuple[Sequence[Statement], Answer]
 Done = tuple[Answer, list[list[Row]] | Exception]
 
 CHECKPOINT_PAGES = 4000
+PATIENCE = 5.0
+"""Seconds another process may write before what waits for it is refused."""
+AGAIN = 0.01
+"""Seconds between two tries to write."""
 WRONG = (*DEFECTS, sqlite3.ProgrammingError)
 """What a write that was put together wrongly raises."""
 
@@ -62,6 +66,8 @@ class Sqlite(Database):
         self._reader: sqlite3.Connection
         self._lock: int | None = None
         self._commits = 0
+        self._locked_at: float | None = None
+        """Since when another process keeps this one from writing."""
 
     def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
         """
@@ -78,6 +84,7 @@ class Sqlite(Database):
             if exclusive or has_to_make(version_of(self._writer), str(self.path), makes=makes):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 migrate(self._writer)
+            self._writer.execute("PRAGMA busy_timeout = 0")  # From here on it is waited for on the loop.
             self._cursor = self._writer.cursor()
             self._reader = self._connect()
         except sqlite3.Error as error:
@@ -179,6 +186,9 @@ class Sqlite(Database):
         """Run the waiting writes in one transaction and commit it in the thread."""
         batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
         batch = [(statements, future) for statements, future in batch if not future.cancelled()]
+        if not batch:
+            self._next()
+            return
         try:
             try:
                 done = self._together(batch)
@@ -186,12 +196,27 @@ class Sqlite(Database):
                 self._writer.execute("ROLLBACK")
                 done = self._apart(batch)
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and self._may_wait():
+                self._waiting[:0] = batch
+                asyncio.get_running_loop().call_later(AGAIN, self._flush)
+                return
             self._abandon(error, [future for _, future in batch])
             self._next()
             return
+        self._locked_at = None
         self._commits += 1
         commit = asyncio.get_running_loop().run_in_executor(self._thread, self._commit)
         commit.add_done_callback(lambda ended: self._committed(ended, done))
+
+    def _may_wait(self) -> bool:
+        """Whether to wait on for another process that is writing; nothing else of this one waits for it."""
+        now = asyncio.get_running_loop().time()
+        if self._locked_at is None:
+            self._locked_at = now
+        if now - self._locked_at < PATIENCE:
+            return True
+        self._locked_at = None
+        return False
 
     def _together(self, batch: Sequence[Write]) -> list[Done]:
         """Run a batch as if nothing could go wrong, which is nearly always true."""
@@ -275,7 +300,7 @@ class Sqlite(Database):
     def _connect(self) -> sqlite3.Connection:
         """Open a connection whose commits survive a power cut."""
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=5, cached_statements=128
+            self.path, isolation_level=None, check_same_thread=False, timeout=PATIENCE, cached_statements=128
         )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -15,7 +15,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.accounts import link_hours
-from gateway.billing import Bill, raised
+from gateway.billing import Bill, in_doubt, raised
 from gateway.buying import Buying
 from gateway.clock import DAY_MS
 from gateway.database import ConflictError, Statement
@@ -63,6 +63,9 @@ class Steps(Buying):
             case State.RUNNING | State.STORING:
                 with self.shares.hold(job.account or "", self._clock()):
                     await self._look(job)
+            case _ if in_doubt(job):
+                with self.shares.hold(job.account or "", self._clock()):
+                    await self._clear_up(job)
             case _:
                 await self._expire(job)
 

@@ -12,7 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.accounts import Account, link_hours
-from gateway.billing import Bill, bill_of
+from gateway.billing import Bill, bill_of, in_doubt
 from gateway.collecting import Collecting, noted
 from gateway.ending import as_json
 from gateway.events import foretell
@@ -54,10 +54,12 @@ class Watching(Collecting):
         """
         name = job.account or ""
         account = self._shop.accounts.get(name)
-        now = self._clock()
-        if account is not None and job.state in ASKED_ABOUT and not self.shares.left(name, ahead.total(), ahead[name]):
+        now, late = self._clock(), in_doubt(job)
+        asks = job.state in ASKED_ABOUT or late
+        if account is not None and asks and not self.shares.left(name, ahead.total(), ahead[name]):
             return self.shares.again(name, now)
-        if account is not None and job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
+        looks = job.state in LOOKED_AT or late
+        if account is not None and looks and (due := account.looks.take(now)) > now:
             return due
         if account is not None and job.state is State.STORING and (due := self._turn(job, account, now)) > now:
             return due

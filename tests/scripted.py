@@ -13,6 +13,7 @@ from PIL import Image
 
 from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.accounts import Account
+from gateway.clock import DAY_MS
 from gateway.job import Job
 from gateway.media import Media
 from gateway.orders import Orders
@@ -170,7 +171,7 @@ class Engine:
         return Steps(
             self.store, self.shop, self.media, self.metrics, self.clock, receipts,
             Orders(self.shop, self.media), lease_seconds=60,
-            retention_ms=3_600_000,
+            retention_ms=3_600_000, doubt_ms=30 * DAY_MS,
         )  # fmt: skip
 
     @property

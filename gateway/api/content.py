@@ -259,9 +259,9 @@ def find_rendition(job: Job, variant: str, index: int) -> Rendition:
         raise ProblemError(
             409, "video_not_ready", f"Video '{job.id}' is not ready yet.", headers={"x-should-retry": "false"}
         )
-    if job.state is not State.SUCCEEDED:
-        raise ProblemError(404, "video_has_no_content", f"Video '{job.id}' was not made.")
     kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+    if not kept and job.state is not State.SUCCEEDED:  # Else it came late.
+        raise ProblemError(404, "video_has_no_content", f"Video '{job.id}' was not made.")
     if not kept:
         raise ProblemError(410, "video_expired", f"Video '{job.id}' is no longer kept.")
     found = next((each for each in kept if each.kind == variant and each.index == index), None)

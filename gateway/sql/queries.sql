@@ -182,7 +182,8 @@ WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND completed_at IS N
 RETURNING *;
 
 -- job_delete --
-UPDATE jobs SET deleted_at = :now, due_at = NULL
+-- What ended in doubt is looked at on, for its money.
+UPDATE jobs SET deleted_at = :now, due_at = CASE WHEN expires_at IS NULL THEN due_at ELSE NULL END
 WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND completed_at IS NOT NULL
 RETURNING *;
 
@@ -555,8 +556,11 @@ DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE due_at IS NU
 INSERT INTO hooks (hash, attempt, task) VALUES (:hash, :attempt, NULL);
 
 -- hook_read --
-SELECT attempts.id, attempts.job, attempts.account, attempts.outcome, attempts.task, hooks.task
-FROM hooks JOIN attempts ON attempts.id = hooks.attempt WHERE hooks.hash = :hash;
+-- The last column says whether it may still bring a look about: its job is under way with it, or ended in doubt.
+SELECT attempts.id, attempts.job, attempts.account, attempts.task, hooks.task,
+    CASE WHEN jobs.attempt = attempts.id AND jobs.due_at IS NOT NULL
+        AND (jobs.completed_at IS NULL OR (jobs.state = 'failed' AND jobs.expires_at IS NULL)) THEN 1 ELSE 0 END
+FROM hooks JOIN attempts ON attempts.id = hooks.attempt JOIN jobs ON jobs.id = attempts.job WHERE hooks.hash = :hash;
 
 -- hook_hint --
 UPDATE hooks SET task = :task WHERE hash = :hash;
@@ -568,11 +572,14 @@ SELECT task FROM hooks WHERE attempt = :attempt AND task IS NOT NULL;
 UPDATE hooks SET task = NULL WHERE attempt = :attempt AND task = :task;
 
 -- job_hasten --
--- Earlier, never later; a job whose step is under way is looked at again by whoever holds it.
-UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND completed_at IS NULL AND due_at > :due;
+-- Earlier, never later; a job whose step is under way is looked at again by whoever holds it. One that has ended is due
+-- for its money, until its clips are to be removed.
+UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND due_at > :due
+    AND (completed_at IS NULL OR (state = 'failed' AND expires_at IS NULL));
 
 -- job_schedule --
-SELECT due_at, lease_until FROM jobs WHERE id = :id AND completed_at IS NULL;
+SELECT due_at, lease_until FROM jobs WHERE id = :id AND due_at IS NOT NULL
+    AND (completed_at IS NULL OR (state = 'failed' AND expires_at IS NULL));
 
 -- job_seq --
 SELECT seq FROM jobs WHERE id = :id;

@@ -22,7 +22,7 @@ from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.order import place
 from gateway.api.problems import ProblemError, Render, invalid
-from gateway.events import TYPES
+from gateway.events import ENDED
 from gateway.job import Job, State
 from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
 from providers.base.order import Mode
@@ -54,7 +54,7 @@ async def create(
     operation: str = "create",
     echo: Mapping[str, str] | None = None,
     told_in: str = "",
-    told_of: Sequence[str] = TYPES,
+    told_of: Sequence[str] = ENDED,
 ) -> Job:
     """
     Order a clip as ``POST /v1/videos`` does.

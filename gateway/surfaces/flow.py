@@ -24,7 +24,7 @@ from gateway.api.forms import Pieces
 from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
-from gateway.events import CREATED, STARTED, TYPES
+from gateway.events import CREATED, ENDED, STARTED
 from gateway.finished import ClipError
 from gateway.inputs import InputError
 from gateway.job import Job
@@ -191,7 +191,7 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
             fields["model"] = model_of(request, fields["model"], words.MODELS)
         operation = "extend" if mode is Mode.EXTEND else "create"
         job = await create(
-            request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *TYPES)
+            request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *ENDED)
         )
     finally:
         body.drop()

@@ -250,9 +250,9 @@ async def test_what_is_settled_months_later_is_that_months(engine: Engine) -> No
     engine.provider.submits = [Indeterminate("silence")]
     lost = await order(engine.acceptor, 1, buyer="key_1", limits=limits)
     lost = await engine.run(lost.id)
-    engine.now += 40 * DAY_MS
+    engine.now += 29 * DAY_MS
     await engine.run((await order(engine.acceptor, 2, buyer="key_1", limits=limits)).id)
-    settled, postings = settle(lost, 3 * PRICE, engine.now)
+    settled, postings = settle(await engine.job(lost.id), 3 * PRICE, engine.now)
     await engine.store.save(settled, postings=postings)
 
     sums = {each.id: (each.spent, each.suspense) for each in await engine.store.budgets()}

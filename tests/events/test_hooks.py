@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 
+from gateway.clock import DAY_MS
 from gateway.hooks import LEAST_MS, Hooks
 from gateway.job import Job, Outcome, State
 from gateway.keyring import Keyring
@@ -73,7 +74,7 @@ class World:
         orders = Orders(engine.shop, engine.media, hooks=self.hooks)
         engine.steps = Steps(
             engine.store, engine.shop, engine.media, engine.metrics, engine.clock, receipts, orders,
-            lease_seconds=60, retention_ms=3_600_000, hooks=self.hooks,
+            lease_seconds=60, retention_ms=3_600_000, doubt_ms=30 * DAY_MS, hooks=self.hooks,
         )  # fmt: skip
 
     async def call(self, url: str, task: str) -> bool:
@@ -181,6 +182,21 @@ async def test_a_call_after_the_end_changes_nothing(world: World) -> None:
     assert await world.call(world.provider.urls[0], "other")
     assert ended == await world.engine.job(accepted.id)
     assert await world.outbox.hint(ended.attempt or "") is None
+
+
+async def test_a_call_after_an_end_in_doubt_brings_a_look(world: World) -> None:
+    """A provider that calls about an order that was given up settles its money: by the look, as ever."""
+    job = await world.lost()
+    world.engine.now = job.deadline_at
+    await world.engine.turn()
+    assert State.FAILED is (await world.engine.job(job.id)).state
+    assert await world.call(world.provider.urls[0], "t-9")
+    assert 1 == await world.engine.turn()
+    found = await world.engine.job(job.id)
+    assert (State.FAILED, Outcome.SUCCEEDED) == (found.state, await world.outcome(found))
+    assert await world.call(world.provider.urls[0], "t-9")
+    assert found == await world.engine.job(job.id)
+    assert 1 == len(world.provider.ledger)
 
 
 async def test_a_lost_order_is_brought_home(world: World) -> None:

@@ -76,7 +76,8 @@ def test_the_sdk_verifies_what_it_is_told(client: openai.OpenAI, heard: Receiver
 
 def test_the_sdk_manages_endpoints(client: openai.OpenAI, heard: Receiver) -> None:
     """Create, list, retrieve, update, rotate, test and delete as the SDK calls them; a secret is shown once."""
-    assert ["video.completed", "video.failed", "video.canceled"] == client.webhooks.event_types.list().data
+    ends = ["video.completed", "video.failed", "video.canceled"]
+    assert [*ends, "video.billing_updated"] == client.webhooks.event_types.list().data
     made = client.webhooks.create(name="one", url=f"{heard.url}/one", event_types=["video.failed"])
     other = client.webhooks.create(name="two", url=f"{heard.url}/two", event_types=["video.failed"])
     assert made.signing_secret.startswith("whsec_")

@@ -19,7 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway import billing, courier, database, ending, fetch, findings, job, store, watching
+from gateway import billing, courier, database, ending, fetch, findings, job, late, store, watching
 from gateway.billing import Bill
 from gateway.clock import Clock
 from gateway.job import Outcome
@@ -113,6 +113,11 @@ def _refund_doubt(closed: Any) -> Any:
     return lambda of, bill, now: closed(of, Bill.NOTHING if bill is Bill.DOUBT else bill, now)
 
 
+def _refund_all(closed: Any) -> Any:
+    """Give all money back."""
+    return lambda of, bill, now: closed(of, Bill.NOTHING, now)
+
+
 def _close_anew(close: Any) -> Any:
     """Close a hold as if it had never been closed."""
     return lambda about, held, *rest, **more: close(about, replace(held, billing="held"), *rest, **more)
@@ -192,6 +197,10 @@ MUTANTS = {
     "refund of doubt": Mutant(
         law="I4", what="the money of an order nobody can tell of is given back",
         plant=_wrapped(ending, "closed", _refund_doubt),
+    ),
+    "late refund": Mutant(
+        law="I4", what="what a clip cost that comes after its job was given up is given back",
+        plant=_wrapped(late, "closed", _refund_all),
     ),
     "one-sided": Mutant(
         law="I4", what="what is settled is not taken from what is held",

@@ -27,7 +27,7 @@ MET = {
     "running>cancelled", "storing>succeeded", "storing>failed",
     # what the gateway noticed
     "receipt.found", "job.overtaken", "job.stalled", "worker.stalled", "clip.missed", "task.state_unknown",
-    "account.rested", "mismatches", "clock.jumped",
+    "account.rested", "mismatches", "clock.jumped", "job.settled",
     # what clients were told
     "told well", "told 500", "told 429", "told 302", "told refused", "told hung", "told heard and hung",
 }  # fmt: skip
@@ -57,7 +57,17 @@ def test_the_invariants_hold_under_every_seed(disk: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["refund of doubt", "short clip", "untold", "told for good", "loose tongue", "anywhere", "backwards", "never due"],
+    [
+        "refund of doubt",
+        "late refund",
+        "short clip",
+        "untold",
+        "told for good",
+        "loose tongue",
+        "anywhere",
+        "backwards",
+        "never due",
+    ],
 )
 def test_a_planted_defect_is_noticed(name: str) -> None:
     """By the law it breaks, in the first worlds; the rarer ones are planted by `make prove`."""

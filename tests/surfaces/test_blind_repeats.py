@@ -132,6 +132,7 @@ def hang_up(server: Server, asked: Iterable[Call]) -> None:
         for line in lines:
             line.close()
         eventually(lambda: not unread(server.port, mine))
+        server.get("/health/live")  # That the sockets are closed is one thing, that the loop has been told another.
         store.execute("ROLLBACK")
 
 

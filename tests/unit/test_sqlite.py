@@ -1,7 +1,9 @@
 """Laws of the store on SQLite: one file, one gateway, and what a power cut leaves."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,40 @@ async def test_commits_survive_a_power_cut(database: Sqlite) -> None:
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
     assert database._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@contextmanager
+def locked(database: Sqlite) -> Iterator[sqlite3.Connection]:
+    """Keep everybody else from writing, as another program does in the middle of its transaction."""
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+async def test_who_writes_beside_us_keeps_nobody_else_waiting(database: Sqlite) -> None:
+    """The loop goes on: what needs no writing is answered meanwhile, and what does afterwards."""
+    with locked(database) as other:
+        writes = [asyncio.create_task(database.write(key(number))) for number in range(3)]
+        for _ in range(100):
+            assert [] == await database.read("keys_all")
+            await asyncio.sleep(0)
+        assert not any(each.done() for each in writes)
+        other.execute("ROLLBACK")
+        await asyncio.gather(*writes)
+
+    assert 3 == len(await database.read("keys_all"))
+
+
+async def test_who_writes_for_too_long_is_not_waited_for(database: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers are told so; once it has ended the store goes on."""
+    monkeypatch.setattr("gateway.sqlite.PATIENCE", 0.03)
+    with locked(database):
+        for number in range(2):
+            with pytest.raises(StoreUnavailableError, match="locked"):
+                await database.write(key(number))
+    await database.write(key(3))
+
+    assert 1 == len(await database.read("keys_all"))
 
 
 async def test_a_full_disk_is_said_and_overcome(database: Sqlite) -> None:
