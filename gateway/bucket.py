@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import obstore
 import structlog
@@ -48,6 +49,8 @@ RETRIES: "RetryConfig" = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=4), "base": 2},
 }
 """How long a call goes on trying before its caller is told; whoever called has a way to come back later."""
+SIGNED_FOR = "storage.googleapis.com"
+"""The host the library signs Google's addresses for, whichever it talks to."""
 AGAIN = ".again"
 """How the key ends under which an object lies for a moment that is put where it is."""
 FAULTS = (BaseError, OSError, ValueError, NotImplementedError)
@@ -212,11 +215,14 @@ class Bucket:
         if not self._lifetime:
             return None
         try:
-            return await obstore.sign_async(self._store, "GET", key, self._lifetime)
+            address = await obstore.sign_async(self._store, "GET", key, self._lifetime)
         except FAULTS as error:
             # A role that may read may not be allowed to sign, on some clouds: then the bytes go through here.
             log.warning("address.unsigned", reason=_first_line(error))
             return None
+        if isinstance(self._store, GCSStore) and urlsplit(address).netloc != SIGNED_FOR:
+            return None  # Whoever answers there is asked by another name than was signed, and refuses.
+        return address
 
     async def ping(self) -> None:
         """Ask for an object that need not be there: whoever is answered can reach the store, and is let in."""
