@@ -8,7 +8,9 @@ listing shows it, so give the bucket a rule that ends unfinished uploads after a
 """
 
 import asyncio
+import atexit
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -55,6 +57,12 @@ ASIDE = "aside"
 """Where an object lies that was removed for its age, or is on its way to where it is: by keys never used again."""
 FAULTS = (BaseError, OSError, ValueError, NotImplementedError)
 """What the library raises."""
+LAST_SECONDS = 0.1
+"""
+How long a process that ends waits for the library's threads, which let go of a call a moment after it was answered: an
+interpreter that is gone by then is aborted, and whoever started it takes its work for undone.
+"""
+atexit.register(time.sleep, LAST_SECONDS)
 
 
 class Bucket:
