@@ -8,7 +8,9 @@ listing shows it, so give the bucket a rule that ends unfinished uploads after a
 """
 
 import asyncio
+import atexit
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -16,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import obstore
 import structlog
@@ -48,10 +51,18 @@ RETRIES: "RetryConfig" = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=4), "base": 2},
 }
 """How long a call goes on trying before its caller is told; whoever called has a way to come back later."""
-AGAIN = ".again"
-"""How the key ends under which an object lies for a moment that is put where it is."""
+SIGNED_FOR = "storage.googleapis.com"
+"""The host the library signs Google's addresses for, whichever it talks to."""
+ASIDE = "aside"
+"""Where an object lies that was removed for its age, or is on its way to where it is: by keys never used again."""
 FAULTS = (BaseError, OSError, ValueError, NotImplementedError)
 """What the library raises."""
+LAST_SECONDS = 0.1
+"""
+How long a process that ends waits for the library's threads, which let go of a call a moment after it was answered: an
+interpreter that is gone by then is aborted, and whoever started it takes its work for undone.
+"""
+atexit.register(time.sleep, LAST_SECONDS)
 
 
 class Bucket:
@@ -108,22 +119,39 @@ class Bucket:
         :raises GoneError: when there is none.
         """
         # No object is copied onto itself: by way of another it is.
-        way = [source, f"{source}{AGAIN}", target] if source == target else [source, target]
-        with _said(source):
+        way = [source, _beside(source), target] if source == target else [source, target]
+        if not await self._copy(way):
+            aside = await self._aside(source)
+            if aside is None or not await self._copy([aside.key, target]):
+                raise GoneError(source)
+        await self.remove(way[1:-1])
+
+    async def _copy(self, way: Sequence[str]) -> bool:
+        """Copy an object from key to key; says whether there is one."""
+        with _said(way[0]):
             try:
                 for one, other in pairwise(way):
                     await obstore.copy_async(self._store, one, other)
-            except FileNotFoundError as error:
-                raise GoneError(source) from error
-        await self.remove(way[1:-1])
+            except FileNotFoundError:
+                return False
+        return True
 
     async def find(self, key: str) -> Item | None:
-        """Ask for an object's head."""
+        """Ask for an object's head; what was removed as somebody put it there is found where it was set aside."""
+        return await self._head(key) or await self._aside(key)
+
+    async def _head(self, key: str) -> Item | None:
+        """Ask for the head of what lies under a key itself."""
         with _said(key):
             try:
                 return _item(await obstore.head_async(self._store, key))
             except FileNotFoundError:
                 return None
+
+    async def _aside(self, key: str) -> Item | None:
+        """Find the youngest of what was set aside from a key."""
+        found = [each async for each in self.walk(f"{ASIDE}/{key}")]
+        return max(found, key=lambda each: each.modified, default=None)
 
     async def read(self, key: str, start: int, length: int) -> AsyncGenerator[bytes]:
         """
@@ -131,17 +159,26 @@ class Bucket:
 
         :raises GoneError: when there is no such object.
         """
+        place = key
         while length:
-            asked = min(PIECE, length)
-            with _said(key):
-                try:
-                    piece = bytes(await obstore.get_range_async(self._store, key, start=start, length=asked))
-                except FileNotFoundError as error:
-                    raise GoneError(key) from error
+            piece = await self._piece(place, start, min(PIECE, length))
+            if piece is None and (aside := await self._aside(key)):
+                place = aside.key
+                piece = await self._piece(place, start, min(PIECE, length))
+            if piece is None:
+                raise GoneError(key)
             if not piece:
                 return
             start, length = start + len(piece), length - len(piece)
             yield piece
+
+    async def _piece(self, key: str, start: int, length: int) -> bytes | None:
+        """Ask for one piece; ``None`` where there is no such object."""
+        with _said(key):
+            try:
+                return bytes(await obstore.get_range_async(self._store, key, start=start, length=length))
+            except FileNotFoundError:
+                return None
 
     @asynccontextmanager
     async def lend(self, key: str) -> AsyncIterator[Path]:
@@ -183,12 +220,17 @@ class Bucket:
 
     async def remove_old(self, key: str, before: int) -> bool:
         """
-        Remove an object unless it was put there since.
+        Remove an object unless it was put there since; for a while the same bytes are found aside.
 
-        Between the look and the removal nothing holds it: no store removes an object on condition of its age.
+        Between the look and the removal somebody may put it there anew, and no store removes an object on condition of
+        its age: by its mark some do, but the same bytes have the same mark on S3. So what is removed is first set aside
+        under a key of its own, where it is found by all who ask for it; it goes from there once it is old itself, which
+        nothing that is needed can be and have no name.
         """
-        item = await self.find(key)
+        item = await self._head(key)
         if item is None or item.modified > before:
+            return False
+        if not key.startswith(f"{ASIDE}/") and not await self._copy([key, _beside(key)]):
             return False
         await self.remove([key])
         return True
@@ -212,15 +254,18 @@ class Bucket:
         if not self._lifetime:
             return None
         try:
-            return await obstore.sign_async(self._store, "GET", key, self._lifetime)
+            address = await obstore.sign_async(self._store, "GET", key, self._lifetime)
         except FAULTS as error:
             # A role that may read may not be allowed to sign, on some clouds: then the bytes go through here.
             log.warning("address.unsigned", reason=_first_line(error))
             return None
+        if isinstance(self._store, GCSStore) and urlsplit(address).netloc != SIGNED_FOR:
+            return None  # Whoever answers there is asked by another name than was signed, and refuses.
+        return address
 
     async def ping(self) -> None:
         """Ask for an object that need not be there: whoever is answered can reach the store, and is let in."""
-        await self.find("ping")
+        await self._head("ping")
 
     async def prove(self) -> None:
         """Put an object there and remove it."""
@@ -241,6 +286,11 @@ def _said(what: str) -> Iterator[None]:
         yield
     except FAULTS as error:
         raise ShelfError(f"{what}: {_first_line(error)}") from error
+
+
+def _beside(key: str) -> str:
+    """Make up where an object of a key is set aside."""
+    return f"{ASIDE}/{key}/{token_hex(8)}"
 
 
 def _first_line(error: Exception) -> str:

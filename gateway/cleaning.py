@@ -11,9 +11,12 @@ gateways. What is pinned:
 - inputs that a file has, or a job for as long as its clips;
 - what somebody is writing at that moment, however old it looks.
 
-What is found is looked at once more as it is removed. In a folder nothing comes between that look and the removal; in
-an object store there are the milliseconds of one call, in which bytes that were litter for an hour may be put there
-anew and go: the job that names them is not bought, and says so.
+What is found is looked at once more as it is removed, and stays if it was put there since it was found. In a folder
+nothing comes between that look and the removal. In an object store there are the milliseconds of one call, or the
+seconds of one that is tried again, in which an input that was litter for an hour may be put there anew by somebody who
+is about to name it: so inputs are set aside there, found by whoever asks for them, and removed for good by a run an
+hour later or more, if none names them by then. A clip needs none of that: only the job it is of puts it there, and no
+job that has ended, and not in doubt, or was deleted, ever does again.
 """
 
 import asyncio
@@ -39,7 +42,7 @@ BATCH = 500
 """Rows taken up at once."""
 EVERY_SECONDS = 60.0
 CLIP = re.compile(r"clips/[0-9a-f]{2}/(video_[0-9a-f]{32})/[^/]+", re.ASCII)
-INPUT = re.compile(r"inputs/[0-9a-f]{2}/([0-9a-f]{64})(?:\.again)?", re.ASCII)
+INPUT = re.compile(r"(?:aside/)?inputs/[0-9a-f]{2}/([0-9a-f]{64})(?:\.again)?(?:/[0-9a-f]{16})?", re.ASCII)
 
 
 class Litter(Struct, frozen=True):
@@ -49,6 +52,8 @@ class Litter(Struct, frozen=True):
     """clip, input or arrival."""
     name: str
     size: int
+    modified: int = 0
+    """Since when it lay there when it was found, in milliseconds; nothing of an arrival."""
 
 
 class Cleaner:
@@ -90,16 +95,21 @@ class Cleaner:
         async for item in self._old("clips", before):
             match = CLIP.fullmatch(item.key)
             if match and not await self._has(match[1], item.key):
-                yield Litter("clip", item.key, item.size)
-        inputs = {item.key: item async for item in self._old("inputs", before)}
-        for item in await self._pointless_inputs(inputs.values()):
-            yield Litter("input", item.key, item.size)
+                yield Litter("clip", item.key, item.size, item.modified)
+        inputs = [item for folder in ("inputs", "aside/inputs") async for item in self._old(folder, before)]
+        for item in await self._pointless_inputs(inputs):
+            yield Litter("input", item.key, item.size, item.modified)
 
     async def remove(self, found: Litter, *, seconds: float) -> bool:
         """Remove litter, unless somebody has meanwhile put it there again; says whether it did."""
         if found.kind == "arrival":
             return self._media.discard(found.name, seconds)
-        return await self._media.shelf.remove_old(found.name, self._clock() - int(seconds * 1000))
+        if found.kind == "clip":
+            await self._media.shelf.remove([found.name])
+            return True
+        # A run may take hours, and what was taken up since its look may look old again by now: it has a name.
+        before = min(found.modified, self._clock() - int(seconds * 1000))
+        return await self._media.shelf.remove_old(found.name, before)
 
     async def _old(self, folder: str, before: int) -> AsyncIterator[Item]:
         """List what has lain in a folder of the shelf since before a time."""

@@ -148,6 +148,12 @@ class Media:
         """Whether nobody can take it for litter before half the time is over that a row may take to name it."""
         return kept.modified > (self._clock() - LITTER_SECONDS / 2) * 1000
 
+    async def place_of(self, sha256: str) -> str:
+        """Say under which key an input can be read, or signed for: where it was set aside, that is another."""
+        key = input_key(sha256)
+        kept = await self.shelf.find(key)
+        return kept.key if kept else key
+
     async def reuse(self, key: str, sha256: str) -> None:
         """
         Let a kept clip be an input: no byte comes here.

@@ -53,7 +53,7 @@ class Shelf(Protocol):
         """
 
     async def find(self, key: str) -> Item | None:
-        """Describe what lies under a key."""
+        """Describe what lies under a key; where it was set aside, by the key it has there."""
 
     def read(self, key: str, start: int, length: int) -> AsyncGenerator[bytes]:
         """
@@ -73,7 +73,12 @@ class Shelf(Protocol):
         """Remove what lies under keys; what does not is no error."""
 
     async def remove_old(self, key: str, before: int) -> bool:
-        """Remove what has lain under a key since before a time, in milliseconds; says whether it did."""
+        """
+        Remove what has lain under a key since before a time, in milliseconds; says whether it did.
+
+        Whoever puts the same bytes there at that moment finds them afterwards. A shelf that cannot tell sets them
+        aside, below ``aside/`` and the key, for whoever collects litter to remove in the same way.
+        """
 
     def walk(self, folder: str) -> AsyncIterator[Item]:
         """List what lies below a folder, in any order."""

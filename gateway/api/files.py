@@ -12,7 +12,6 @@ from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.ids import is_id, new_id
 from gateway.inputs import InputError, Sniffed
-from gateway.media import input_key
 from gateway.registry import File
 
 DAY_MS = 86_400_000
@@ -117,7 +116,7 @@ async def download_file(request: Incoming, file_id: str) -> ASGIApp:
         "content-security-policy": "sandbox; default-src 'none'",
         "x-content-type-options": "nosniff",
     }
-    return await deliver(request, input_key(file.sha256), Answer(200, headers, 0, file.bytes))
+    return await deliver(request, await desk(request).media.place_of(file.sha256), Answer(200, headers, 0, file.bytes))
 
 
 @delete(

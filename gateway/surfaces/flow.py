@@ -29,7 +29,6 @@ from gateway.finished import ClipError
 from gateway.inputs import InputError
 from gateway.job import Job
 from gateway.letters import Letter
-from gateway.media import input_key
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,
@@ -140,7 +139,7 @@ async def read_asset(request: Incoming, name: str) -> ASGIApp:
     found = words.read_name(name, "mediaGenerationId")
     file = await services.store.file(found.file, tenant) if found.file else None
     if file is not None:
-        key, kind, size = input_key(file.sha256), file.media_type, file.bytes
+        key, kind, size = await services.media.place_of(file.sha256), file.media_type, file.bytes
         url = f"{base_url(request)}/v1/files/{file.id}/content"
     else:
         job = await services.store.job(found.video, tenant) if found.video else None

@@ -27,10 +27,12 @@ from tests.media.test_shelf import (
     test_a_folder_is_walked_and_removed,  # noqa: F401
     test_answers_hold_what_is_kept,  # noqa: F401
     test_it_can_be_proven,  # noqa: F401
+    test_many_take_it_up_at_once,  # noqa: F401
     test_what_is_lent_is_a_file_for_a_while,  # noqa: F401
     test_what_is_not_there_is_gone,  # noqa: F401
     test_what_is_old_alone_is_removed,  # noqa: F401
     test_what_is_put_is_read,  # noqa: F401
+    test_what_is_put_there_as_it_is_removed_is_found,  # noqa: F401
 )
 from tests.server import eventually
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
+import obstore
 import pytest
 from structlog.testing import capture_logs
 
@@ -17,12 +19,11 @@ from gateway import bucket
 from gateway.accept import Repeat
 from gateway.api.order import remove_clips
 from gateway.cleaning import Cleaner
-from gateway.folder import Folder
 from gateway.job import Job, State
 from gateway.media import clip_folder, input_key
 from gateway.parts import take
 from gateway.registry import File
-from gateway.shelf import GoneError
+from gateway.shelf import GoneError, Label
 from gateway.wish import Problem, Rendition
 from providers.base.order import Input, Role
 from providers.base.wire import Call, Download
@@ -485,20 +486,55 @@ async def test_inputs_of_a_call_that_lost_its_race(engine: Engine) -> None:
 
 
 async def test_what_is_put_there_as_it_is_removed_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder: between the look and the grip somebody puts the same bytes there; in a bucket before the look."""
+    """Between the look and the removal somebody brings the same bytes, and names them: the job has them, and a file."""
     given = await hand_in(engine, b"one")
-    each, rename = later(engine), Path.rename
+    each, rename, delete = later(engine), Path.rename, obstore.delete_async
     (found,) = [one async for one in each.litter(seconds=HOUR)]
+    _, anew = await engine.media.keep_bytes(b"one")
     future = time.time() + LATER
 
-    def raced(path: Path, target: Path) -> Path:
-        os.utime(path, (future, future))
+    def raced_in_folder(path: Path, target: Path) -> Path:
+        if anew.exists():
+            os.utime(rename(anew, path), (future, future))
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", raced)
-    if isinstance(engine.media.shelf, Folder):
-        assert not await each.remove(found, seconds=HOUR)
-    else:
-        assert not await cleaner(engine, now=int(time.time() * 1000)).remove(found, seconds=HOUR)
+    async def raced_in_bucket(*args: Any) -> None:
+        if anew.exists():
+            await engine.media.shelf.put(anew, found.name, Label("image/png"))
+        await delete(*args)
+
+    monkeypatch.setattr(Path, "rename", raced_in_folder)
+    monkeypatch.setattr(obstore, "delete_async", raced_in_bucket)
+    await each.remove(found, seconds=HOUR)
+    assert not anew.exists()
+    await engine.store.add_file(File("file_1", "tenant", "f", "vision", "image/png", given.sha256, 3, 1, 1, 0))
+
+    place = await engine.media.place_of(given.sha256)
+    assert b"one" == b"".join([piece async for piece in engine.media.shelf.read(place, 0, 3)])
+    assert set() == await gone(later(engine)), "it has a name by now"
+    assert State.SUCCEEDED is (await engine.run((await engine.accept(inputs=(given,))).id)).state
+    await engine.media.refresh(given.sha256)
     assert {input_key(given.sha256)} == await keys(engine, "inputs")
-    assert [] == list(engine.media.incoming.iterdir())
+
+
+async def test_what_was_set_aside_goes_an_hour_later(engine: Engine) -> None:
+    """If nobody names it by then; nothing is left of it."""
+    given = await hand_in(engine, b"one")
+    each = later(engine)
+    (found,) = [one async for one in each.litter(seconds=HOUR)]
+    assert await each.remove(found, seconds=HOUR)
+    assert {} == await litter(engine, now=int(time.time() * 1000))
+    await gone(each)
+    assert set() == await keys(engine, "")
+    with pytest.raises(GoneError):
+        await engine.media.refresh(given.sha256)
+
+
+async def test_a_run_that_takes_hours_removes_nothing_named_meanwhile(engine: Engine) -> None:
+    """What was taken up after it was found looks old again by the time its turn comes, and is not."""
+    given = await hand_in(engine, b"one")
+    (found,) = [one async for one in later(engine).litter(seconds=HOUR)]
+    found = msgspec.structs.replace(found, modified=found.modified - int(HOUR * 1000))
+    await engine.media.refresh(given.sha256)
+    assert not await later(engine).remove(found, seconds=HOUR)
+    assert {input_key(given.sha256)} == await keys(engine, "inputs")

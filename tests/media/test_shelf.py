@@ -1,9 +1,12 @@
 """Laws of a shelf, whichever it is: whole or not at all, by key, until it is removed."""
 
+import asyncio
 import base64
 import os
 from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
 
 from gateway.folder import Folder
@@ -103,7 +106,55 @@ async def test_what_is_old_alone_is_removed(shelf: Shelf, tmp_path: Path) -> Non
     assert b"picture" == await read(shelf, key, 0, 7)
     assert await shelf.remove_old(key, found.modified + 3_600_000)
     assert not await shelf.remove_old(key, found.modified + 3_600_000)
+    for aside in [each.key async for each in shelf.walk("aside")]:
+        assert await shelf.remove_old(aside, found.modified + 3_600_000)
+    assert [] == [each async for each in shelf.walk("")]
     assert await shelf.find(key) is None
+
+
+async def test_what_is_put_there_as_it_is_removed_is_found(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the removal somebody brings the same bytes: all who ask find them, as young as that."""
+    key, rename, delete = "inputs/cc/x", Path.rename, obstore.delete_async
+    await shelf.put(file_of(tmp_path, b"picture"), key, LABEL)
+    found = await shelf.find(key)
+    assert found is not None
+    anew = file_of(tmp_path, b"picture")
+
+    def raced_in_folder(path: Path, target: Path) -> Path:
+        if anew.exists():
+            os.utime(rename(anew, path), (found.modified / 1000 + 60,) * 2)
+        return rename(path, target)
+
+    async def raced_in_bucket(*args: Any) -> None:
+        if anew.exists():
+            await shelf.put(anew, key, LABEL)
+        await delete(*args)
+
+    monkeypatch.setattr(Path, "rename", raced_in_folder)
+    monkeypatch.setattr(obstore, "delete_async", raced_in_bucket)
+    await shelf.remove_old(key, found.modified)
+    assert not anew.exists()
+
+    after = await shelf.find(key)
+    assert after is not None
+    assert b"picture" == await read(shelf, after.key, 0, after.size)
+    assert after.modified >= found.modified
+    assert b"picture" == await read(shelf, key, 0, 7)
+    async with shelf.lend(key) as path:
+        assert b"picture" == path.read_bytes()
+    await shelf.copy(key, "inputs/dd/y")
+    await shelf.copy(key, key)
+    await shelf.remove([each.key async for each in shelf.walk("aside")])
+    assert {key, "inputs/dd/y"} == {each.key async for each in shelf.walk("")}
+
+
+async def test_many_take_it_up_at_once(shelf: Shelf, tmp_path: Path) -> None:
+    """Each copies it onto itself, and none is told that it is gone."""
+    await shelf.put(file_of(tmp_path, b"picture"), "inputs/cc/x", LABEL)
+    await asyncio.gather(*(shelf.copy("inputs/cc/x", "inputs/cc/x") for _ in range(8)))
+    assert ["inputs/cc/x"] == [each.key async for each in shelf.walk("")]
 
 
 async def test_what_is_lent_is_a_file_for_a_while(shelf: Shelf, tmp_path: Path) -> None:
