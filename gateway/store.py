@@ -348,6 +348,10 @@ class Store(Registry):
         """List the jobs whose order nobody knows the fate of, oldest first."""
         return [_job(row) for row in await self._database.read("jobs_unknown")]
 
+    async def in_doubt(self) -> list[Job]:
+        """List the ended jobs whose cost nobody can tell yet, oldest first."""
+        return [_job(row) for row in await self._database.read("jobs_in_doubt")]
+
     async def any_job(self, id_: str) -> Job | None:
         """Find a job, whoever's it is: for operators."""
         return _first_job(await self._database.read("job_read", {"id": id_}))

@@ -36,13 +36,34 @@ def unknown(*, config: Config = None) -> None:
     """
     jobs = on_store(config, lambda store: store.unknown())
     for job in jobs:
-        choice = msgspec.json.decode(job.quote, type=Choice)
-        since = datetime.fromtimestamp((job.started_at or job.created_at) / 1000, UTC)
-        price = f"${choice.usd_micros / 1_000_000:.4f}"
         aside = "  put aside" if job.aside_at is not None else ""
-        told = f"{job.id}  {choice.offer}  {job.account}  {price}  since {since:%Y-%m-%d %H:%M:%S}"
-        print(f"{told}  attempt {job.attempt}{aside}")
+        print(f"{_order(job, job.started_at or job.created_at)}  attempt {job.attempt}{aside}")
     print(f"{len(jobs)} unknown")
+
+
+@app.command
+def in_doubt(*, config: Config = None) -> None:
+    """
+    List the videos that failed and may have been charged: each is asked after until its provider or you can tell.
+
+    Parameters
+    ----------
+    config
+        The gateway's config.toml.
+    """
+    jobs = on_store(config, lambda store: store.in_doubt())
+    for job in jobs:
+        problem = msgspec.json.decode(job.error or "{}")
+        task = f"task {msgspec.json.decode(job.task)['id']}" if job.task else "no task known"
+        print(f"{_order(job, job.completed_at or job.created_at)}  {problem.get('code', '')}  {task}")
+    print(f"{len(jobs)} in doubt")
+
+
+def _order(job: Job, at: int) -> str:
+    """Write what was ordered where and for how much, and since when that is open."""
+    choice = msgspec.json.decode(job.quote, type=Choice)
+    since = f"since {datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    return f"{job.id}  {choice.offer}  {job.account}  ${choice.usd_micros / 1_000_000:.4f}  {since}"
 
 
 @app.command(name="adopt")

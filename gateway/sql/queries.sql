@@ -193,6 +193,10 @@ SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
 -- jobs_aside --
 SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
+-- jobs_in_doubt --
+-- What has failed and is still looked at: nobody can tell yet what it cost, oldest first.
+SELECT * FROM jobs WHERE state = 'failed' AND due_at IS NOT NULL AND expires_at IS NULL ORDER BY id;
+
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)
 VALUES (:id, :job, :number, :offer, :account, :submit_class, :outcome, :usd_micros, :intent_at, :answered_at, :ended_at, :task, :error)

@@ -127,7 +127,18 @@ def test_a_port_has_one_gateway(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "words",
-    ["doctor", "spend", "compare", "halt", "go-on", "keys list", "keys revoke key_1", "jobs unknown", "media gc"],
+    [
+        "doctor",
+        "spend",
+        "compare",
+        "halt",
+        "go-on",
+        "keys list",
+        "keys revoke key_1",
+        "jobs unknown",
+        "jobs in-doubt",
+        "media gc",
+    ],
 )
 def test_a_command_in_the_wrong_folder_says_so(run: Run, tmp_path: Path, words: str) -> None:
     """It answers nothing of a store that is not there, and makes none."""

@@ -1,0 +1,61 @@
+"""Laws of what is in doubt, as an operator sees it: listed until somebody can tell, and decided by a word."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.cli.jobs import in_doubt, settle_, unknown
+from providers.base.errors import Indeterminate
+from tests import databases
+from tests.make import listing, price
+from tests.scripted import Engine, running
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A gateway's store, where the commands look for it."""
+    monkeypatch.setenv("REELGATE__STORE__URL", databases.url_of(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return Engine(tmp_path, listing(prices=[price("0.05")], deadline_seconds=600, poll_seconds=60))
+
+
+async def order(engine: Engine) -> tuple[str, str]:
+    """Order a clip whose answer is lost, and one that is never ready."""
+    engine.provider.submits = [Indeterminate("silence"), running("t-7")]
+    engine.provider.polls = [running("t-7")] * 99
+    lost, late = await engine.accept(), await engine.accept(seed=1)
+    await engine.turn()
+    return lost.id, late.id
+
+
+def test_what_is_in_doubt_is_listed_until_somebody_can_tell(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """First the lost order alone is open; then both have failed, and may have been charged."""
+    lost, late = asyncio.run(order(engine))
+    unknown()
+    in_doubt()
+    said = capsys.readouterr().out
+    assert f"{lost}  acme:maker/one  acme  $0.4000  since 2027-" in said
+    assert late not in said
+    assert "1 unknown\n0 in doubt" in said
+
+    asyncio.run(engine.run(late))
+    unknown()
+    in_doubt()
+    said = capsys.readouterr().out
+    assert "0 unknown" in said
+    assert "2 in doubt" in said
+    assert "submission_unknown  no task known" in said
+    assert f"{late}  acme:maker/one  acme  $0.4000  since 2027-" in said
+    assert "deadline_exceeded  task t-7" in said
+
+    settle_(late, usd="0.25")
+    in_doubt()
+    said = capsys.readouterr().out
+    assert f"{late} cost $0.25" in said
+    assert "1 in doubt" in said
+    with pytest.raises(SystemExit):
+        main(["jobs", "settle", late, "--usd", "0.25"])
+    assert f"the money of {late} is not in doubt" in capsys.readouterr().err
+    engine.close()
