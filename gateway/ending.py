@@ -61,12 +61,15 @@ class Ending:
         self.shares = Shares(shop.accounts)
         self.line = Line(store, shop.accounts, clock, self.shares)
 
-    async def _later(self, job: Job, seconds: float, *, also: Sequence[Statement] = (), **changes: str) -> None:
+    async def _later(
+        self, job: Job, seconds: float, *attempts: Attempt, also: Sequence[Statement] = (), **changes: str
+    ) -> None:
         """Look again later; this time came to nothing."""
         now = self._clock()
         due = now + int(seconds * 1000)
         due = min(due, job.deadline_at) if now < job.deadline_at else due
-        await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=due, **changes), also=also)
+        moved = move(job, job.state, now, tries=job.tries + 1, due_at=due, **changes)
+        await self._store.save(moved, *attempts, also=also)
 
     async def _fail(
         self, job: Job, problem: Problem, *attempts: Attempt, bill: Bill = Bill.NOTHING, also: Sequence[Statement] = ()

@@ -15,6 +15,8 @@ from providers.base.task import Update
 
 ROUNDING = 0.02
 """How far a picture may be off: encoders pad to whole blocks, 1088 lines for 1080."""
+DENIED = "its provider does not know it"
+"""What an attempt says that its provider has denied once when it was no longer on its way."""
 NO_ACCOUNT = "account_missing"
 """The code of what a job says while it waits for its account to be configured again."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
@@ -102,13 +104,14 @@ def resumed(job: Job) -> Job:
     return job if waiting_for(job) is None else replace(job, error=None)
 
 
-def until_absent(waited: float, tries: int) -> float | None:
+def until_absent(waited: float, tries: int, *, denied: bool) -> float | None:
     """
-    Decide how long to go on asking for an order its provider does not know; ``None`` once it never arrived.
+    Decide how long to go on asking for an order its provider denies; ``None`` once it never arrived.
 
     ``waited`` counts from the intent to buy: an order that is not there yet may still be on its way, in a queue, a
-    proxy or a retry of somebody's. Buying it again before that is over buys it twice.
+    proxy or a retry of somebody's. Buying it again before that is over buys it twice, and so may one look at a list
+    that is behind: it must have been ``denied`` before, when it was no longer on its way.
     """
     if waited < UNDER_WAY:
         return min(UNDER_WAY - waited, backoff(tries, None, 0.5))
-    return CONFIRM if waited < UNDER_WAY + CONFIRM else None
+    return None if denied else CONFIRM

@@ -14,7 +14,6 @@ from gateway.collecting import noted
 from gateway.database import Statement
 from gateway.ending import as_json
 from gateway.events import tell_settled
-from gateway.findings import until_absent
 from gateway.finished import Finished
 from gateway.hooks import take_task
 from gateway.job import ENDINGS, VERDICTS, Job, Outcome, State, look_on, move, standing
@@ -56,7 +55,8 @@ class Late(Watching):
             return
         account.answered(self._clock())
         if update is None:
-            await self._never_arrived(job)
+            if await self._is_absent(job):
+                await self._settle(job, Bill.NOTHING, outcome=Outcome.ABSENT)
             return
         own = () if job.task else (take_task(job, update.task, adopted=told is not None),)
         state, now = VERDICTS[update.state], self._clock()
@@ -84,15 +84,6 @@ class Late(Watching):
             return await account.provider.poll(Task(finished.id, finished.data), account.wire)
         order = self._orders.write(job, read_wish(job.wish), read_choice(job.quote))
         return await account.provider.find(order, account.wire)
-
-    async def _never_arrived(self, job: Job) -> None:
-        """Give the money of an order back that can no longer be on its way, and is not there."""
-        intent_at = next(each.intent_at for each in await self._store.attempts(job.id) if each.id == job.attempt)
-        wait = until_absent((self._clock() - intent_at) / 1000, job.tries)
-        if wait is None:
-            await self._settle(job, Bill.NOTHING, outcome=Outcome.ABSENT)
-        else:
-            await self._later(job, wait)
 
     async def _collect_late(self, job: Job, update: Update, account: Account, *also: Statement) -> None:
         """Keep a clip that came too late for its job, for who paid for it; of a deleted job only the money is due."""

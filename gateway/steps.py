@@ -22,7 +22,7 @@ from gateway.database import ConflictError, Statement
 from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
-from gateway.findings import resumed, until_absent
+from gateway.findings import resumed
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
 from gateway.job import ASIDE_MS, Attempt, Job, Outcome, State, backoff, has_time, move, standing
@@ -352,12 +352,9 @@ class Steps(Buying):
 
     async def _absent(self, job: Job) -> None:
         """Order anew what never arrived, once it can no longer be on its way."""
-        now = self._clock()
-        intent_at = next(each.intent_at for each in await self._store.attempts(job.id) if each.id == job.attempt)
-        wait = until_absent((now - intent_at) / 1000, job.tries)
-        if wait is not None:
-            await self._later(job, wait)
+        if not await self._is_absent(job):
             return
+        now = self._clock()
         self._free(job)
         absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
         await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)

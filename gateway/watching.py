@@ -18,10 +18,10 @@ from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.fetch import is_public
-from gateway.findings import NO_ACCOUNT, alone, resumed, verdict, waiting_for
+from gateway.findings import DENIED, NO_ACCOUNT, alone, resumed, until_absent, verdict, waiting_for
 from gateway.finished import ClipError, Finished, Missed, next_try
 from gateway.hooks import take_task
-from gateway.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.job import ENDINGS, UNDER_WAY, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.telemetry import names
 from gateway.wish import Problem, read_choice
 from providers.base.errors import Missing, ProviderError, Unsupported
@@ -200,6 +200,17 @@ class Watching(Collecting):
             problem = verdict(update, listing.slug)
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
             await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
+
+    async def _is_absent(self, job: Job) -> bool:
+        """Weigh a provider's word that it has no such order; unless that is final it is asked again."""
+        now = self._clock()
+        attempt = next(each for each in await self._store.attempts(job.id) if each.id == job.attempt)
+        waited = (now - attempt.intent_at) / 1000
+        wait = until_absent(waited, job.tries, denied=attempt.error == DENIED)
+        if wait is not None:
+            denied = (replace(attempt, error=DENIED),) if waited >= UNDER_WAY else ()
+            await self._later(job, wait, *denied)
+        return wait is None
 
     async def _give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""

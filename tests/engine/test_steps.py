@@ -145,6 +145,18 @@ async def test_a_proof_of_absence_frees_the_job(engine: Engine) -> None:
     assert len(set(engine.provider.ledger)) == 2
 
 
+async def test_one_denial_is_no_proof(engine: Engine) -> None:
+    """However late the first look is, a list that is behind would buy it twice: it is asked once more, in a while."""
+    engine.provider.submits = [Indeterminate("?")]
+    job = await engine.accept()
+    await engine.turn()
+    engine.provider.finds = [Unavailable("down")] * 3 + [None, Unavailable("down"), running("found")]
+    engine.now += 400_000
+    ended = await engine.run(job.id)
+
+    assert (ended.state, len(engine.provider.ledger)) == (State.SUCCEEDED, 1)
+
+
 async def test_class_a_repeats_the_same_order(repeatable: Engine) -> None:
     """Where repeating is free the same attempt is sent until an answer comes."""
     repeatable.provider.submits = [Indeterminate("?"), Throttled("slow"), Unavailable("down"), Indeterminate("?")]
