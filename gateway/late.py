@@ -112,8 +112,12 @@ class Late(Watching):
         """Write what a job cost in the end."""
         now = self._clock()
         job, postings = closed(move(job, job.state, now, due_at=job.expires_at), bill, now)
-        made = () if outcome is None else (standing(job, outcome, now, "known after its end", job.task),)
-        await self._store.save(job, *made, postings=postings, also=[*also, *tell_settled(job)])
+        told = [*also, *tell_settled(job)]
+        if outcome is None:
+            await self._store.save(job, postings=postings, also=told)
+        else:
+            made = replace(standing(job, outcome, now, "known after its end", job.task), ended_at=job.completed_at)
+            await self._store.save(job, made, postings=postings, also=told)
         log.info("job.settled", **names(job), bill=bill)
 
     async def _look_on(self, job: Job, *also: Statement) -> None:

@@ -103,7 +103,8 @@ async def test_a_clip_that_comes_late_is_kept_and_paid_for(engine: Engine) -> No
     found = await engine.media.shelf.find(kept.path)
     assert found is not None
     assert kept.bytes == found.size
-    assert [each.outcome for each in await engine.store.attempts(job.id)] == [Outcome.SUCCEEDED]
+    (attempt,) = await engine.store.attempts(job.id)
+    assert (attempt.outcome, attempt.ended_at) == (Outcome.SUCCEEDED, before.completed_at)
     assert len(engine.provider.ledger) == 1
     shown = video(job)
     assert (shown["status"], shown["usage"]["billing"], len(shown["outputs"])) == ("failed", "billed", 4)
