@@ -26,7 +26,7 @@ from providers.base.task import Task, Update
 log = structlog.get_logger()
 
 LATE = Notice(
-    type="late", feature="deadline", details="The clip came after the video was given up as failed; it is kept."
+    type="late", feature="deadline", details="The clip came after the video had ended without it; it is kept."
 )
 
 

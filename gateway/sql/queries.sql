@@ -194,8 +194,8 @@ SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
 SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
 -- jobs_in_doubt --
--- What has failed and is still looked at: nobody can tell yet what it cost, oldest first.
-SELECT * FROM jobs WHERE state = 'failed' AND due_at IS NOT NULL AND expires_at IS NULL ORDER BY id;
+-- What ended without a clip and is still looked at: nobody can tell yet what it cost, oldest first.
+SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND due_at IS NOT NULL AND expires_at IS NULL ORDER BY id;
 
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)
@@ -563,7 +563,7 @@ INSERT INTO hooks (hash, attempt, task) VALUES (:hash, :attempt, NULL);
 -- The last column says whether it may still bring a look about: its job is under way with it, or ended in doubt.
 SELECT attempts.id, attempts.job, attempts.account, attempts.task, hooks.task,
     CASE WHEN jobs.attempt = attempts.id AND jobs.due_at IS NOT NULL
-        AND (jobs.completed_at IS NULL OR (jobs.state = 'failed' AND jobs.expires_at IS NULL)) THEN 1 ELSE 0 END
+        AND (jobs.completed_at IS NULL OR (jobs.state IN ('failed', 'cancelled') AND jobs.expires_at IS NULL)) THEN 1 ELSE 0 END
 FROM hooks JOIN attempts ON attempts.id = hooks.attempt JOIN jobs ON jobs.id = attempts.job WHERE hooks.hash = :hash;
 
 -- hook_hint --
@@ -579,11 +579,11 @@ UPDATE hooks SET task = NULL WHERE attempt = :attempt AND task = :task;
 -- Earlier, never later; a job whose step is under way is looked at again by whoever holds it. One that has ended is due
 -- for its money, until its clips are to be removed.
 UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND due_at > :due
-    AND (completed_at IS NULL OR (state = 'failed' AND expires_at IS NULL));
+    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL));
 
 -- job_schedule --
 SELECT due_at, lease_until FROM jobs WHERE id = :id AND due_at IS NOT NULL
-    AND (completed_at IS NULL OR (state = 'failed' AND expires_at IS NULL));
+    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL));
 
 -- job_seq --
 SELECT seq FROM jobs WHERE id = :id;

@@ -189,6 +189,21 @@ async def test_a_lost_order_that_is_not_there_gives_its_money_back(engine: Engin
     assert len(engine.provider.ledger) == 1
 
 
+async def test_a_cancel_that_may_have_cost_something_is_asked_after_too(engine: Engine) -> None:
+    """Its provider stopped, and did not say whether it charges."""
+    job = await engine.accept()
+    engine.provider.cancels = [ended(TaskState.CANCELLED)]
+    engine.provider.submits = [running("t")]
+    await engine.turn()
+    await engine.store.cancel(job.id, "tenant")
+    job = await engine.run(job.id)
+    assert (job.state, [each.id for each in await engine.store.in_doubt()]) == (State.CANCELLED, [job.id])
+    engine.provider.polls = [ended(TaskState.CANCELLED, billed=False)]
+
+    assert billing(await look_on(engine, job)) == (Billing.NOT_BILLED, 0)
+    assert [] == await engine.store.in_doubt()
+
+
 async def test_of_a_deleted_job_only_the_money_is_settled(engine: Engine) -> None:
     """Nobody wants its clip."""
     job = await given_up(engine)
