@@ -140,11 +140,11 @@ class Courier:
         await self._sweep()
         free = self._free()
         lease = int((self._settings.seconds + SPARE_SECONDS) * 1000)
-        full = self._full()
+        full, room = self._shares()
         taken: list[Delivery] = []
         if free:
-            each, most = self._settings.per_host, min(free, lot(self._settings.at_once))
-            taken = await self._outbox.claim(lease=lease, each=each, most=most, busy=self._busy(), full=full)
+            each, busy = self._settings.per_host, self._busy()
+            taken = await self._outbox.claim(lease=lease, each=each, most=min(free, room), busy=busy, full=full)
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
             self._under_way[task] = (delivery, time.monotonic())
@@ -170,9 +170,9 @@ class Courier:
         full = [host for host, count in counts.items() if count >= self._settings.per_host]
         return f" {' '.join([*full, *self._resting])} "
 
-    def _full(self) -> str:
+    def _shares(self) -> tuple[str, int]:
         """
-        Name the tenants that get nothing more now, each in quotes.
+        Name the tenants that get nothing more now, each in quotes, and say how much any other may get.
 
         Who has many slow ones leaves as many places free; the last quarter of the usual ones is somebody else's.
         """
@@ -180,7 +180,9 @@ class Courier:
         counts = Counter(delivery.tenant for delivery, _ in self._under_way.values())
         young = Counter(delivery.tenant for delivery, since in self._under_way.values() if since > old)
         free, share = MOST - len(self._under_way), lot(self._settings.at_once)
-        return " ".join(f'"{each}"' for each, count in counts.items() if count >= free or young[each] >= share)
+        full = {each for each, count in counts.items() if count >= free or young[each] >= share}
+        most = max((count for each, count in young.items() if each not in full), default=0)
+        return " ".join(f'"{each}"' for each in full), share - most
 
     async def _rest(self, seconds: float) -> None:
         """Wait for a reason to look, or until it is time."""

@@ -144,6 +144,30 @@ async def test_many_hosts_of_one_tenant_are_one_tenants(
         heard.hang.set()
 
 
+async def test_a_share_is_no_larger_for_being_filled_bit_by_bit(
+    told: Told, heard: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is claimed next fits into what is left of it."""
+    monkeypatch.setattr(module, "YOUNG_SECONDS", 60)
+    told.courier = told.new_courier(seconds=20, at_once=8, per_host=1)
+    for number in range(5):
+        heard.script[f"/hung{number}"] = [heard.wait]
+        await told.endpoint(f"/hung{number}", tenant="alice", name=f"h{number}.test")
+    await told.endpoint("/bob", tenant="bob", name="well.test")
+    async with running(told.courier):
+        await ended(told, "alice")
+        await until(lambda: len(heard.heard) == 5)
+        for number in range(5, 10):
+            heard.script[f"/hung{number}"] = [heard.wait]
+            await told.endpoint(f"/hung{number}", tenant="alice", name=f"h{number}.test")
+        await ended(told, "alice")
+        await until(lambda: len(heard.heard) == 6)
+        await ended(told, "bob")
+        await until(lambda: heard.at("/bob"))
+        assert 7 == len(heard.heard)
+        heard.hang.set()
+
+
 @on_both
 async def test_a_tenants_name_is_taken_as_it_is_written(told: Told, heard: Receiver) -> None:
     """Who is full is nobody whose name is like theirs."""
