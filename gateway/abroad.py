@@ -59,7 +59,9 @@ class _Guarded(Carrier):
         open_ = AsyncExitStack()
         try:
             answer = await open_.enter_async_context(
-                outbound.call(call.method, target, headers, call.body or None, silent=call.timeout)
+                outbound.call(
+                    call.method, target, headers, call.body or None, owner=_owner(target.host), silent=call.timeout
+                )
             )
         except FetchError as error:
             raise httpx.ReadError(error.code) from error
@@ -82,3 +84,8 @@ class _Bytes(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._open.aclose()
+
+
+def _owner(host: str) -> str:
+    """Name who has to answer for a host's names: all below one domain are one's."""
+    return f"clips/{'.'.join(host.split('.')[-2:])}"

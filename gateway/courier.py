@@ -25,6 +25,7 @@ from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try
 from gateway.guard import NotAllowedError
 from gateway.letters import Letter, Letters
 from gateway.outbox import Outbox
+from gateway.places import Places, lot
 from gateway.settings import Webhooks
 from gateway.telemetry import Metrics
 from gateway.vault import Vault
@@ -40,7 +41,7 @@ IDLE_SECONDS = 1.0
 YOUNG_SECONDS = 0.5
 """A delivery that takes longer gives its place up: a receiver that hangs costs the others nothing."""
 MOST = 1024
-"""Deliveries under way, slow ones included."""
+"""Deliveries under way, slow ones included; one tenant has half of what another leaves free, as steps are shared."""
 SLOW_DOWN = {429, 502, 503, 504}
 """Answers by which a receiver asks for less."""
 REST_SECONDS = (1.0, 60.0)
@@ -49,6 +50,12 @@ GONE = 410
 SPARE_SECONDS = 45.0
 """How much longer than a try may take its lease is: who is slow to write it down is not told twice."""
 SWEEP_MS = 600_000
+PUT_OFF_MS = 1000
+"""How soon a delivery comes again that we had no room for."""
+TESTS = 16
+"""Samples being sent at the same time."""
+TEST_PATIENCE = 2.0
+"""How many seconds one waits for its turn."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -92,8 +99,9 @@ class Courier:
         self._outbound = outbound
         self._clock = clock
         self._settings = settings
-        self._under_way: dict[asyncio.Task[None], tuple[str, float]] = {}
-        """Each delivery's host, and since when it is under way."""
+        self._under_way: dict[asyncio.Task[None], tuple[Delivery, float]] = {}
+        """Each delivery, and since when it is under way."""
+        self._tests = Places(TESTS)
         self._resting: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._stopping = False
@@ -132,20 +140,21 @@ class Courier:
         await self._sweep()
         free = self._free()
         lease = int((self._settings.seconds + SPARE_SECONDS) * 1000)
+        full, room = self._shares()
         taken: list[Delivery] = []
         if free:
-            each = self._settings.per_host
-            taken = await self._outbox.claim(lease=lease, each=each, most=free, busy=self._busy())
+            each, busy = self._settings.per_host, self._busy()
+            taken = await self._outbox.claim(lease=lease, each=each, most=min(free, room), busy=busy, full=full)
         for delivery in taken:
             task = asyncio.create_task(self._deliver(delivery))
-            self._under_way[task] = (delivery.host, time.monotonic())
+            self._under_way[task] = (delivery, time.monotonic())
             task.add_done_callback(self._done)
         if taken:
             return
         due = await self._outbox.next_due() if free else None
         wait = IDLE_SECONDS if due is None else (due - self._clock()) / 1000
         # Whoever turns slow frees a place without a word.
-        await self._rest(max(0.0, min(IDLE_SECONDS if free else YOUNG_SECONDS / 2, wait)))
+        await self._rest(max(0.0, min(IDLE_SECONDS if free and not full else YOUNG_SECONDS / 2, wait)))
 
     def _free(self) -> int:
         """Count the places left: those who are slow hold none of the usual ones."""
@@ -157,9 +166,23 @@ class Courier:
         """Name the hosts that get nothing more now, between spaces."""
         now = time.monotonic()
         self._resting = {host: until for host, until in self._resting.items() if until > now}
-        counts = Counter(host for host, _ in self._under_way.values())
+        counts = Counter(delivery.host for delivery, _ in self._under_way.values())
         full = [host for host, count in counts.items() if count >= self._settings.per_host]
         return f" {' '.join([*full, *self._resting])} "
+
+    def _shares(self) -> tuple[str, int]:
+        """
+        Name the tenants that get nothing more now, each in quotes, and say how much any other may get.
+
+        Who has many slow ones leaves as many places free; the last quarter of the usual ones is somebody else's.
+        """
+        old = time.monotonic() - YOUNG_SECONDS
+        counts = Counter(delivery.tenant for delivery, _ in self._under_way.values())
+        young = Counter(delivery.tenant for delivery, since in self._under_way.values() if since > old)
+        free, share = MOST - len(self._under_way), lot(self._settings.at_once)
+        full = {each for each, count in counts.items() if count >= free or young[each] >= share}
+        most = max((count for each, count in young.items() if each not in full), default=0)
+        return " ".join(f'"{each}"' for each in full), share - most
 
     async def _rest(self, seconds: float) -> None:
         """Wait for a reason to look, or until it is time."""
@@ -194,6 +217,8 @@ class Courier:
             log.info("delivery.overtaken", delivery=delivery.id)
         except StoreUnavailableError as error:
             log.error("delivery.stalled", delivery=delivery.id, reason=str(error))
+        except FetchError as error:  # It is we who were busy: no try was made.
+            log.info("delivery.put_off", delivery=delivery.id, reason=error.message)
         except Exception as error:
             log.exception("delivery.crashed", delivery=delivery.id, exc_info=error)
 
@@ -203,7 +228,11 @@ class Courier:
         signer = signer_of(endpoint) if endpoint else await self._caller(delivery.tenant)
         letter = await self._letters.write(delivery)
         began, at = time.monotonic(), self._clock()
-        answer = await self.send(url, delivery.event, letter, signer)
+        try:
+            answer = await self._send(url, delivery.event, letter, signer, owner=f"webhooks/{delivery.tenant}")
+        except FetchError:
+            await self._outbox.put_off(delivery, PUT_OFF_MS)
+            raise
         number = delivery.tries + 1
         took = int((time.monotonic() - began) * 1000)
         made = Try(delivery=delivery.id, number=number, at=at, took_ms=took, status=answer.status, error=answer.error)
@@ -239,8 +268,28 @@ class Courier:
         versions = [signer.version, signer.version - 1] if turning else [signer.version]
         return [self._vault.signing_secret(signer.owner, each) for each in versions]
 
-    async def send(self, url: str, event: str, letter: Letter, signer: Signer) -> Answer:
-        """Post a letter once, signed as Standard Webhooks says; of the answer nothing but its head is read."""
+    async def test(self, endpoint: Endpoint, event: str, letter: Letter) -> Answer:
+        """
+        Post a sample to an endpoint at once.
+
+        :raises FetchError: when too many samples, or names, are under way to do so.
+        """
+        owner = f"tests/{endpoint.tenant}"
+        try:
+            await self._tests.take(owner, TEST_PATIENCE)
+        except TimeoutError as error:
+            raise FetchError("testing_busy", "Too many endpoints are being tested; try again.", busy=True) from error
+        try:
+            return await self._send(endpoint.url, event, letter, signer_of(endpoint), owner=owner)
+        finally:
+            self._tests.leave(owner)
+
+    async def _send(self, url: str, event: str, letter: Letter, signer: Signer, *, owner: str) -> Answer:
+        """
+        Post a letter once, signed as Standard Webhooks says; of the answer nothing but its head is read.
+
+        :raises FetchError: when it is we who did not come to send it.
+        """
         now = datetime.fromtimestamp(self._clock() // 1000, UTC)
         body, secrets = letter.body, self._secrets(signer)
         signatures = " ".join(Webhook(secret).sign(event, now, body.decode()) for secret in secrets)
@@ -259,7 +308,9 @@ class Courier:
             target = outbound.read(url)
             if not self._settings.http and not target.url.startswith("https:"):
                 raise NotAllowedError("it is not https")
-            async with asyncio.timeout(seconds), outbound.call("POST", target, headers, body, silent=seconds) as answer:
+            async with outbound.call(
+                "POST", target, headers, body, owner=owner, silent=seconds, seconds=seconds
+            ) as answer:
                 return Answer(
                     status=answer.status,
                     error=None if 200 <= answer.status < 300 else f"answered {answer.status}",
@@ -268,7 +319,9 @@ class Courier:
         except NotAllowedError as error:
             log.info("address.refused", reason=str(error))
             return Answer(error="the address is not allowed")
-        except FetchError:
+        except FetchError as error:
+            if error.busy:
+                raise
             return Answer(error="the server gives no whole answer")
         except TimeoutError:
             return Answer(error=f"no answer within {seconds:g} s")

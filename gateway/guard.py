@@ -185,7 +185,7 @@ class Rules(Struct, frozen=True):
         """Refuse a port nobody opened, and a host that needs no look-up to be refused."""
         if port not in self.ports and port not in {entry.port for entry in self.allow}:
             raise NotAllowedError(f"port {port} is not open")
-        if ":" in host or NUMBER.fullmatch(host.rpartition(".")[2]):
+        if is_literal(host):
             self.check(host, host, port)
         elif (host == "localhost" or host.endswith(".localhost")) and host not in {each.host for each in self.allow}:
             raise NotAllowedError(f"{host} is this machine")
@@ -211,6 +211,11 @@ def is_public(address: Address) -> bool:
             return address.scope_id is None and address in OPEN6 and not any(address in each for each in CLOSED6)
         address = address.ipv4_mapped
     return not any(address in each for each in CLOSED)
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host as it was read is an address itself, and no name."""
+    return ":" in host or NUMBER.fullmatch(host.rpartition(".")[2]) is not None
 
 
 def carried(address: Address) -> Iterator[IPv4Address]:

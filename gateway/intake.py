@@ -160,16 +160,16 @@ class Intake:
         try:
             for each in media:
                 found.append(await self._find(each, each.source, tenant))  # noqa: PERF401  Dropped one by one.
-            return await self._fetch_all(found)
+            return await self._fetch_all(found, tenant)
         except BaseException:
             _drop(found)
             raise
 
-    async def _fetch_all(self, found: list[Found | Address]) -> list[Found]:
+    async def _fetch_all(self, found: list[Found | Address], tenant: str) -> list[Found]:
         """Fetch every address, all at the same time; the first that cannot be had stops the others."""
         errand = self._errand()
         fetching = {
-            at: asyncio.ensure_future(self._fetch(each, errand))
+            at: asyncio.ensure_future(self._fetch(each, errand, tenant))
             for at, each in enumerate(found)
             if isinstance(each, Address)
         }
@@ -219,11 +219,11 @@ class Intake:
         sha256, path = await self._media.keep_bytes(data)
         return Found(len(data), sha256, path)
 
-    async def _fetch(self, address: Address, errand: Errand) -> Found:
+    async def _fetch(self, address: Address, errand: Errand, tenant: str) -> Found:
         """Fetch what lies at an address, to disk as it comes."""
         upload = Upload(self._media.incoming, "")
         try:
-            await self._outbound().fetch(address.text, upload.write, errand)
+            await self._outbound().fetch(address.text, upload.write, errand, owner=f"inputs/{tenant}")
         except FetchError as error:
             upload.drop()
             status, headers = (503, {"retry-after": "5"}) if error.busy else (422, {})

@@ -104,7 +104,7 @@ class Keyring:
         :raises FetchError: when it does not come, or is none.
         """
         body = bytearray()
-        await self._outbound().fetch(url, body.extend, Errand(max_bytes=MAX_BYTES, seconds=SECONDS))
+        await self._outbound().fetch(url, body.extend, Errand(max_bytes=MAX_BYTES, seconds=SECONDS), owner="keys")
         try:
             listed = msgspec.json.decode(bytes(body), type=_List)
         except (msgspec.MsgspecError, RecursionError) as error:

@@ -2,17 +2,19 @@
 Fetch what strangers name: the one client for addresses that are not the operator's.
 
 The rule (:mod:`gateway.guard`) is asked where the connection is made: of everything a name stands for, looked up
-once, and again of the very address a socket is made for. Each hop has a connector, a socket and a look-up of its
-own, so nothing checked for one is ever used by another, and a name that changes its mind changes nothing.
+once, and again of the very address a socket is made for. Each hop has a connector, a socket and a check of its own,
+so nothing checked for one is ever used by another, and a name that changes its mind changes nothing.
+
+Everything that takes long is somebody's: fetches and look-ups are shared among owners (:mod:`gateway.places`), so
+that servers that drip and names that do not resolve keep nobody waiting but those who named them.
 """
 
 import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from ipaddress import ip_address
 from typing import NoReturn
 
@@ -23,7 +25,9 @@ from aiohttp.typedefs import LooseHeaders
 from yarl import URL
 
 from gateway.errand import ELSE, Errand, FetchError
-from gateway.guard import NotAllowedError, Rules, Target
+from gateway.guard import NotAllowedError, Rules, Target, is_literal
+from gateway.names import LookUp, Names
+from gateway.places import Places
 
 log = structlog.get_logger()
 
@@ -36,6 +40,8 @@ MAX_HEAD = 64 * 2**10
 CONNECT_SECONDS = 5
 SILENT_SECONDS = 5
 """Longest silence within an answer."""
+PATIENCE_SECONDS = 10
+"""How long a call waits until its name can be looked up."""
 REDIRECTS = {301, 302, 303, 307, 308}
 HEADERS = {
     "User-Agent": "reelgate",
@@ -57,15 +63,15 @@ class Outbound:
         rules: Rules,
         *,
         at_once: int = 32,
+        names: Names | None = None,
         resolver: Callable[[], AbstractResolver] | None = None,
         dial: Callable[[AddrInfo], socket.socket] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._rules = rules
-        self._slots = asyncio.Semaphore(at_once)
-        # Threads of its own: a name server that hangs keeps nobody waiting but those who ask it.
-        threads = ThreadPoolExecutor(at_once, thread_name_prefix="names")
-        self._resolver = resolver or partial(_Resolver, threads)
+        self._slots = Places(at_once)
+        self._names = names or Names()
+        self._given_resolver = resolver
         self._dial = dial or _open_socket
         self._given_tls = tls
 
@@ -82,20 +88,22 @@ class Outbound:
         """
         return self._rules.read(address)
 
-    async def fetch(self, address: str, write: Callable[[bytes], None], errand: Errand) -> None:
+    async def fetch(self, address: str, write: Callable[[bytes], None], errand: Errand, *, owner: str) -> None:
         """
         Get what lies at an address, following redirects, each hop checked as the first.
+
+        ``owner`` is whose errand it is: at whose expense it may take long.
 
         :raises FetchError: when it is not allowed, not to be had, too large or too slow.
         """
         try:
             target = self._rules.read(address)
-            await self._take_slot(errand)
+            await self._take_slot(errand, owner)
             try:
                 async with asyncio.timeout(errand.left):
-                    await self._fetch(target, write, errand)
+                    await self._fetch(target, write, errand, owner)
             finally:
-                self._slots.release()
+                self._slots.leave(owner)
         except NotAllowedError as error:
             log.info("address.refused", reason=str(error))
             raise FetchError("url_not_allowed", self._terms) from error
@@ -103,22 +111,21 @@ class Outbound:
             message = f"What a call names by address must come within {errand.seconds:g} s; {ELSE}"
             raise FetchError("url_unreachable", message) from error
 
-    async def _take_slot(self, errand: Errand) -> None:
+    async def _take_slot(self, errand: Errand, owner: str) -> None:
         """
-        Wait until one more may be fetched.
+        Wait until one more may be fetched for its owner.
 
         :raises FetchError: when that leaves too little time for the fetching.
         """
         try:
-            async with asyncio.timeout(errand.left / 2):
-                await self._slots.acquire()
+            await self._slots.take(owner, errand.left / 2)
         except TimeoutError as error:
             raise FetchError("fetching_busy", "Too much is being fetched; try again.", busy=True) from error
 
-    async def _fetch(self, target: Target, write: Callable[[bytes], None], errand: Errand) -> None:
+    async def _fetch(self, target: Target, write: Callable[[bytes], None], errand: Errand, owner: str) -> None:
         """Follow redirects to the end."""
         for _ in range(MAX_REDIRECTS + 1):
-            async with self.call("GET", target, HEADERS) as answer:
+            async with self.call("GET", target, HEADERS, owner=owner, patience=errand.left / 2) as answer:
                 location = answer.headers.get("location")
                 if answer.status not in REDIRECTS or location is None:
                     await _receive(answer, write, errand)
@@ -134,20 +141,58 @@ class Outbound:
         headers: LooseHeaders,
         body: bytes | None = None,
         *,
+        owner: str,
         silent: float | None = None,
+        seconds: float | None = None,
+        patience: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """
         Make one call, on a connection of its own; redirects are not followed.
 
-        ``silent`` is how many seconds the other side may say nothing, where not as usual.
-
+        :param owner: at whose expense it may take long.
+        :param silent: how many seconds the other side may say nothing, where not as usual.
+        :param seconds: how many it may take in all, its name server among it; what is our own wait is not counted.
+        :param patience: how many seconds that may be, where not as usual.
         :raises NotAllowedError: when what the name stands for is not open.
-        :raises FetchError: when no answer comes.
+        :raises FetchError: when no answer comes; busy, when it is we who did not come to ask.
+        :raises TimeoutError: when ``seconds`` are over.
         """
+        resolver = await self._resolver(target, owner, PATIENCE_SECONDS if patience is None else patience)
+        async with asyncio.timeout(seconds), self._session(target, resolver, silent) as (session, hop):
+            with _as_ours(hop):
+                answer = await session.request(
+                    method, URL(target.url, encoded=True), headers=headers, data=body, allow_redirects=False
+                )
+            async with answer:
+                if sum(len(name) + len(value) for name, value in answer.raw_headers) > MAX_HEAD:
+                    raise FetchError("url_unreachable", "The server's headers are too large.")
+                yield answer
+
+    async def _resolver(self, target: Target, owner: str, patience: float) -> AbstractResolver:
+        """
+        Begin to look a call's name up.
+
+        :raises FetchError: when too many are being looked up.
+        """
+        if self._given_resolver:
+            return self._given_resolver()
+        if is_literal(target.host):
+            return _Begun(None)
+        host = URL(target.url, encoded=True).raw_host or target.host  # With its last dot, which means something.
+        try:
+            return _Begun(await self._names.begin(host, owner, patience=patience))
+        except TimeoutError as error:
+            raise FetchError("fetching_busy", "Too many names are being looked up; try again.", busy=True) from error
+
+    @asynccontextmanager
+    async def _session(
+        self, target: Target, resolver: AbstractResolver, silent: float | None
+    ) -> AsyncIterator[tuple[aiohttp.ClientSession, "_Hop"]]:
+        """Open what makes one connection, and that connection's permission."""
         hop = _Hop(self._rules, target, self._dial)
         connector = aiohttp.TCPConnector(
             ssl=self._tls if target.url.startswith("https:") else True,
-            resolver=_CheckedResolver(self._resolver(), hop),
+            resolver=_CheckedResolver(resolver, hop),
             socket_factory=hop.dial,
             use_dns_cache=False,
             force_close=True,
@@ -161,14 +206,7 @@ class Outbound:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silent or SILENT_SECONDS),
             max_headers=64,
         ) as session:
-            with _as_ours(hop):
-                answer = await session.request(
-                    method, URL(target.url, encoded=True), headers=headers, data=body, allow_redirects=False
-                )
-            async with answer:
-                if sum(len(name) + len(value) for name, value in answer.raw_headers) > MAX_HEAD:
-                    raise FetchError("url_unreachable", "The server's headers are too large.")
-                yield answer
+            yield session, hop
 
     @staticmethod
     async def pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -229,23 +267,26 @@ class _Hop:
         return self._dial(wanted)
 
 
-class _Resolver(AbstractResolver):
-    """Look names up as this machine does, hosts file and all."""
+class _Begun(AbstractResolver):
+    """Wait for a look-up that has begun."""
 
-    def __init__(self, threads: Executor) -> None:
-        self._threads = threads
+    def __init__(self, look_up: LookUp | None) -> None:
+        self._look_up = look_up
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Look a name up."""
-        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        """Say what the name stands for; others may wait for the same."""
+        del family
+        if self._look_up is None:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host} is an address")
         return [
             ResolveResult(
-                hostname=host, host=str(place[0]), port=port, family=family, proto=proto, flags=socket.AI_NUMERICHOST
+                hostname=host, host=each.address, port=port, family=each.family, proto=each.proto,
+                flags=socket.AI_NUMERICHOST,
             )
-            for family, _, proto, _, place in await asyncio.get_running_loop().run_in_executor(self._threads, ask)
-        ]
+            for each in await asyncio.shield(self._look_up)
+        ]  # fmt: skip
 
     async def close(self) -> None:
         """Nothing is open."""

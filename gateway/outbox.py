@@ -113,10 +113,10 @@ class Outbox:
 
     # Deliveries
 
-    async def claim(self, *, lease: int, each: int, most: int, busy: str) -> list[Delivery]:
-        """Take deliveries that are due, a few a host, for ``lease`` milliseconds."""
+    async def claim(self, *, lease: int, each: int, most: int, busy: str, full: str = "") -> list[Delivery]:
+        """Take deliveries that are due, a few a host and none of a ``full`` tenant's, for ``lease`` milliseconds."""
         now = self._clock()
-        asked = {"now": now, "until": now + lease, "each": each, "most": most, "busy": busy}
+        asked = {"now": now, "until": now + lease, "each": each, "most": most, "busy": busy, "full": full}
         (rows,) = await self._database.write(Statement("deliveries_claim", asked))
         return [_delivery(row) for row in rows]
 
@@ -147,6 +147,11 @@ class Outbox:
             also.append(Statement("endpoint_disable", disabled))
             also.append(Statement("deliveries_hold", {"endpoint": delivery.endpoint}))
         await self._database.write(Statement("delivery_save", delivery, 1), Statement("try_insert", made, 1), *also)
+
+    async def put_off(self, delivery: Delivery, wait: int) -> None:
+        """Give a delivery back that was claimed and not tried, due again after ``wait`` milliseconds."""
+        asked = {"id": delivery.id, "tries": delivery.tries, "until": delivery.lease_until, "due": self._clock() + wait}
+        await self._database.write(Statement("delivery_put_off", asked))
 
     async def drop(self, endpoint: str) -> None:
         """Send nothing more of what waits for an endpoint that is gone."""

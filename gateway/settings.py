@@ -59,7 +59,7 @@ class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seconds: float = 20
     """What a call names by address must have come after this long."""
     at_once: int = 32
-    """Addresses fetched at the same time."""
+    """Addresses fetched at the same time; one tenant has three quarters of them at most."""
 
 
 class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,7 +70,7 @@ class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seconds: float = 15
     """A receiver that has not answered by then has failed."""
     at_once: int = 64
-    """Deliveries under way at the same time; one that takes long counts no more."""
+    """Deliveries under way at the same time, one tenant's three quarters; one that takes long counts no more."""
     per_host: int = 8
     """Deliveries taken up at once for one host."""
     keep_days: float = 30

@@ -182,11 +182,11 @@ class Engine:
     def clock(self) -> int:
         return self.now
 
-    async def accept(self, repeat: Repeat = Repeat(), **request: object) -> Job:  # noqa: B008
+    async def accept(self, repeat: Repeat = Repeat(), tenant: str = "tenant", **request: object) -> Job:  # noqa: B008
         """Take a wish in."""
         wanted = Wish(request=Request(**{"prompt": "a cat", "model": "maker/one", **request}))  # type: ignore[arg-type]
         decision, said = self.acceptor.decide(wanted), fingerprint_of(wanted)
-        job, _ = await self.acceptor.accept(wanted, decision, "tenant", repeat, fingerprint=said)
+        job, _ = await self.acceptor.accept(wanted, decision, tenant, repeat, fingerprint=said)
         return job
 
     async def job(self, id_: str) -> Job:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from gateway.api.create import explain
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.problems import ProblemError, invalid, missing_video
-from gateway.courier import callback_owner, signer_of
+from gateway.courier import callback_owner
+from gateway.errand import FetchError
 from gateway.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
 from gateway.ids import is_id, new_id
 from gateway.letters import Letter
@@ -151,7 +152,10 @@ async def test_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     now = services.clock()
     event = new_id("evt", now)
     letter = Letter(msgspec.json.encode(payload(event, kind, now, new_id("video", now))))
-    answer = await services.telling.courier.send(endpoint.url, event, letter, signer_of(endpoint))
+    try:
+        answer = await services.telling.courier.test(endpoint, event, letter)
+    except FetchError as error:
+        raise ProblemError(503, error.code, error.message, headers={"retry-after": "5"}) from error
     if answer.status is None:
         raise ProblemError(
             422, "endpoint_unreachable", f"The endpoint gave no answer: {answer.error}.", param="webhook_endpoint_id"

@@ -482,13 +482,15 @@ VALUES (:id, :event, :tenant, :job, :endpoint, :url, :host, :type, :created_at, 
 ON CONFLICT (id) DO NOTHING;
 
 -- deliveries_claim --
--- A few for each host that is not busy, so that no host keeps the others waiting. ``busy`` is hosts between spaces.
+-- A few for each host that is not busy, so that no host keeps the others waiting. ``busy`` is hosts between spaces,
+-- ``full`` tenants who have enough under way, each in quotes.
 UPDATE deliveries SET lease_until = :until, due_at = :until
 WHERE id IN (
     SELECT id FROM (
         SELECT id, due_at, row_number() OVER (PARTITION BY host ORDER BY due_at) AS place FROM (
             SELECT id, due_at, host FROM deliveries
             WHERE due_at <= :now AND CAST(:busy AS TEXT) NOT LIKE '% ' || host || ' %'
+            AND replace(CAST(:full AS TEXT), '"' || tenant || '"', '') = CAST(:full AS TEXT)
             ORDER BY due_at LIMIT 512
         ) AS due
     ) AS ranked
@@ -515,6 +517,10 @@ UPDATE deliveries SET
     ended_at = CASE WHEN state = 'pending' OR CAST(:state AS TEXT) = 'delivered' THEN :ended_at ELSE ended_at END,
     state = CASE WHEN state = 'pending' OR CAST(:state AS TEXT) = 'delivered' THEN CAST(:state AS TEXT) ELSE state END
 WHERE id = :id AND tries = :tries - 1;
+
+-- delivery_put_off --
+UPDATE deliveries SET due_at = :due, lease_until = NULL WHERE id = :id AND tries = :tries AND lease_until = :until
+AND due_at IS NOT NULL;
 
 -- delivery_replay --
 UPDATE deliveries SET due_at = :now, lease_until = NULL, state = 'pending', step = 0, ended_at = NULL

@@ -180,7 +180,9 @@ async def test_refused_as_a_redirect(outside: Outside, url: str) -> None:
     outside.pages["/"] = redirect(url)
     got = bytearray()
     with pytest.raises(FetchError) as caught:
-        await outside.outbound().fetch("http://first.example/", got.extend, Errand(max_bytes=10**6, seconds=5))
+        await outside.outbound().fetch(
+            "http://first.example/", got.extend, Errand(max_bytes=10**6, seconds=5), owner="t"
+        )
     assert ("url_not_allowed", b"") == (caught.value.code, bytes(got))
     assert [(HOME, outside.port)] == outside.dialled
 
@@ -197,7 +199,7 @@ async def test_refused_at_each_hop(outside: Outside, hop: int, url: str, status:
     for at in range(hop):
         outside.pages[f"/{at}"] = redirect(f"/{at + 1}" if at + 1 < hop else url, status)
     with pytest.raises(FetchError) as caught:
-        await outside.outbound().fetch("http://first.example/0", len, Errand(max_bytes=10**6, seconds=5))
+        await outside.outbound().fetch("http://first.example/0", len, Errand(max_bytes=10**6, seconds=5), owner="t")
     assert "url_not_allowed" == caught.value.code
     assert [(HOME, outside.port)] * hop == outside.dialled
 
@@ -210,7 +212,7 @@ async def test_ordinary_addresses_are_fetched(outside: Outside, url: str, host: 
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     got = bytearray()
-    await outside.outbound(tls=trusting).fetch(url, got.extend, Errand(max_bytes=10**6, seconds=5))
+    await outside.outbound(tls=trusting).fetch(url, got.extend, Errand(max_bytes=10**6, seconds=5), owner="t")
     assert got.startswith(b"\x89PNG")
     assert [(HOME, outside.port)] == outside.dialled
     (head,) = outside.heads
@@ -233,7 +235,7 @@ async def test_ordinary_addresses_without_a_name_are_dialled(
     monkeypatch.setattr("gateway.outbound.is_own", lambda family, address: False)
     outside.forget()
     with pytest.raises(FetchError) as caught:
-        await outside.outbound(Rules()).fetch(url, len, Errand(max_bytes=10**6, seconds=5))
+        await outside.outbound(Rules()).fetch(url, len, Errand(max_bytes=10**6, seconds=5), owner="t")
     assert "url_unreachable" == caught.value.code
     (dialled,) = outside.dialled
     assert dialled[0].replace("::ffff:808:808", "8.8.8.8") in url
@@ -255,7 +257,7 @@ async def test_a_name_that_changes_its_mind(outside: Outside) -> None:
     ends = []
     for _ in range(1_000):
         try:
-            await outbound.fetch("http://flip.example/", len, Errand(max_bytes=10**6, seconds=5))
+            await outbound.fetch("http://flip.example/", len, Errand(max_bytes=10**6, seconds=5), owner="t")
             ends.append("fetched")
         except FetchError as error:
             ends.append(error.code)
@@ -271,7 +273,7 @@ async def test_a_name_that_changes_its_mind_within_a_fetch(outside: Outside) -> 
     outside.names["flip.example"] = lambda: next(answers)
     outside.pages["/"] = redirect("/again")
     with pytest.raises(FetchError) as caught:
-        await outside.outbound().fetch("http://flip.example/", len, Errand(max_bytes=10**6, seconds=5))
+        await outside.outbound().fetch("http://flip.example/", len, Errand(max_bytes=10**6, seconds=5), owner="t")
     assert "url_not_allowed" == caught.value.code
     assert [(HOME, outside.port)] == outside.dialled
 

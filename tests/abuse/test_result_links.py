@@ -6,7 +6,9 @@ so that the guard alone must keep them from being dialled.
 """
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from gateway.accounts import Account, adapter
 from gateway.fetch import HOPS, Terms, fetch_clip
 from gateway.finished import ClipError, Missed
 from gateway.guard import Rules
+from gateway.names import Found, Names
 from gateway.outbound import Outbound
 from gateway.parts import take
 from providers.base.listing import Listing, listings
@@ -99,6 +102,40 @@ async def test_no_hostile_address_is_dialled(outside: Outside, transport: Aiohtt
         assert Missed.FOREIGN is await missed(account, url, tmp_path), url
         assert [] == outside.dialled, url
     assert [] == outside.heads
+
+
+@pytest.mark.usefixtures("_any_host")
+async def test_names_that_do_not_resolve_keep_no_other_hosts_clips_waiting(
+    outside: Outside,
+    transport: AiohttpTransport,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many there are below one domain; a clip of another's is asked for at once."""
+    hanging = threading.Event()
+
+    def ask(host: str) -> list[Found]:
+        if host.startswith("deaf"):
+            hanging.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [Found(socket.AF_INET, 6, "93.184.216.34")]
+
+    monkeypatch.setattr("gateway.outbound.is_own", lambda family, address: False)
+    guarded = Outbound(Rules(), names=Names(ask, most=4), dial=outside._dial)
+    account = seller(outside, transport, guarded)
+    deaf = [
+        asyncio.create_task(missed(account, f"https://deaf{number}.one.test/a.mp4", tmp_path_factory.mktemp("deaf")))
+        for number in range(6)
+    ]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(1):
+        assert Missed.UNREACHABLE is await missed(
+            account, "https://well.two.test/a.mp4", tmp_path_factory.mktemp("well")
+        )
+    assert [("93.184.216.34", 443)] == outside.dialled
+    assert not any(each.done() for each in deaf)
+    hanging.set()
+    assert [Missed.UNREACHABLE] * 6 == await asyncio.gather(*deaf)
 
 
 @pytest.mark.usefixtures("_any_host")

@@ -4,12 +4,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from gateway.errand import Errand
+from gateway.api.problems import ProblemError
+from gateway.api.wishes import Medium
+from gateway.errand import Errand, FetchError
+from gateway.intake import Intake
+from providers.base.order import Role
 from tests.outside import HOME, SITE, Outside, gateway, page, picture, redirect, world
 from tests.server import Server, eventually
 
@@ -131,8 +136,26 @@ async def test_a_slow_server_costs_so_long_and_no_longer(client: httpx.AsyncClie
     assert 200 == (await client.get("/v1/models")).status_code
     assert loop.time() - started < 1
     codes = sorted((answer.status_code, answer.json()["error"]["code"]) for answer in await slow)
-    assert [(422, "url_unreachable")] * 4 + [(503, "fetching_busy")] * 2 == codes
+    assert [(422, "url_unreachable")] * 3 + [(503, "fetching_busy")] * 3 == codes
     assert loop.time() - started < 5
+
+
+async def test_a_fetch_is_at_its_tenants_expense(tmp_path: Path) -> None:
+    """Every address of a call's is."""
+    whose: list[str] = []
+
+    class Way:
+        async def fetch(self, address: str, write: object, errand: Errand, *, owner: str) -> None:
+            whose.append(owner)
+            raise FetchError("url_unreachable", "no")
+
+    where: Any = SimpleNamespace(incoming=tmp_path)
+    intake = Intake(where, cast("Any", None), lambda: cast("Any", Way()), max_bytes=1, seconds=1)
+    named = [Medium(role=Role.REFERENCE, source=URL, param="p")] * 2
+    for tenant in ("alice", "bob"):
+        with pytest.raises(ProblemError):
+            await intake.gather(named, tenant)
+    assert ["inputs/alice"] * 2 + ["inputs/bob"] * 2 == whose
 
 
 async def test_a_call_repeated_is_the_same_call(client: httpx.AsyncClient, outside: Outside) -> None:

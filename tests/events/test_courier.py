@@ -3,8 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,81 +13,14 @@ from msgspec.structs import replace
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
-from gateway.courier import Courier
 from gateway.database import Statement
-from gateway.events import COMPLETED, FAILED, GAPS, TYPES, Delivery, Endpoint, announce, host_of, next_try
-from gateway.guard import make_rules
+from gateway.events import COMPLETED, FAILED, GAPS, Delivery, announce, next_try
 from gateway.job import State
-from gateway.letters import Letters
-from gateway.outbound import Outbound
-from gateway.outbox import Outbox
-from gateway.settings import Webhooks
-from gateway.vault import Vault
+from tests.events.told import Told, running, until
 from tests.make import job
 from tests.receiver import Receiver, receiver
-from tests.scripted import Engine
 
 DAY = 86_400
-
-
-class Told:
-    """An engine, and a courier that tells of it."""
-
-    def __init__(self, folder: Path, heard: Receiver, **settings: object) -> None:
-        self.engine = Engine(folder)
-        self.receiver = heard
-        self.outbox = Outbox(self.engine.store.database, self.engine.clock)
-        self.vault = Vault(b"k" * 32)
-        self.outbound = Outbound(make_rules([heard.allowed], [443]))
-        self.courier = self.new_courier(**settings)
-
-    def new_courier(self, **settings: object) -> Courier:
-        chosen = Webhooks(**{"http": True, "seconds": 2, **settings})  # type: ignore[arg-type]
-        letters = Letters(self.engine.store.any_job, {})
-        outbound, metrics = lambda: self.outbound, self.engine.metrics
-        return Courier(self.outbox, self.vault, outbound, self.engine.clock, chosen, metrics, letters)
-
-    async def endpoint(self, path: str = "/a", types: str = " ".join(TYPES), tenant: str = "tenant") -> Endpoint:
-        url, now = f"{self.receiver.url}{path}", self.engine.now
-        made = Endpoint(
-            id=f"whep_{path.strip('/')}", tenant=tenant, name="n", url=url, host=host_of(url), event_types=types,
-            version=1, old_until=None, created_at=now, updated_at=now,
-        )  # fmt: skip
-        await self.outbox.add_endpoint(made)
-        return made
-
-    async def ended(self, **request: object) -> str:
-        """Make a clip."""
-        accepted = await self.engine.accept(**request)
-        await self.engine.run(accepted.id)
-        return accepted.id
-
-    async def cancelled(self) -> str:
-        """End a job without a clip: quicker."""
-        accepted = await self.engine.accept()
-        await self.engine.store.cancel(accepted.id, "tenant")
-        await self.engine.turn()
-        return accepted.id
-
-    async def deliver(self, *, seconds: float = 0) -> None:
-        """Let time pass, then make every try that is due."""
-        self.engine.now += int(seconds * 1000)
-        async with asyncio.timeout(30):
-            while True:
-                await self.courier._turn()
-                if not self.courier._under_way:
-                    return
-                await asyncio.wait(self.courier._under_way)
-
-    async def states(self, endpoint: Endpoint) -> list[str]:
-        """Say how every delivery to an endpoint stands."""
-        found, _ = await self.outbox.deliveries_to(endpoint, after=None, limit=1000)
-        return [each.state for each in found]
-
-    async def only(self, id_: str) -> Delivery:
-        """The one delivery of a job."""
-        (found,) = await self.outbox.deliveries_of(id_, "tenant")
-        return found
 
 
 @pytest.fixture
@@ -103,24 +35,6 @@ async def told(tmp_path: Path, heard: Receiver, monkeypatch: pytest.MonkeyPatch)
     made = Told(tmp_path, heard)
     yield made
     made.engine.close()
-
-
-@asynccontextmanager
-async def running(courier: Courier) -> AsyncIterator[None]:
-    """Let a courier run beside the test."""
-    task = asyncio.create_task(courier.run())
-    try:
-        yield
-    finally:
-        courier.stop()
-        await task
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Let the loop turn until something holds."""
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110  What happens, happens on the other side of a socket.
-            await asyncio.sleep(0.01)
 
 
 async def test_an_end_is_told_once(told: Told, heard: Receiver) -> None:

@@ -257,7 +257,7 @@ class Site:
         self.now = NOW * 1000
         self.keyring = Keyring(lambda: self, lambda: self.now)  # type: ignore[arg-type, return-value]
 
-    async def fetch(self, address: str, write: Any, errand: Errand) -> None:
+    async def fetch(self, address: str, write: Any, errand: Errand, *, owner: str) -> None:
         self.asked.append(address)
         if self.listed is None:
             raise FetchError("url_unreachable", "no")

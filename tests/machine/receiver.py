@@ -47,9 +47,14 @@ class Outbound:
 
     @asynccontextmanager
     async def call(
-        self, method: str, target: Any, headers: Mapping[str, str], body: bytes, *, silent: float
+        self, method: str, target: Any, headers: Mapping[str, str], body: bytes, *, owner: str, **limits: float
     ) -> AsyncIterator[Any]:
         """Hear a message, or fail as a network does."""
+        async with asyncio.timeout(limits["seconds"]), self._call(target, headers, body, limits["silent"]) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _call(self, target: Any, headers: Mapping[str, str], body: bytes, silent: float) -> AsyncIterator[Any]:
         await asyncio.sleep(self._chance.uniform(0.001, 0.3))
         fault = self._chance.choice(TROUBLES) if self._chance.random() < self.trouble else ""
         self.did[f"told {fault or 'well'}"] = self.did.get(f"told {fault or 'well'}", 0) + 1

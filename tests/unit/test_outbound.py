@@ -6,14 +6,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
 from gateway import outbound as module
 from gateway.errand import Errand, FetchError
-from gateway.guard import Rules
+from gateway.guard import Rules, make_rules
+from gateway.names import Found, Names
 from gateway.outbound import MAX_REDIRECTS
 from tests.outside import CERTIFICATE, HOME, SITE, Outside, page, picture, redirect, world
 
@@ -30,7 +30,7 @@ def outside() -> Iterator[Outside]:
 async def fetch(outside: Outside, url: str = URL, *, max_bytes: int = 10**6, seconds: float = 5) -> bytes:
     """Fetch, as a gateway does that may reach the site."""
     got = bytearray()
-    await outside.outbound().fetch(url, got.extend, Errand(max_bytes=max_bytes, seconds=seconds))
+    await outside.outbound().fetch(url, got.extend, Errand(max_bytes=max_bytes, seconds=seconds), owner="t")
     return bytes(got)
 
 
@@ -89,7 +89,7 @@ async def test_too_much_without_a_length(outside: Outside, head: bytes, piece: b
     outside.pages["/"] = endless(piece, head)
     got = bytearray()
     with pytest.raises(FetchError) as caught:
-        await outside.outbound().fetch(URL, got.extend, Errand(max_bytes=10**6, seconds=5))
+        await outside.outbound().fetch(URL, got.extend, Errand(max_bytes=10**6, seconds=5), owner="t")
     assert "url_too_large" == caught.value.code
     assert 10**6 - 2**20 < len(got) <= 10**6
 
@@ -98,10 +98,10 @@ async def test_the_limit_is_for_all_that_a_call_names(outside: Outside) -> None:
     """Two halves go, a third does not."""
     outside.pages["/"] = page(bytes(500_000))
     errand, outbound = Errand(max_bytes=10**6, seconds=5), outside.outbound()
-    await outbound.fetch(URL, len, errand)
-    await outbound.fetch(URL, len, errand)
+    await outbound.fetch(URL, len, errand, owner="t")
+    await outbound.fetch(URL, len, errand, owner="t")
     with pytest.raises(FetchError) as caught:
-        await outbound.fetch(URL, len, errand)
+        await outbound.fetch(URL, len, errand, owner="t")
     assert "url_too_large" == caught.value.code
 
 
@@ -115,7 +115,7 @@ async def test_a_length_that_lies(outside: Outside) -> None:
     outside.pages["/huge"] = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 400 + b"\r\n\r\nabcd"
     got = bytearray()
     with suppress(FetchError):  # Where the rest came in the same packet.
-        await outside.outbound().fetch(URL + "long", got.extend, Errand(max_bytes=10**6, seconds=5))
+        await outside.outbound().fetch(URL + "long", got.extend, Errand(max_bytes=10**6, seconds=5), owner="t")
     assert bytes(got) in {b"abc", b""}
     for path in ("short", "cut", "both", "minus"):
         assert "url_unreachable" == (await refusal(outside, URL + path)).code, path
@@ -195,7 +195,7 @@ async def test_a_resolver_that_hangs(outside: Outside) -> None:
             """Nothing is open."""
 
     with pytest.raises(FetchError) as caught:
-        await module.Outbound(Rules(), resolver=Hanging).fetch(URL, len, Errand(max_bytes=1, seconds=0.2))
+        await module.Outbound(Rules(), resolver=Hanging).fetch(URL, len, Errand(max_bytes=1, seconds=0.2), owner="t")
     assert "url_unreachable" == caught.value.code
 
 
@@ -210,7 +210,7 @@ async def test_a_name_server_that_hangs_keeps_nobody_else_waiting(monkeypatch: p
     monkeypatch.setattr(module.socket, "getaddrinfo", hang)
     outbound = module.Outbound(Rules(), at_once=40)
     errand = Errand(max_bytes=1, seconds=20)
-    fetching = [asyncio.ensure_future(outbound.fetch(URL, len, errand)) for _ in range(40)]
+    fetching = [asyncio.ensure_future(outbound.fetch(URL, len, errand, owner="t")) for _ in range(40)]
     await asyncio.sleep(0.1)
     assert "done" == await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 2)
     hanging.set()
@@ -220,8 +220,8 @@ async def test_a_name_server_that_hangs_keeps_nobody_else_waiting(monkeypatch: p
 
 async def test_names_are_looked_up_as_this_machine_does() -> None:
     """The hosts file counts, and every address is listed."""
-    with ThreadPoolExecutor(1) as threads:
-        found = await module._Resolver(threads).resolve("localhost", 80)
+    look_up = await Names().begin("localhost", "t", patience=1)
+    found = await module._Begun(look_up).resolve("localhost", 80)
     assert {"127.0.0.1"} <= {each["host"] for each in found} <= {"127.0.0.1", "::1"}
     assert {80} == {each["port"] for each in found}
 
@@ -238,11 +238,60 @@ async def test_as_many_at_once_as_said(outside: Outside) -> None:
     outside.pages["/"] = talk
     outbound = outside.outbound(at_once=2)
     errands = [Errand(max_bytes=100, seconds=seconds) for seconds in (5, 5, 5, 0.2)]
-    ends = await asyncio.gather(*(outbound.fetch(URL, len, each) for each in errands), return_exceptions=True)
+    ends = await asyncio.gather(
+        *(outbound.fetch(URL, len, each, owner="t") for each in errands), return_exceptions=True
+    )
     assert [None] * 3 == ends[:3]
     assert isinstance(ends[3], FetchError)
     assert ("fetching_busy", True) == (ends[3].code, ends[3].busy)
     assert 3 == len(talking)
+
+
+async def test_servers_that_drip_keep_nobody_elses_fetch_waiting(outside: Outside) -> None:
+    """However many one owner names, a newcomer's place is kept; the owner's own wait in line."""
+    outside.pages["/slow"] = endless(b"a", b"HTTP/1.1 200 OK\r\n\r\n", 0.05)
+    outside.pages["/"] = page(b"abc")
+    outbound = outside.outbound(at_once=4)
+    errand = Errand(max_bytes=10**6, seconds=1.5)
+    dripping = [asyncio.ensure_future(outbound.fetch(URL + "slow", len, errand, owner="alice")) for _ in range(8)]
+    async with asyncio.timeout(5):
+        while len(outside.heads) < 3:  # noqa: ASYNC110  What happens, happens on the other side of a socket.
+            await asyncio.sleep(0.01)
+    for owner in ("bob", "carol", "bob"):
+        started = time.monotonic()
+        await outbound.fetch(URL, len, Errand(max_bytes=100, seconds=5), owner=owner)
+        assert time.monotonic() - started < 1
+    assert 3 == sum("/slow" in head for head in outside.heads)
+    ends = [getattr(each, "code", each) for each in await asyncio.gather(*dripping, return_exceptions=True)]
+    assert ["url_unreachable"] * 3 + ["fetching_busy"] * 5 == sorted(ends, reverse=True)
+
+
+async def test_names_that_do_not_resolve_keep_nobody_elses_fetch_waiting(outside: Outside) -> None:
+    """As with servers; who finds no thread for a name hears that it is our fault."""
+    hanging = threading.Event()
+
+    def ask(host: str) -> list[Found]:
+        if host.startswith("deaf"):
+            hanging.wait(10)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [Found(socket.AF_INET, 6, HOME)]
+
+    outside.pages["/"] = page(b"abc")
+    rules = make_rules([f"{HOME}:{outside.port}"], [80])
+    outbound = module.Outbound(rules, names=Names(ask, most=4))
+    urls = [f"http://deaf{number}.example/" for number in range(6)]
+    deaf = [
+        asyncio.ensure_future(outbound.fetch(url, len, Errand(max_bytes=100, seconds=0.4), owner="alice"))
+        for url in urls
+    ]
+    await asyncio.sleep(0.05)
+    started, got = time.monotonic(), bytearray()
+    well = f"http://well.example:{outside.port}/"
+    await outbound.fetch(well, got.extend, Errand(max_bytes=100, seconds=5), owner="bob")
+    assert (b"abc", True) == (bytes(got), time.monotonic() - started < 1)
+    ends = [getattr(each, "code", each) for each in await asyncio.gather(*deaf, return_exceptions=True)]
+    assert ["url_unreachable"] * 3 + ["fetching_busy"] * 3 == sorted(ends, reverse=True)
+    hanging.set()
 
 
 # What else a server may say
@@ -343,10 +392,10 @@ async def test_certificates_are_checked(outside: Outside) -> None:
     assert "url_unreachable" == (await refusal(outside, "https://cdn.example.com/")).code
     trusting = outside.outbound(tls=ssl.create_default_context(cafile=str(CERTIFICATE)))
     got = bytearray()
-    await trusting.fetch("https://cdn.example.com/", got.extend, Errand(max_bytes=100, seconds=5))
+    await trusting.fetch("https://cdn.example.com/", got.extend, Errand(max_bytes=100, seconds=5), owner="t")
     assert b"abc" == got
     with pytest.raises(FetchError) as caught:
-        await trusting.fetch("https://other.example/", got.extend, Errand(max_bytes=100, seconds=5))
+        await trusting.fetch("https://other.example/", got.extend, Errand(max_bytes=100, seconds=5), owner="t")
     assert "url_unreachable" == caught.value.code
 
 
@@ -358,4 +407,4 @@ async def test_a_disk_that_is_full_is_not_the_servers_fault(outside: Outside) ->
 
     outside.pages["/"] = page(b"abc")
     with pytest.raises(OSError, match="No space"):
-        await outside.outbound().fetch(URL, full, Errand(max_bytes=100, seconds=5))
+        await outside.outbound().fetch(URL, full, Errand(max_bytes=100, seconds=5), owner="t")
