@@ -29,22 +29,31 @@ Incoming = Request[Any, Any, Any]
 
 
 class Shown:
-    """Keep answers that would be written the same again, a bounded number of them."""
+    """Keep answers that would be written the same again: the newest, a bounded number of them and of their bytes."""
 
-    def __init__(self, most: int = 4096) -> None:
+    def __init__(self, most: int = 4096, most_bytes: int = 32 * 2**20) -> None:
         self._most = most
-        self._kept: dict[Hashable, ASGIApp] = {}
+        self._most_bytes = most_bytes
+        self._kept: dict[Hashable, Reply] = {}
+        self._bytes = 0
 
-    def get(self, key: Hashable) -> ASGIApp | None:
+    def get(self, key: Hashable) -> "Reply | None":
         """Find an answer."""
         return self._kept.get(key)
 
-    def put(self, key: Hashable, answer: ASGIApp) -> ASGIApp:
-        """Keep an answer; the oldest gives way."""
-        if len(self._kept) >= self._most:
-            del self._kept[next(iter(self._kept))]
+    def put(self, key: Hashable, answer: "Reply") -> "Reply":
+        """Keep an answer; the oldest give way, and one larger than all may be together is not kept."""
+        self._forget(key)
         self._kept[key] = answer
+        self._bytes += answer.size
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self._forget(next(iter(self._kept)))
         return answer
+
+    def _forget(self, key: Hashable) -> None:
+        """Let an answer go, where it is kept."""
+        answer = self._kept.pop(key, None)
+        self._bytes -= answer.size if answer is not None else 0
 
 
 class Desk(Struct, frozen=True, kw_only=True):
@@ -173,6 +182,11 @@ class Reply:
         self._headers = headers
         self._body = body
 
+    @property
+    def size(self) -> int:
+        """Count the bytes of its body."""
+        return len(self._body)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         del receive
@@ -183,7 +197,7 @@ class Reply:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> ASGIApp:
+def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Reply:
     """Answer in JSON; nothing a caller may keep."""
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)

@@ -198,7 +198,7 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
     return _answer(desk(request), job, headers)
 
 
-def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
+def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
     shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
@@ -210,7 +210,7 @@ def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> 
     return reply(shown, out)
 
 
-def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
+def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
     return _answer(services, job, {"etag": _etag(job.id, job.seq, job.cancel_requested), **(headers or {})})
 
