@@ -219,7 +219,12 @@ def _build(
             telling.addresses,
             limits=settings.budget.limits,
         ),
-        gatekeeper=Gatekeeper(store, clock, Guesses(settings.server.wrong_keys, networks(settings.server.proxies))),
+        gatekeeper=Gatekeeper(
+            store,
+            clock,
+            Guesses(settings.server.wrong_keys, networks(settings.server.proxies)),
+            settings.server.names,
+        ),
         metrics=metrics,
         telling=telling,
         shown=Shown(),
