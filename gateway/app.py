@@ -36,6 +36,7 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.api.problems import HANDLERS
+from gateway.buffers import Buffers
 from gateway.cleaning import Cleaner
 from gateway.clock import DAY_MS, clock_of
 from gateway.database import StoreUnavailableError, connect
@@ -227,6 +228,7 @@ def _build(
         ),
         metrics=metrics,
         telling=telling,
+        buffers=Buffers(settings.server.max_body_mb * 2**20),
         shown=Shown(),
         links=links,
         wake=worker.wake,

@@ -1,6 +1,7 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import Struct
 from gateway.accept import Acceptor, Repeat
 from gateway.api.forms import Body, read_body
 from gateway.api.problems import ProblemError
+from gateway.buffers import Buffers
 from gateway.ids import is_id
 from gateway.intake import Intake
 from gateway.keys import Caller, Gatekeeper
@@ -68,6 +70,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     metrics: Metrics
     telling: Telling
+    buffers: Buffers
     shown: Shown
     links: Links
     wake: Callable[[], None]
@@ -138,12 +141,13 @@ def with_heads(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 
 async def body_of(request: Incoming) -> Body:
     """Read a request's body within the limits set."""
-    services = desk(request)
+    services, who = desk(request), caller(request)
     return await read_body(
         request,
         folder=services.media.incoming,
         max_bytes=services.settings.server.max_body_mb * 2**20,
         seconds=services.settings.server.body_seconds,
+        lend=partial(services.buffers.lend, who.key or who.tenant),
     )
 
 
