@@ -26,14 +26,17 @@ class UsageError(Exception):
 
 def settings_of(config: Path | None) -> Settings:
     """
-    Read the named file, else ``config.toml`` here, else the defaults.
+    Read the named file, else ``config.toml`` here, else the defaults; from then on a command keeps things private.
 
     :raises SettingsError: when it cannot be started with.
     """
     if config is not None and not config.exists():
         raise SettingsError(f"{config} does not exist")
     here = Path("config.toml")
-    return load(config or (here if here.exists() else None), os.environ)
+    settings = load(config or (here if here.exists() else None), os.environ)
+    # Who reads the configuration makes the gateway's own files, and nobody's else: prompts, clips, hashes of keys.
+    os.umask(0o027 if settings.server.sendfile else 0o077)
+    return settings
 
 
 def reachable(url: str) -> str:
