@@ -16,7 +16,7 @@ from gateway.ending import Ending, as_json
 from gateway.failpoints import failpoint
 from gateway.fetch import is_public
 from gateway.findings import compare, still_there
-from gateway.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, may_live, next_try
+from gateway.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
 from gateway.job import VERDICTS, Job, Outcome, State, backoff, move, standing
 from gateway.shelf import ShelfError
 from gateway.telemetry import names
@@ -146,8 +146,7 @@ class Collecting(Ending):
         differences = compare(choice, wish, [*finished.kept])
         for each in differences:
             self._metrics.mismatches.labels(choice.provider, each.feature).inc()
-        retention = self._retention_ms if wish.retention_seconds is None else wish.retention_seconds * 1000
-        expires = now + retention if retention else None
+        expires = expiry(now, wish.retention_seconds, self._retention_ms)
         done = move(
             job,
             State.SUCCEEDED,

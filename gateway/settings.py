@@ -101,7 +101,7 @@ class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     redirect_seconds: float = 300
     """How long an address of the object store's is good that a client is sent to; 0 sends the bytes through here."""
     retention_days: float = 30
-    """Clips are removed after this long; 0 keeps them for ever."""
+    """Clips are removed after this long, sooner where a call asks for less; 0 keeps them for ever."""
     file_days: float = 0
     """Uploads to ``/v1/files`` expire after this long, where the upload says nothing else; 0 keeps them."""
     max_clip_mb: int = 2048

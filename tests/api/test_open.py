@@ -281,6 +281,13 @@ def test_trouble_that_passes_is_got_over(server: Server, prompt: str) -> None:
     assert [each["outcome"] for each in attempts].count("succeeded") == 1
 
 
+@pytest.mark.parametrize(("asked", "kept"), [(3600, 3600), (10 * 365 * 86_400, 30 * 86_400)])
+def test_a_call_may_have_its_clip_kept_for_less(server: Server, asked: int, kept: int) -> None:
+    """As long as it asks for, and no longer than the operator keeps any."""
+    video = finished(server, output={"retention_seconds": asked})
+    assert kept == video["expires_at"] - video["completed_at"]  # type: ignore[operator]
+
+
 def test_cancelling_stops_the_work(server: Server) -> None:
     """A cancelled video is failed to the SDKs, with a code of its own; a finished one cannot be cancelled."""
     id_ = server.post("/v1/videos", {**CLIP, "prompt": "[stuck] for ever"}).json()["id"]
