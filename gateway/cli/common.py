@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,17 +28,28 @@ class UsageError(Exception):
 
 def settings_of(config: Path | None) -> Settings:
     """
-    Read the named file, else ``config.toml`` here, else the defaults; from then on a command keeps things private.
+    Read the named file, else ``config.toml`` here, else the defaults.
 
     :raises SettingsError: when it cannot be started with.
     """
     if config is not None and not config.exists():
         raise SettingsError(f"{config} does not exist")
     here = Path("config.toml")
-    settings = load(config or (here if here.exists() else None), os.environ)
-    # Who reads the configuration makes the gateway's own files, and nobody's else: prompts, clips, hashes of keys.
-    os.umask(0o027 if settings.server.sendfile else 0o077)
-    return settings
+    return load(config or (here if here.exists() else None), os.environ)
+
+
+@contextmanager
+def private(settings: Settings) -> Iterator[None]:
+    """
+    Have nobody but this user read what is made meanwhile: prompts, clips, hashes of keys.
+
+    Where an nginx sends the clips this user's group may, too, of which nginx then is.
+    """
+    before = os.umask(0o027 if settings.server.sendfile else 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def reachable(url: str) -> str:
