@@ -23,7 +23,6 @@ def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bo
 
     :raises StoreUnavailableError: when there is none, or it is not this program's.
     """
-
     settings = settings_of(config)
 
     async def run() -> T:
