@@ -36,6 +36,7 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.api.problems import HANDLERS
+from gateway.buffers import Buffers
 from gateway.cleaning import Cleaner
 from gateway.clock import DAY_MS, clock_of
 from gateway.database import StoreUnavailableError, connect
@@ -220,9 +221,15 @@ def _build(
             telling.addresses,
             limits=settings.budget.limits,
         ),
-        gatekeeper=Gatekeeper(store, clock, Guesses(settings.server.wrong_keys, networks(settings.server.proxies))),
+        gatekeeper=Gatekeeper(
+            store,
+            clock,
+            Guesses(settings.server.wrong_keys, networks(settings.server.proxies)),
+            settings.server.names,
+        ),
         metrics=metrics,
         telling=telling,
+        buffers=Buffers(settings.server.max_body_mb * 2**20),
         shown=Shown(),
         links=links,
         wake=worker.wake,

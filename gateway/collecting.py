@@ -18,7 +18,7 @@ from gateway.ending import Ending, as_json
 from gateway.failpoints import failpoint
 from gateway.fetch import is_public
 from gateway.findings import compare, still_there
-from gateway.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, may_live, next_try
+from gateway.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
 from gateway.job import VERDICTS, Job, Outcome, State, backoff, move, standing
 from gateway.shelf import ShelfError
 from gateway.telemetry import names
@@ -163,8 +163,7 @@ class Collecting(Ending):
         differences = compare(choice, wish, [*finished.kept]) if finished.kept else []
         for each in differences:
             self._metrics.mismatches.labels(choice.provider, each.feature).inc()
-        retention = self._retention_ms if wish.retention_seconds is None else wish.retention_seconds * 1000
-        expires = self._clock() + retention if retention and finished.kept else None
+        expires = expiry(self._clock(), wish.retention_seconds, self._retention_ms) if finished.kept else None
         return {
             "task": _plain(finished),
             "outputs": as_json(finished.kept),

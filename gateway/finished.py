@@ -113,3 +113,9 @@ def next_try(kind: Missed, tries: int, doubts: int, left: float) -> float | None
         return None
     like = tries - doubts if kind in PASSING else doubts - 1
     return min(LONGEST, 0.25 * 4.0 ** min(max(like, 0), 10), left)
+
+
+def expiry(now: int, asked_seconds: int | None, most_ms: int) -> int | None:
+    """Say until when clips are kept: as long as asked for, and no longer than the operator keeps any; 0 is for ever."""
+    bounds = [each for each in ((asked_seconds or 0) * 1000, most_ms) if each]
+    return now + min(bounds) if bounds else None

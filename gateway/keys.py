@@ -21,6 +21,7 @@ from msgspec import Struct
 from gateway.api.problems import ProblemError
 from gateway.guesses import Guesses
 from gateway.ledger import NONE, Limits
+from gateway.origins import foreign
 from gateway.registry import Key
 from gateway.store import Store
 
@@ -44,8 +45,9 @@ class Caller(Struct, frozen=True):
     limits: Limits = NONE
 
 
+READS = frozenset({"GET", "HEAD"})
 LOCAL = Caller("local", frozenset(SCOPES))
-"""Everyone, until a key exists; only this machine can ask."""
+"""Everyone, until a key exists; only this machine can ask, and no web page that is open on it."""
 
 
 def new_secret() -> str:
@@ -68,7 +70,11 @@ def hash_secret(secret: str) -> str:
 class Gatekeeper:
     """Recognise callers, believing each look-up for half a second."""
 
-    def __init__(self, store: Store, clock: Callable[[], int], guesses: Guesses) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], int], guesses: Guesses, names: frozenset[str] = frozenset()
+    ) -> None:
+        """Open the gate; ``names`` are the hosts the gateway was given, in small letters."""
+        self._names = names
         self._store = store
         self._clock = clock
         self._guesses = guesses
@@ -88,9 +94,16 @@ class Gatekeeper:
         """
         Recognise who asks; ``bare`` takes a key that stands in ``Authorization`` alone, as some dialects send it.
 
-        :raises ProblemError: 401 without a key in force, 403 when it may not do this, 429 for one wrong key too many.
+        :raises ProblemError: 401 without a key in force, 403 when it may not do this, 429 for one wrong key too many;
+            while no key exists, 403 for other web pages.
         """
         if not await self.guarded():
+            said = connection.headers.getall
+            reads = connection.scope.get("method") in READS
+            why = foreign(said("host", []), said("sec-fetch-site", []), said("origin", []), self._names, reads=reads)
+            if why:
+                # What it sends beside its head is not read, and would be in the way of a next call.
+                raise ProblemError(403, "foreign_origin", why, headers={"connection": "close"})
             return LOCAL
         secret = _credential(connection.headers, connection.scope["query_string"], bare=bare)
         now = self._clock()

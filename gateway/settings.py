@@ -9,6 +9,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
@@ -48,6 +49,11 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
     sendfile: Annotated[str, Meta(pattern=r"^(x-accel:/([\w.-]+/)*)?$")] = ""
     """Where an nginx in front finds the clips, so that the kernel sends them: ``x-accel:/clips/``; else we do."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """By which hosts the operator says this gateway is reached, in small letters."""
+        return frozenset({self.host.lower(), urlsplit(self.public_url).hostname or self.host.lower()})
 
 
 class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +101,7 @@ class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     redirect_seconds: float = 300
     """How long an address of the object store's is good that a client is sent to; 0 sends the bytes through here."""
     retention_days: float = 30
-    """Clips are removed after this long; 0 keeps them for ever."""
+    """Clips are removed after this long, sooner where a call asks for less; 0 keeps them for ever."""
     file_days: float = 0
     """Uploads to ``/v1/files`` expire after this long, where the upload says nothing else; 0 keeps them."""
     max_clip_mb: int = 2048

@@ -185,7 +185,7 @@ async def gateway(folder: Path, outbound: Outbound, **server: Any) -> AsyncItera
         built = await create_app(msgspec.convert(tree, Settings), {}, outbound=lambda: outbound)
     async with _alive(built.asgi):
         transport = httpx.ASGITransport(built.asgi)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

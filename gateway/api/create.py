@@ -19,15 +19,16 @@ from providers.base.order import Shot
 Text = Annotated[str, Meta(max_length=10_000)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
 Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Slugs = Annotated[list[Slug], Meta(max_length=64)]
 Number = int | float | str
 
 
 class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may make the clip, and who first."""
 
-    only: list[Slug] = []
-    order: list[Slug] = []
-    ignore: list[Slug] = []
+    only: Slugs = []
+    order: Slugs = []
+    ignore: Slugs = []
     allow_fallbacks: bool = True
     max_cost: int | float | str | None = None
     policy: Policy | None = None
@@ -98,6 +99,10 @@ COMPLEX = frozenset(
     }
 )  # fmt: skip
 """Fields a form may carry as JSON text."""
+FREE = ("provider_options", "elements", "voices")
+"""Fields that hold whatever a provider takes."""
+MOST_FREE = 16 * 2**10
+"""Bytes of JSON one of them may be: all of a call is kept with its job, and answered with it each time."""
 MEDIA_LISTS = frozenset({"frame_images", "input_references"})
 NUMBERS: dict[str, tuple[Any, str]] = {
     "index": (Annotated[int, Meta(ge=0, le=99)], "a whole number; the first clip is 0"),
@@ -140,6 +145,10 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         checked = msgspec.convert(fields, VideoCreate, strict=body.strict)
     except msgspec.ValidationError as error:
         raise explain(error) from error
+    for name in FREE:
+        if (free := getattr(checked, name)) and len(msgspec.json.encode(free)) > MOST_FREE:
+            message = f"{name} takes at most {MOST_FREE // 2**10} kB of JSON; media have fields of their own."
+            raise invalid(name, message)
     return msgspec.structs.replace(checked, **media)
 
 

@@ -1,6 +1,7 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import Struct
 from gateway.accept import Acceptor, Repeat
 from gateway.api.forms import Body, read_body
 from gateway.api.problems import ProblemError
+from gateway.buffers import Buffers
 from gateway.ids import is_id
 from gateway.intake import Intake
 from gateway.keys import Caller, Gatekeeper
@@ -29,22 +31,31 @@ Incoming = Request[Any, Any, Any]
 
 
 class Shown:
-    """Keep answers that would be written the same again, a bounded number of them."""
+    """Keep answers that would be written the same again: the newest, a bounded number of them and of their bytes."""
 
-    def __init__(self, most: int = 4096) -> None:
+    def __init__(self, most: int = 4096, most_bytes: int = 32 * 2**20) -> None:
         self._most = most
-        self._kept: dict[Hashable, ASGIApp] = {}
+        self._most_bytes = most_bytes
+        self._kept: dict[Hashable, Reply] = {}
+        self._bytes = 0
 
-    def get(self, key: Hashable) -> ASGIApp | None:
+    def get(self, key: Hashable) -> "Reply | None":
         """Find an answer."""
         return self._kept.get(key)
 
-    def put(self, key: Hashable, answer: ASGIApp) -> ASGIApp:
-        """Keep an answer; the oldest gives way."""
-        if len(self._kept) >= self._most:
-            del self._kept[next(iter(self._kept))]
+    def put(self, key: Hashable, answer: "Reply") -> "Reply":
+        """Keep an answer; the oldest give way, and one larger than all may be together is not kept."""
+        self._forget(key)
         self._kept[key] = answer
+        self._bytes += answer.size
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self._forget(next(iter(self._kept)))
         return answer
+
+    def _forget(self, key: Hashable) -> None:
+        """Let an answer go, where it is kept."""
+        answer = self._kept.pop(key, None)
+        self._bytes -= answer.size if answer is not None else 0
 
 
 class Desk(Struct, frozen=True, kw_only=True):
@@ -59,6 +70,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     gatekeeper: Gatekeeper
     metrics: Metrics
     telling: Telling
+    buffers: Buffers
     shown: Shown
     links: Links
     wake: Callable[[], None]
@@ -129,12 +141,13 @@ def with_heads(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
 
 async def body_of(request: Incoming) -> Body:
     """Read a request's body within the limits set."""
-    services = desk(request)
+    services, who = desk(request), caller(request)
     return await read_body(
         request,
         folder=services.media.incoming,
         max_bytes=services.settings.server.max_body_mb * 2**20,
         seconds=services.settings.server.body_seconds,
+        lend=partial(services.buffers.lend, who.key or who.tenant),
     )
 
 
@@ -173,6 +186,11 @@ class Reply:
         self._headers = headers
         self._body = body
 
+    @property
+    def size(self) -> int:
+        """Count the bytes of its body."""
+        return len(self._body)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         del receive
@@ -183,7 +201,7 @@ class Reply:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> ASGIApp:
+def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Reply:
     """Answer in JSON; nothing a caller may keep."""
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)

@@ -2,15 +2,17 @@
 Read a request body: JSON, or a form in every encoding the SDKs use, files as they come.
 
 A body has a size and a time it must come in. Part headers are not believed: a file is what its bytes say,
-and goes to disk as it comes.
+and goes to disk as it comes; and so does a long text, until all of it is there and memory is lent for it.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 from litestar import Request
@@ -25,6 +27,8 @@ MEDIA = frozenset({"input_reference", "frame_images", "input_references", "video
 """Fields that name media, and so may hold data URLs: as long in a form as the whole body may be, as in JSON."""
 MAX_TEXT = 4 * 2**20
 """Longest text part of any other field in bytes."""
+SMALL = 64 * 2**10
+"""Bytes of text a call may hold while it is slow; a hundred times an ordinary order."""
 HEARD_OUT = 8 * 2**20
 """Bytes beyond the most that are still read, and dropped: who is cut off in mid-sentence never hears why."""
 DEPTH = 32
@@ -32,25 +36,41 @@ MAX_VALUES = 100_000
 """Most values of a JSON text: room is made for every one before any is looked at."""
 
 
+Lend = Callable[[int], Awaitable[Callable[[], None]]]
+"""How memory is asked for, and given back."""
+
+
 class Body:
     """Hold a decoded body; ``strict`` says that numbers must be numbers, as in JSON."""
 
-    def __init__(self, fields: dict[str, Any], *, strict: bool, uploads: list[Upload]) -> None:
+    def __init__(
+        self,
+        fields: dict[str, Any],
+        *,
+        strict: bool,
+        uploads: list[Upload],
+        give_back: Callable[[], None] = lambda: None,
+    ) -> None:
         self.fields = fields
         self.strict = strict
         self.uploads = uploads
+        self._give_back = give_back
 
     def drop(self) -> None:
-        """Remove the files nobody kept."""
+        """Let go of what it holds: the memory of its fields, and the files nobody kept."""
+        self.fields = {}
         for upload in self.uploads:
             upload.drop()
+        self._give_back()
 
 
-async def read_body(request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float) -> Body:
+async def read_body(
+    request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float, lend: Lend
+) -> Body:
     """
     Read a body of either kind within a size and a time.
 
-    :raises ProblemError: 400 what cannot be read, 408 too slow, 413 too large, 415 another kind.
+    :raises ProblemError: 400 what cannot be read, 408 too slow, 413 too large, 415 another kind, 503 no memory for it.
     """
     headers = request.headers
     if any(each.lower() != "identity" for each in headers.getall("content-encoding", [])):
@@ -59,14 +79,32 @@ async def read_body(request: Request[Any, Any, Any], *, folder: Path, max_bytes:
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
         raise _too_large(max_bytes)
-    try:
-        async with asyncio.timeout(seconds):
-            if boundary:
-                return await _read_form(Pieces(request, max_bytes), boundary, folder)
-            raw = b"".join([chunk async for chunk in Pieces(request, max_bytes)])
-    except TimeoutError as error:
-        raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error
-    return Body(decode_object(raw), strict=True, uploads=[])
+    pieces = Pieces(request, max_bytes)
+    with tempfile.SpooledTemporaryFile(SMALL, dir=str(folder)) as text:
+        form = _Form(folder, text) if boundary else None
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    if form is None:
+                        async for piece in pieces:
+                            text.write(piece)
+                    else:
+                        await form.read(pieces, boundary)
+            except TimeoutError as error:
+                raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error
+            size = text.tell()
+            give_back = await lend(size) if size > SMALL else lambda: None
+            try:
+                text.seek(0)
+                fields = decode_object(text.read()) if form is None else form.decode(text.read())
+            except BaseException:
+                give_back()
+                raise
+        except BaseException:
+            if form is not None:
+                form.drop()
+            raise
+    return Body(fields, strict=form is None, uploads=form.uploads if form else [], give_back=give_back)
 
 
 @lru_cache(maxsize=64)
@@ -197,60 +235,69 @@ def _bad_text(raw: bytes, error: Exception) -> bool:
     return re.search(rb"\\u[dD][89a-fA-F]", raw) is not None and "truncated" in str(error)
 
 
-async def _read_form(chunks: AsyncIterator[bytes], boundary: str, folder: Path) -> Body:
-    """Read a multipart form, files to disk."""
-    form = _Form(folder)
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say of a form that cannot be read what is wrong with it."""
     try:
-        with PushMultipartParser(
-            boundary, max_segment_count=MAX_PARTS, max_header_count=16, max_header_size=4096, strict=True
-        ) as parser:
-            async for chunk in chunks:
-                for part in parser.parse(chunk):
-                    form.take(part)
-            if not parser.closed:
-                parser.close()
-        fields = nest(form.entries)
-        refuse_nul(fields)
+        yield
     except (MultipartError, UnicodeDecodeError, ValueError) as error:
-        form.drop()
         reason = "a text in it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.args[0]
         raise ProblemError(400, "invalid_form", f"The form cannot be read: {reason}.") from error
-    except BaseException:
-        form.drop()
-        raise
-    return Body(fields, strict=False, uploads=form.uploads)
 
 
 class _Form:
-    """Sort what the parser finds: texts into memory, files to disk."""
+    """Sort what the parser finds: texts one after the other into one place, files to disk."""
 
-    def __init__(self, folder: Path) -> None:
-        self.entries: list[tuple[str, Any]] = []
+    def __init__(self, folder: Path, text: IO[bytes]) -> None:
         self.uploads: list[Upload] = []
+        self._entries: list[tuple[str, Upload | slice]] = []
         self._folder = folder
         self._name = ""
-        self._text = bytearray()
+        self._text = text
+        self._start = 0
+        """Where the text begins that is being taken."""
         self._upload: Upload | None = None
 
-    def take(self, part: "MultipartSegment | bytearray | None") -> None:
+    async def read(self, chunks: AsyncIterator[bytes], boundary: str) -> None:
+        """Take a multipart form in."""
+        with (
+            _readable(),
+            PushMultipartParser(
+                boundary, max_segment_count=MAX_PARTS, max_header_count=16, max_header_size=4096, strict=True
+            ) as parser,
+        ):
+            async for chunk in chunks:
+                for part in parser.parse(chunk):
+                    self._take(part)
+            if not parser.closed:
+                parser.close()
+
+    def decode(self, texts: bytes) -> dict[str, Any]:
+        """Read the form's fields, once all of it is there."""
+        with _readable():
+            fields = nest([(name, texts[it].decode() if isinstance(it, slice) else it) for name, it in self._entries])
+            refuse_nul(fields)
+        return fields
+
+    def _take(self, part: "MultipartSegment | bytearray | None") -> None:
         """Take the head of a part, a piece of it, or its end."""
         if isinstance(part, MultipartSegment):
             if part.content_type and part.content_type.startswith("multipart/"):
                 raise ValueError("a form within the form")
-            self._name, self._text, self._upload = part.name, bytearray(), None
+            self._name, self._start, self._upload = part.name, self._text.tell(), None
             if part.filename is not None:
                 self._upload = Upload(self._folder, part.filename)
                 self.uploads.append(self._upload)
         elif not part:
             if self._upload:
                 self._upload.close()
-            self.entries.append((self._name, self._upload or self._text.decode()))
+            self._entries.append((self._name, self._upload or slice(self._start, self._text.tell())))
         elif self._upload:
             self._upload.write(part)
-        elif len(self._text) + len(part) > MAX_TEXT and first_of(self._name) not in MEDIA:
+        elif self._text.tell() - self._start + len(part) > MAX_TEXT and first_of(self._name) not in MEDIA:
             raise ProblemError(413, "too_large", f"Send {self._name[:64]!r} as a file: it is too long a text.")
         else:
-            self._text += part
+            self._text.write(part)
 
     def drop(self) -> None:
         """Remove the files of a form that was refused."""

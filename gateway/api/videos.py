@@ -1,5 +1,6 @@
 """``/v1/videos``: OpenAI's contract to the letter, and a little more."""
 
+from collections.abc import Callable
 from typing import Any
 
 from litestar import delete, get, post
@@ -10,6 +11,7 @@ from gateway.api import answers
 from gateway.api.content import names
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, Reply, body_of, caller, desk, page_of, reply
+from gateway.api.forms import Body
 from gateway.api.order import job_of, place, remove_clips
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
@@ -24,18 +26,13 @@ WRITE: dict[str, Any] = {"scope": "write"}
 @post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip; answers at once, with the job durably kept and nothing bought yet."""
-    body = await body_of(request)
-    try:
-        call = parse(body)
-        return await _order(request, call, mode=None, operation="create")
-    finally:
-        body.drop()
+    return await _order(request, parse, mode=None, operation="create")
 
 
 @post("/videos/edits", status_code=200, opt=WRITE, operation_id="editVideo")
 async def edit_video(request: Incoming) -> ASGIApp:
     """Change a clip as a prompt says; the clip is a file or an earlier video."""
-    return await _order_from(request, Mode.EDIT, "edit")
+    return await _order(request, _from_clip, mode=Mode.EDIT, operation="edit")
 
 
 @post(
@@ -46,7 +43,7 @@ async def edit_video(request: Incoming) -> ASGIApp:
 )
 async def extend_video(request: Incoming) -> ASGIApp:
     """Let a clip go on; the result is both, stitched."""
-    return await _order_from(request, Mode.EXTEND, "extend")
+    return await _order(request, _from_clip, mode=Mode.EXTEND, operation="extend")
 
 
 @post(
@@ -57,16 +54,14 @@ async def extend_video(request: Incoming) -> ASGIApp:
 )
 async def remix_video(request: Incoming, video_id: str) -> ASGIApp:
     """Make an earlier clip again with another prompt."""
-    body = await body_of(request)
-    try:
+
+    def read(body: Body) -> VideoCreate:
         call = parse(body)
         if call.video is not None or call.previous_video_id or call.previous_job_id:
             raise invalid("video", "The clip to remix is the one in the address.")
-        await job_of(request, video_id)
-        call = replace(call, video={"id": video_id})
-        return await _order(request, call, mode=Mode.EDIT, operation="remix")
-    finally:
-        body.drop()
+        return replace(call, video={"id": video_id})
+
+    return await _order(request, read, mode=Mode.EDIT, operation="remix")
 
 
 @get("/videos", opt=READ, operation_id="listVideos")
@@ -176,21 +171,23 @@ async def retrieve_character(_: Incoming, name: str) -> ASGIApp:
     raise ProblemError(404, "character_not_found", "No character is made or kept here.", param="character_id")
 
 
-async def _order_from(request: Incoming, mode: Mode, operation: str) -> ASGIApp:
-    """Order a clip made from another."""
+def _from_clip(body: Body) -> VideoCreate:
+    """Read a call for a clip that is made from another."""
+    call = parse(body)
+    if call.video is None and not (call.previous_video_id or call.previous_job_id):
+        raise invalid("video", 'Say which clip: a file, or {"id": "video_..."}.')
+    return call
+
+
+async def _order(
+    request: Incoming, read: Callable[[Body], VideoCreate], *, mode: Mode | None, operation: str
+) -> ASGIApp:
+    """Order a clip, and answer it: at once, or when it has ended, as the client prefers."""
     body = await body_of(request)
     try:
-        call = parse(body)
-        if call.video is None and not (call.previous_video_id or call.previous_job_id):
-            raise invalid("video", 'Say which clip: a file, or {"id": "video_..."}.')
-        return await _order(request, call, mode=mode, operation=operation)
+        job, new = await place(request, read(body), mode=mode, operation=operation)
     finally:
-        body.drop()
-
-
-async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, operation: str) -> ASGIApp:
-    """Order a clip, and answer it: at once, or when it has ended, as the client prefers."""
-    job, new = await place(request, call, mode=mode, operation=operation)
+        body.drop()  # Before anything is waited for: nobody keeps pictures in memory for as long as a clip takes.
     job, waited = await wait(request, desk(request), job)
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
@@ -198,7 +195,7 @@ async def _order(request: Incoming, call: VideoCreate, *, mode: Mode | None, ope
     return _answer(desk(request), job, headers)
 
 
-def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
+def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
     shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
@@ -210,7 +207,7 @@ def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> 
     return reply(shown, out)
 
 
-def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> ASGIApp:
+def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
     return _answer(services, job, {"etag": _etag(job.id, job.seq, job.cancel_requested), **(headers or {})})
 

@@ -252,8 +252,8 @@ async def _read(request: Incoming, shape: type[T]) -> T:
         fields, strict = {}, True  # An SDK sends nothing where everything may be left out.
     else:
         body = await body_of(request)
-        body.drop()
         fields, strict = body.fields, body.strict
+        body.drop()
     try:
         return msgspec.convert(fields, shape, strict=strict)
     except msgspec.ValidationError as error:

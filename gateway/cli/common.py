@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +36,20 @@ def settings_of(config: Path | None) -> Settings:
         raise SettingsError(f"{config} does not exist")
     here = Path("config.toml")
     return load(config or (here if here.exists() else None), os.environ)
+
+
+@contextmanager
+def private(settings: Settings) -> Iterator[None]:
+    """
+    Have nobody but this user read what is made meanwhile: prompts, clips, hashes of keys.
+
+    Where an nginx sends the clips this user's group may, too, of which nginx then is.
+    """
+    before = os.umask(0o027 if settings.server.sendfile else 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def reachable(url: str) -> str:

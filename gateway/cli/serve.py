@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.common import Config, UsageError, settings_of
+from gateway.cli.common import Config, UsageError, private, settings_of
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def serve(*, config: Config = None) -> None:
     """Run the gateway until it is told to stop; SIGTERM and Ctrl-C let steps under way end."""
     settings = settings_of(config)
     prove_free(settings.server.host, settings.server.port)
-    run(_serve(settings))
+    with private(settings):
+        run(_serve(settings))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

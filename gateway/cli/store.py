@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from gateway.cli.common import Config, settings_of
+from gateway.cli.common import Config, private, settings_of
 from gateway.clock import clock_of
 from gateway.credentials import missing
 from gateway.database import connect
@@ -23,16 +23,18 @@ def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bo
 
     :raises StoreUnavailableError: when there is none, or it is not this program's.
     """
+    settings = settings_of(config)
 
     async def run() -> T:
-        database = connect(settings_of(config).store.url, os.environ)
+        database = connect(settings.store.url, os.environ)
         database.open(exclusive=False, makes=makes)
         try:
             return await work(Store(database, await clock_of(database)))
         finally:
             database.close()
 
-    return asyncio.run(run())
+    with private(settings):
+        return asyncio.run(run())
 
 
 async def unattended(store: Store, settings: Settings) -> dict[str, int]:

@@ -7,7 +7,7 @@ import sys
 
 from msgspec.structs import replace
 
-from gateway.cli.common import Config, UsageError, settings_of
+from gateway.cli.common import Config, UsageError, private, settings_of
 from gateway.cli.serve import listen, prove_free, run, settle, tell
 from gateway.database import is_postgres
 from gateway.settings import Settings
@@ -27,7 +27,8 @@ def work(*, config: Config = None) -> None:
         )
     if settings.worker.port:
         prove_free(settings.server.host, settings.worker.port, "worker.port")
-    run(_work(replace(settings, worker=replace(settings.worker, enabled=True))))
+    with private(settings):
+        run(_work(replace(settings, worker=replace(settings.worker, enabled=True))))
 
 
 async def _work(settings: Settings) -> None:

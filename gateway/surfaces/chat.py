@@ -110,6 +110,7 @@ async def create_chat_completion(request: Incoming) -> ASGIApp:
     finally:
         body.drop()
     chat = Chat(job, str(said.get("model") or wish_of(job).request.model))
+    del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if streamed:
         return Stream(_events(request, chat, counted=counted), told(job))
     job = await ended(request, job)

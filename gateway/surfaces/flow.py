@@ -194,6 +194,7 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
         )
     finally:
         body.drop()
+    del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if at_once:
         return reply(words.record(job, _media(base_url(request), job)), told(job), status=201)
     job = await ended(request, job)

@@ -82,9 +82,11 @@ async def create_interaction(request: Incoming) -> ASGIApp:
         job = await create(request, fields, names, echo=echo, told_in="interactions")
     finally:
         body.drop()
-    if said.stream:
+    stream, background = said.stream, said.background
+    del said, fields  # Pictures are not kept in memory for as long as a clip takes.
+    if stream:
         return _stream(request, job)
-    if not said.background:
+    if not background:
         job = await _held(request, job, services.settings.server.hold_seconds)
     return _shown(request, job)
 

@@ -191,8 +191,31 @@ BOMBS: dict[str, Bomb] = {
     "connections that say nothing": lambda t, size: crowd(t, int(2000 * size), b""),
     "heads that do not end": lambda t, size: crowd(t, int(1000 * size), b"GET /v1/videos HTTP/1.1\r\nHost: x\r\nX-A:"),
     "bodies that do not end": lambda t, size: crowd(t, int(500 * size), unended(t)),
+    "large texts that do not end": lambda t, size: [
+        status for kind in LARGE for status in stopped(t, 16, kind, int(60 * size * MIB))
+    ],
     "readers that do not read": lambda t, size: crowd(t, int(500 * size), asking(t)),
 }  # fmt: skip
+
+
+LARGE = {
+    "application/json": b'{"model": "sandbox/demo", "input_reference": {"image_url": "data:image/png;base64,',
+    FORM: b'--x\r\nContent-Disposition: form-data; name="input_reference"\r\n\r\ndata:image/png;base64,',
+}
+"""How an order begins that holds a picture as text, by its kind."""
+
+
+def stopped(target: Target, count: int, kind: str, size: int) -> list[int]:
+    """Have so many such orders under way at once, of all of which the last megabyte does not come."""
+    head = {"Host": target.names["host"], "Authorization": f"Bearer {target.own}", "Content-Type": kind}
+    begun = wire.request("POST", "/v1/quotes", [*head.items(), ("Content-Length", str(size + MIB))]) + LARGE[kind]
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(wire.open_to(target.server.port))
+            connection.sendall(begun)
+            for _ in range(size // MIB):
+                connection.sendall(b"A" * MIB)
+        return [ask(target).status for _ in range(5)]
 
 
 def unended(target: Target) -> bytes:

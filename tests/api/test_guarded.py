@@ -166,6 +166,41 @@ def test_it_says_what_it_serves_without_a_key(server: Server) -> None:
     assert "only this machine is served, and only the sandbox" in server.log.read_text()
 
 
+PAGES = (
+    {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+    {"origin": "https://evil.example"},
+    {"sec-fetch-site": "same-site"},
+    {"host": "evil.example:8080", "origin": "http://evil.example:8080", "sec-fetch-site": "same-origin"},
+)
+
+
+@pytest.mark.parametrize("says", PAGES)
+def test_no_web_page_is_obeyed_without_a_key(server: Server, guarded: Server, says: dict[str, str]) -> None:
+    """Neither orders nor settings are a page's business that is open on this machine; a key is leave."""
+    form = {name: (None, str(value)) for name, value in CLIP.items()}
+    with httpx.Client(base_url=server.url, headers=says, trust_env=False) as http:
+        refused = [
+            http.post("/v1/videos", files=form), http.post("/v1/callback_secret"), http.delete("/v1/videos/x"),
+            http.post("/v1/google-flow/videos", json={"prompt": "x"}),
+        ]  # fmt: skip
+        reads = {http.get(path).status_code for path in ("/v1/videos", "/models", "/metrics")}
+    # A browser keeps what it reads from a page of another origin, and cannot where a name leads here.
+    assert reads == ({403} if "host" in says else {200})
+    assert {403} == {each.status_code for each in refused}
+    assert "foreign_origin" == refused[0].json()["error"]["code"]
+    assert "reelgate keys create" in refused[0].json()["error"]["message"]
+    with client(guarded, guarded.create_key("--name", "page")) as http:
+        assert 200 == http.get("/v1/videos", headers=says).status_code
+
+
+def test_our_own_page_is_obeyed_without_a_key(server: Server) -> None:
+    """What is tried at /docs works, by each name this machine has for itself and through a tunnel's port."""
+    for host in ("localhost:9000", f"127.0.0.1:{server.port}", "[::1]"):
+        says = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+        with httpx.Client(base_url=server.url, headers=says, trust_env=False) as http:
+            assert 200 == http.post("/v1/quotes", json=CLIP).status_code
+
+
 def test_gateways_share_a_server_and_not_a_file(server: Server, kind: Kind) -> None:
     """A second one on the same file is told so and ends; on the same PostgreSQL it shows the same videos."""
     second = Server(server.folder)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.events import TYPES
 from gateway.job import State
 from tests.outside import picture
 from tests.server import Server, eventually
@@ -281,6 +282,13 @@ def test_trouble_that_passes_is_got_over(server: Server, prompt: str) -> None:
     assert [each["outcome"] for each in attempts].count("succeeded") == 1
 
 
+@pytest.mark.parametrize(("asked", "kept"), [(3600, 3600), (10 * 365 * 86_400, 30 * 86_400)])
+def test_a_call_may_have_its_clip_kept_for_less(server: Server, asked: int, kept: int) -> None:
+    """As long as it asks for, and no longer than the operator keeps any."""
+    video = finished(server, output={"retention_seconds": asked})
+    assert kept == video["expires_at"] - video["completed_at"]  # type: ignore[operator]
+
+
 def test_cancelling_stops_the_work(server: Server) -> None:
     """A cancelled video is failed to the SDKs, with a code of its own; a finished one cannot be cancelled."""
     id_ = server.post("/v1/videos", {**CLIP, "prompt": "[stuck] for ever"}).json()["id"]
@@ -395,7 +403,7 @@ def test_the_document_describes_what_is_there(server: Server) -> None:
         for operation in operations.values():
             assert operation.get("summary") or operation.get("description"), path
             assert "4XX" in operation["responses"]
-    assert {"video.completed", "video.failed", "video.canceled"} == set(document["webhooks"])
+    assert set(TYPES) == set(document["webhooks"])
     endpoint = document["paths"]["/v1/webhook_endpoints"]["post"]["requestBody"]["content"]["application/json"][
         "schema"
     ]

@@ -1,4 +1,4 @@
-"""Laws of the docs page, in a real browser: it draws every operation and asks nobody else for anything."""
+"""Laws of pages, in a real browser: ours draws every operation and asks nobody else; others order nothing here."""
 
 import asyncio
 import itertools
@@ -19,6 +19,10 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
 )  # fmt: skip
+
+
+LOADED = "document.readyState === 'complete' || new Promise(done => addEventListener('load', done))"
+"""Waits until a page is whole."""
 
 
 class Browser:
@@ -48,7 +52,7 @@ class Browser:
 
     async def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript in the page."""
-        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         return answer["result"].get("value")
 
 
@@ -89,3 +93,25 @@ async def test_the_page_draws_every_operation_offline(server: Server, tmp_path: 
         assert path in text
     assert [url for url in page.asked if not url.startswith((server.url, "data:"))] == []
     assert page.errors == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not here: apt-get install chromium")
+async def test_only_our_own_page_orders_without_a_key(server: Server, tmp_path: Path) -> None:
+    """From the docs page every call can be tried; the same form from a page of another origin buys nothing."""
+    send = """(() => {
+        const form = new FormData();
+        Object.entries({model: 'sandbox/demo', prompt: %r, seconds: '1', resolution: '360p'}).forEach(
+            ([name, value]) => form.append(name, value));
+        return fetch(%r, {method: 'POST', mode: 'no-cors', body: form}).then(a => a.status + a.type, String);
+    })()"""
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    heard = []
+    async with browser(tmp_path) as page:
+        await page.call("Page.enable")
+        for at, prompt in ((f"{server.url}/docs", "of our own page"), (f"{elsewhere}/health/live", "of another page")):
+            await page.call("Page.navigate", url=at)
+            await page.call("Runtime.evaluate", expression=LOADED, awaitPromise=True)
+            assert at == await page.evaluate("location.href")
+            heard.append(await page.evaluate(send % (prompt, f"{server.url}/v1/videos")))
+    assert ["200basic", "0opaque"] == heard
+    assert ["of our own page"] == [each["prompt"] for each in server.get("/v1/videos").json()["data"]]

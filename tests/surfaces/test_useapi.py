@@ -228,6 +228,7 @@ def test_a_form_does_as_well(api: httpx.Client) -> None:
         ("/videos", {"prompt": "x", "referenceAudio_1": "Zephyr"}, "referenceAudio_1"),
         ("/videos", {"prompt": "x", "startFrameIndex_1": 0}, "startFrameIndex_1"),
         ("/videos", {"prompt": "x", "replyUrl": "nowhere"}, "replyUrl"),
+        ("/videos", {"prompt": "x", "captchaToken": "x" * 17_000}, "captchaToken takes at most 16 kB"),
         ("/videos/extend", {"prompt": "x"}, "mediaGenerationId"),
         ("/videos/extend", {"prompt": "x", "duration": 8}, "Parameter duration not supported"),
         ("/videos/upscale", {"mediaGenerationId": f"user:1-email:6a-video:video_{'0' * 32}-0"}, "mediaGenerationId"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.fetch import Pace, read_head, validator_of
 from gateway.findings import compare
-from gateway.finished import DOUBTS, LONGEST, PASSING, ClipError, Missed, next_try
+from gateway.finished import DOUBTS, LONGEST, PASSING, ClipError, Missed, expiry, next_try
 from gateway.wish import Choice, Rendition, Wish
 from providers.base.order import Mode, Request, Spec
 from providers.base.wire import Download
@@ -122,3 +122,12 @@ def differences(**came: Any) -> dict[str, str]:
 def test_a_clip_is_held_against_its_order(came: dict[str, Any], features: list[str]) -> None:
     """Each difference is named for what it is; padding to whole blocks is none."""
     assert features == list(differences(**came))
+
+
+@given(st.integers(0, 2**41), st.integers(60, 10 * 365 * 86_400), st.integers(1, 2**41))
+def test_a_call_may_ask_for_less_than_the_operator_keeps(now: int, asked: int, most: int) -> None:
+    """The sooner of the two counts; who says nothing gets the operator's, and 0 is no end."""
+    assert now + min(asked * 1000, most) == expiry(now, asked, most)
+    assert (now + most, now + asked * 1000, None) == (
+        expiry(now, None, most), expiry(now, asked, 0), expiry(now, None, 0),
+    )  # fmt: skip
