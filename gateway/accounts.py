@@ -22,12 +22,10 @@ EVERYTHING = "*"
 """Every model of an account."""
 LONG_MS = 120_000
 """A rest that is longer sends new jobs elsewhere; a shorter one is waited for."""
-
-
 FRESH_MS = 3_600_000
 """How long a provider's word on its credits is believed."""
-
-
+LATE_SHARE = 0.1
+"""Looks at what ended in doubt, beside as many as an account may take at what is under way."""
 GROW_MS = 10_000
 """How long a provider must answer before one more task is under way at once."""
 TRIP = 5
@@ -71,6 +69,8 @@ class Account:
         self.taking = 0
         """Those of them whose intent is not on disk yet, so that the store does not count them."""
         self.looks = Looks(looks)
+        self.late_looks = Looks(looks * LATE_SHARE)
+        """Those at what ended in doubt, however much that is: they take no turn from what is under way."""
         self.source = Source()
         self._credits: tuple[int, int] | None = None
         self._limit = float(max_running)

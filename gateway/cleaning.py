@@ -66,11 +66,12 @@ class Cleaner:
         self._retention_ms = retention_ms
 
     async def run(self) -> None:
-        """Forget expired uploads, and clear away what never arrived whole, every minute until cancelled."""
+        """Forget expired uploads, clear away what never arrived whole, and let no doubt be forgotten, every minute."""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             try:
                 await self.expire_files()
+                await self._store.recall()
                 await asyncio.to_thread(self._media.clear)
             except (StoreUnavailableError, OSError) as error:
                 log.error("cleaning.stalled", reason=str(error))

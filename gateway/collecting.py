@@ -42,32 +42,34 @@ class Collecting(Ending):
         return account.source.take(int(left), now)
 
     async def _collect(self, job: Job, account: Account) -> None:
+        """Go on with a clip that is not kept yet."""
+        finished = msgspec.json.decode(job.task or "", type=Finished)
+        finished, unheard = await self._renew(job, finished, account)
+        if unheard:
+            await self._missed(job, finished, account, unheard)
+        else:
+            await self._fetch(job, finished, account)
+
+    async def _renew(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
         """
-        Go on with a clip that is not kept yet: from fresh addresses where its provider names some, else the last.
+        Have fresh addresses of a clip where its provider names some, else the last; says why there are none.
 
         It was made before; whatever its provider says of the task now is not a verdict.
         """
-        finished = msgspec.json.decode(job.task or "", type=Finished)
         try:
             update = await account.provider.poll(Task(finished.id, finished.data), account.wire)
         except ProviderError as error:
             log.info("poll.failed", **names(job), kind=error.kind)
             self._health.heard(account, error, self._clock())
-            if not finished.assets:
-                await self._missed(job, finished, account, {0: ClipError(error.message, Missed.UNREACHABLE)})
-                return
-        else:
-            account.answered(self._clock())
-            if VERDICTS[update.state] is State.STORING and update.assets:
-                finished = replace(finished, assets=update.assets)
-        await self._fetch(job, finished, account)
+            return finished, {} if finished.assets else {0: ClipError(error.message, Missed.UNREACHABLE)}
+        account.answered(self._clock())
+        if VERDICTS[update.state] is State.STORING and update.assets:
+            finished = replace(finished, assets=update.assets)
+        return finished, {}
 
     async def _fetch(self, job: Job, finished: Finished, account: Account) -> None:
         """Copy what is not kept yet of a finished task into our own store, and end the job."""
-        before = len(finished.kept)
         finished, misses = await self._keep(job, finished, account)
-        if len(finished.kept) > before:
-            account.source.answered()
         if misses:
             await self._missed(job, finished, account, misses)
             return
@@ -76,7 +78,7 @@ class Collecting(Ending):
 
     async def _keep(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
         """Keep every clip that can be had now; says why the others cannot, by their index."""
-        fetches, provider = self._metrics.fetches, account.provider.listing.slug
+        fetches, provider, before = self._metrics.fetches, account.provider.listing.slug, len(finished.kept)
         misses: Misses = {} if finished.assets else {0: ClipError("the provider names no clip", Missed.UNNAMED)}
         for asset in finished.links():
             try:
@@ -90,6 +92,8 @@ class Collecting(Ending):
                 fetches.labels(provider, "kept").inc()
         for each in misses.values():
             fetches.labels(provider, each.kind).inc()
+        if len(finished.kept) > before:
+            account.source.answered()
         return finished, misses
 
     async def _missed(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
@@ -193,6 +197,12 @@ def _told(job: Job, miss: ClipError) -> dict[str, object]:
 def noted(finished: Finished) -> str:
     """Write a finished task as its job keeps it; a clip that came inside the answer is asked for again."""
     return as_json(replace(finished, assets=tuple(each for each in finished.assets if each.url)))
+
+
+def made_of(job: Job) -> Finished | None:
+    """Read what is known of a task that is done, and not all kept yet; ``None`` where it is not known to be done."""
+    finished = msgspec.json.decode(job.task, type=Finished) if job.task else None
+    return finished if finished and finished.at else None
 
 
 def _plain(finished: Finished) -> str:

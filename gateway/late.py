@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.billing import Bill, bill_of, closed
-from gateway.collecting import noted
+from gateway.collecting import Misses, made_of, noted
 from gateway.database import Statement
 from gateway.ending import as_json
 from gateway.events import tell_settled
-from gateway.finished import Finished
+from gateway.finished import ClipError, Finished, Missed
 from gateway.hooks import take_task
 from gateway.job import ENDINGS, VERDICTS, Job, Outcome, State, look_on, move, standing
 from gateway.telemetry import names
@@ -35,13 +35,25 @@ class Late(Watching):
 
     async def _clear_up(self, job: Job) -> None:
         """Look for what its provider says of the order now; after so many days what was quoted counts as spent."""
-        account = self._shop.accounts.get(job.account or "")
+        account, made = self._shop.accounts.get(job.account or ""), made_of(job)
         if self._clock() >= self._until(job):
-            await self._settle(job, Bill.PRICE)
+            await self._end_doubt(job, account, made)
         elif account is None:
             await self._look_on(job)
-        else:
+        elif made is None:
             await self._look_for(job, account)
+        else:
+            made, unheard = await self._renew(job, made, account)
+            await self._collect_late(job, made, account, unheard)
+
+    async def _end_doubt(self, job: Job, account: Account | None, made: Finished | None) -> None:
+        """Wait no more; what has come of a clip by now is all there is."""
+        if made is None:
+            await self._settle(job, Bill.PRICE)
+            return
+        missed = {0: ClipError("it did not come in time", Missed.UNREACHABLE)}
+        lost = self._lost(job, made, account, missed, "warnings")
+        await self._settle(replace(job, **self._kept(job, made, lost)), Bill.PRICE, outcome=Outcome.SUCCEEDED)
 
     async def _look_for(self, job: Job, account: Account) -> None:
         """Ask for evidence, and settle by it."""
@@ -59,19 +71,19 @@ class Late(Watching):
                 await self._settle(job, Bill.NOTHING, outcome=Outcome.ABSENT)
             return
         own = () if job.task else (take_task(job, update.task, adopted=told is not None),)
-        state, now = VERDICTS[update.state], self._clock()
+        job = replace(job, task=as_json(update.task))
         if update.usage:
             job = replace(job, usage=as_json(self._shop.settle(job, update.usage)))
-        if state is State.RUNNING:
-            await self._look_on(replace(job, task=as_json(update.task)), *own)
-        elif state is State.STORING:
-            await self._collect_late(job, update, account, *own)
-        elif (bill := bill_of(update.fault, update.usage)) is Bill.DOUBT:
-            ended = move(job, job.state, now, due_at=self._until(job), task=as_json(update.task))
-            await self._store.save(ended, also=own)  # There is nobody else to ask.
-        else:
-            job = replace(job, task=as_json(update.task))
-            await self._settle(job, bill, *own, outcome=ENDINGS[update.state])
+        bill = bill_of(update.fault, update.usage)
+        match VERDICTS[update.state]:
+            case State.STORING:
+                task = update.task
+                made = Finished(id=task.id, data=task.data, at=self._clock(), assets=update.assets)
+                await self._collect_late(job, made, account, {}, *own)
+            case State.FAILED | State.CANCELLED if bill is not Bill.DOUBT:
+                await self._settle(job, bill, *own, outcome=ENDINGS[update.state])
+            case _:
+                await self._look_on(job, *own)
 
     async def _ask(self, job: Job, account: Account) -> Update | None:
         """
@@ -79,39 +91,33 @@ class Late(Watching):
 
         :raises ProviderError: nothing can be said.
         """
-        if job.task:
-            finished = msgspec.json.decode(job.task, type=Finished)
-            return await account.provider.poll(Task(finished.id, finished.data), account.wire)
+        task = job.task or self._receipts.get(job.attempt)
+        if task:
+            return await account.provider.poll(msgspec.json.decode(task, type=Task), account.wire)
         order = self._orders.write(job, read_wish(job.wish), read_choice(job.quote))
         return await account.provider.find(order, account.wire)
 
-    async def _collect_late(self, job: Job, update: Update, account: Account, *also: Statement) -> None:
+    async def _collect_late(self, job: Job, made: Finished, account: Account, misses: Misses, *also: Statement) -> None:
         """Keep a clip that came too late for its job, for who paid for it; of a deleted job only the money is due."""
-        finished = msgspec.json.decode(job.task or as_json(update.task), type=Finished)
-        finished = replace(
-            finished, id=update.task.id, data=update.task.data, at=finished.at or self._clock(),
-            assets=update.assets or finished.assets,
-        )  # fmt: skip
         if job.deleted_at is not None:
-            await self._settle(job, Bill.PRICE, *also, outcome=Outcome.SUCCEEDED)
-            return
-        finished, misses = await self._keep(job, finished, account)
-        if not misses:
-            job = replace(job, **self._kept(job, finished, LATE))
-            await self._settle(job, Bill.PRICE, *also, outcome=Outcome.SUCCEEDED)
-            return
-        finished, wait = self._weigh(job, finished, account, misses)
-        if wait is not None:
-            await self._later(job, wait, also=also, task=noted(finished))
-            return
-        lost = self._lost(job, finished, account, misses, "warnings")
-        job = replace(job, **self._kept(job, finished, lost))
+            misses = {}
+        elif not misses:
+            made, misses = await self._keep(job, made, account)
+        notices: tuple[Notice, ...] = (LATE,) if made.kept else ()
+        if misses:
+            made, wait = self._weigh(job, made, account, misses)
+            if wait is not None:
+                await self._later(job, wait, also=also, task=noted(made))
+                return
+            notices = (*notices, self._lost(job, made, account, misses, "warnings"))
+        job = replace(job, **self._kept(job, made, *notices))
         await self._settle(job, Bill.PRICE, *also, outcome=Outcome.SUCCEEDED)
 
     async def _settle(self, job: Job, bill: Bill, *also: Statement, outcome: Outcome | None = None) -> None:
-        """Write what a job cost in the end."""
+        """Write what a job cost in the end; of one that was deleted, meanwhile or before, no file stays."""
         now = self._clock()
-        job, postings = closed(move(job, job.state, now, due_at=job.expires_at), bill, now)
+        due = job.expires_at if job.deleted_at is None else now
+        job, postings = closed(move(job, job.state, now, due_at=due), bill, now)
         told = [*also, *tell_settled(job)]
         if outcome is None:
             await self._store.save(job, postings=postings, also=told)
@@ -119,6 +125,9 @@ class Late(Watching):
             made = replace(standing(job, outcome, now, "known after its end", job.task), ended_at=job.completed_at)
             await self._store.save(job, made, postings=postings, also=told)
         log.info("job.settled", **names(job), bill=bill)
+        found = await self._store.any_job(job.id)
+        if found is not None and found.deleted_at is not None and job.deleted_at is None:
+            await self._expire(found)
 
     async def _look_on(self, job: Job, *also: Statement) -> None:
         """Look again when that may be worth it."""

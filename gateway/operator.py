@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.billing import Bill, closed, settled
 from gateway.database import Statement
-from gateway.events import announce
+from gateway.events import announce, tell_settled
 from gateway.hooks import take_task
 from gateway.job import Attempt, Job, Outcome, State, move
 from gateway.ledger import Billing, Hold, Posting
@@ -62,7 +62,7 @@ def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Po
     return ended, lost, postings, announce(ended)
 
 
-def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting]]:
+def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting], list[Statement]]:
     """
     Say what a job in doubt cost, by the provider's invoice; 0 gives its money back.
 
@@ -71,7 +71,8 @@ def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting]]:
     held = msgspec.json.decode(job.hold, type=Hold) if job.hold else None
     if held is None or held.billing is not Billing.POSSIBLY_BILLED:
         raise MoveError(f"the money of {job.id} is not in doubt")
-    return settled(move(job, job.state, now, due_at=None), usd_micros, now)
+    done, postings = settled(move(job, job.state, now, due_at=None), usd_micros, now)
+    return done, postings, tell_settled(done)
 
 
 def _must_be_unknown(job: Job) -> None:

@@ -25,7 +25,7 @@ from gateway.failpoints import failpoint
 from gateway.findings import resumed
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
-from gateway.job import ASIDE_MS, Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import ASIDE_MS, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
 from gateway.shelf import GoneError, ShelfError
@@ -321,7 +321,8 @@ class Steps(Buying):
         now = self._clock()
         log.error("job.put_aside", **names(job), state=job.state, crashes=job.crashes, faults=job.faults)
         account = self._shop.accounts.get(job.account or "")
-        due, late = now + ASIDE_MS, now >= job.deadline_at
+        wait = int(1000 * LATE_MOST) if job.state.final else ASIDE_MS
+        due, late = now + wait, now >= job.deadline_at
         match job.state:
             case State.QUEUED:
                 message = (

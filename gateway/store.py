@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from gateway.clock import DAY_MS
 from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
 from gateway.ids import least_id
@@ -263,7 +264,16 @@ class Store(Registry):
         """
         now, dead = self._clock(), int(not self.shared)
         first = await self._database.arrive(
-            Statement("jobs_give_back", {"now": now, "longest": now + LONGEST_MS, "dead": dead, "suspect": SUSPECT}),
+            Statement(
+                "jobs_give_back",
+                {
+                    "now": now,
+                    "longest": now + LONGEST_MS,
+                    "doubted": now + 2 * DAY_MS,
+                    "dead": dead,
+                    "suspect": SUSPECT,
+                },
+            ),
             Statement("jobs_reckon", {"now": now}),
             Statement("deliveries_give_back", {"now": now, "dead": dead}),
         )
@@ -347,6 +357,10 @@ class Store(Registry):
     async def unknown(self) -> list[Job]:
         """List the jobs whose order nobody knows the fate of, oldest first."""
         return [_job(row) for row in await self._database.read("jobs_unknown")]
+
+    async def recall(self) -> None:
+        """Have every job asked after that ended in doubt and is due for nobody."""
+        await self._database.write(Statement("jobs_recall", {"now": self._clock()}), wakes=True)
 
     async def in_doubt(self) -> list[Job]:
         """List the ended jobs whose cost nobody can tell yet, oldest first."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account, link_hours
 from gateway.billing import Bill, bill_of, in_doubt
-from gateway.collecting import Collecting, noted
+from gateway.collecting import Collecting, made_of, noted
 from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
@@ -58,10 +58,12 @@ class Watching(Collecting):
         asks = job.state in ASKED_ABOUT or late
         if account is not None and asks and not self.shares.left(name, ahead.total(), ahead[name]):
             return self.shares.again(name, now)
-        looks = job.state in LOOKED_AT or late
-        if account is not None and looks and (due := account.looks.take(now)) > now:
+        if account is not None and job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
             return due
-        if account is not None and job.state is State.STORING and (due := self._turn(job, account, now)) > now:
+        if account is not None and late and (due := account.late_looks.take(now)) > now:
+            return due
+        fetches = job.state is State.STORING or (late and made_of(job) is not None)
+        if account is not None and fetches and (due := self._turn(job, account, now)) > now:
             return due
         ahead[name] += 1
         return None

@@ -164,8 +164,8 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
         found = await store.any_job(job)
         if found is None:
             raise UsageError(f"there is no {job}")
-        settled, postings = settle(found, amount, now())
-        await store.save(settled, postings=postings)
+        settled, postings, told = settle(found, amount, now())
+        await store.save(settled, postings=postings, also=told)
         return f"{job} cost ${amount / 1_000_000:.6g}"
 
     _decide(config, work)

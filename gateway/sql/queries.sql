@@ -153,6 +153,7 @@ UPDATE jobs SET lease_until = NULL, due_at = :now,
     crashes = crashes + CASE WHEN :dead = 1 AND lease_until IS NOT NULL THEN 1 ELSE 0 END
 WHERE due_at IS NOT NULL AND (
     (:dead = 1 AND (lease_until IS NOT NULL OR crashes >= :suspect)) OR (completed_at IS NULL AND due_at > :longest)
+    OR (state IN ('failed', 'cancelled') AND expires_at IS NULL AND due_at > :doubted)
 );
 
 -- jobs_reckon --
@@ -194,8 +195,12 @@ SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
 SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
 -- jobs_in_doubt --
--- What ended without a clip and is still looked at: nobody can tell yet what it cost, oldest first.
-SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND due_at IS NOT NULL AND expires_at IS NULL ORDER BY id;
+-- What ended and nobody can tell what it cost, oldest first.
+SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold ORDER BY id;
+
+-- jobs_recall --
+-- What an older program ended in doubt, or took up after that, is due for nobody: within the hour, not all at once.
+UPDATE jobs SET due_at = :now + created_at % 3600000 WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold AND due_at IS NULL;
 
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)

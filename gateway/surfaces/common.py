@@ -304,7 +304,9 @@ def choice_of(job: Job) -> Choice:
 
 
 def clips_of(job: Job) -> list[Rendition]:
-    """List the clips kept of a job."""
+    """List the clips kept of a job; one that came late is no end its client's words have a place for."""
+    if job.state is not State.SUCCEEDED:
+        return []
     return [each for each in msgspec.json.decode(job.outputs, type=list[Rendition]) if each.kind == "video"]
 
 

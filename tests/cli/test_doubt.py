@@ -33,6 +33,7 @@ async def order(engine: Engine) -> tuple[str, str]:
 def test_what_is_in_doubt_is_listed_until_somebody_can_tell(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     """First the lost order alone is open; then both have failed, and may have been charged."""
     lost, late = asyncio.run(order(engine))
+    capsys.readouterr()  # What was logged.
     unknown()
     in_doubt()
     said = capsys.readouterr().out
@@ -41,6 +42,7 @@ def test_what_is_in_doubt_is_listed_until_somebody_can_tell(engine: Engine, caps
     assert "1 unknown\n0 in doubt" in said
 
     asyncio.run(engine.run(late))
+    capsys.readouterr()
     unknown()
     in_doubt()
     said = capsys.readouterr().out

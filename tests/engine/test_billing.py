@@ -252,7 +252,7 @@ async def test_what_is_settled_months_later_is_that_months(engine: Engine) -> No
     lost = await engine.run(lost.id)
     engine.now += 29 * DAY_MS
     await engine.run((await order(engine.acceptor, 2, buyer="key_1", limits=limits)).id)
-    settled, postings = settle(await engine.job(lost.id), 3 * PRICE, engine.now)
+    settled, postings, _ = settle(await engine.job(lost.id), 3 * PRICE, engine.now)
     await engine.store.save(settled, postings=postings)
 
     sums = {each.id: (each.spent, each.suspense) for each in await engine.store.budgets()}
@@ -397,7 +397,7 @@ async def test_an_operator_writes_off_and_settles_later(engine: Engine) -> None:
     assert (job.state, money(job).billing) == (State.FAILED, Billing.POSSIBLY_BILLED)
     with pytest.raises(MoveError):
         adopt(job, open_, "too late", engine.now)
-    settled, postings = settle(job, 0, engine.now)
+    settled, postings, _ = settle(job, 0, engine.now)
     await engine.store.save(settled, postings=postings)
     job = await engine.job(job.id)
     assert (money(job).billing, (await books(engine, job))[Book.AVAILABLE]) == (Billing.NOT_BILLED, 0)

@@ -1,11 +1,14 @@
 """Laws of what ended in doubt: its end stays, its money follows the evidence, and a clip that was paid for is kept."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.api.answers import video
 from gateway.api.content import find_rendition
@@ -14,12 +17,13 @@ from gateway.billing import in_doubt
 from gateway.cleaning import Cleaner
 from gateway.clock import DAY_MS
 from gateway.events import FAILED, SETTLED, Endpoint
-from gateway.job import Job, Outcome, State
+from gateway.job import Job, Outcome, State, move
 from gateway.ledger import Billing, Book, Hold, drift
 from gateway.operator import settle, write_off
 from gateway.outbox import Outbox
+from gateway.surfaces.common import clips_of
 from gateway.wish import Notice
-from providers.base.errors import Indeterminate, Missing
+from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.task import AssetRef, Fault, Task, Update, Usage
 from providers.base.task import State as TaskState
 from tests.make import listing, offer, price
@@ -71,6 +75,13 @@ async def lost(engine: Engine) -> Job:
     return await engine.job(job.id)
 
 
+def endpoint(id_: str, types: str) -> Endpoint:
+    return Endpoint(
+        id=id_, tenant="tenant", name="n", url="https://app.test/a", host="app.test", event_types=types,
+        version=1, old_until=None, created_at=1, updated_at=1,
+    )  # fmt: skip
+
+
 async def look_on(engine: Engine, job: Job, *, days: float = 40) -> Job:
     """Let time pass until nobody looks at it any more for its money."""
     until = engine.now + int(days * DAY_MS)
@@ -108,6 +119,7 @@ async def test_a_clip_that_comes_late_is_kept_and_paid_for(engine: Engine) -> No
     assert len(engine.provider.ledger) == 1
     shown = video(job)
     assert (shown["status"], shown["usage"]["billing"], len(shown["outputs"])) == ("failed", "billed", 4)
+    assert [] == clips_of(job)  # Borrowed words have no place for it: there it failed, as it was told.
 
 
 async def test_a_late_clip_goes_when_its_time_is_over(engine: Engine) -> None:
@@ -208,9 +220,12 @@ async def test_of_a_deleted_job_only_the_money_is_settled(engine: Engine) -> Non
     """Nobody wants its clip."""
     job = await given_up(engine)
     await engine.store.delete(job.id, "tenant")
-    late = await look_on(engine, job)
+    assert billing(await look_on(engine, job)) == (Billing.BILLED, PRICE)
+    await engine.turn()
 
-    assert (billing(late), late.outputs, late.due_at) == ((Billing.BILLED, PRICE), "[]", None)
+    late = await engine.store.any_job(job.id)
+    assert late is not None
+    assert (late.outputs, late.due_at) == ("[]", None)
     assert [] == [each async for each in engine.media.shelf.walk("clips")]
 
 
@@ -253,12 +268,133 @@ async def test_of_several_late_clips_each_is_kept_when_it_comes(tmp_path: Path) 
     engine.close()
 
 
+@pytest.mark.parametrize("then", [Unavailable("down"), Missing("who?"), ended(TaskState.FAILED, billed=False)])
+async def test_a_late_clip_is_had_from_where_it_was_said_to_lie(engine: Engine, then: Update | Exception) -> None:
+    """It was made: whatever its provider says of the task afterwards is not a verdict."""
+    job = await given_up(engine)
+    engine.provider.polls = [done("t"), *[then] * 100]
+    engine.wire.answers = [(503, b"")] * 3
+    job = await look_on(engine, job)
+
+    assert (find_rendition(job, "video", 0).index, billing(job)) == (0, (Billing.BILLED, PRICE))
+    assert engine.now - (job.completed_at or 0) < DAY_MS
+
+
+async def test_what_came_of_several_late_clips_is_kept_when_the_others_are_lost(tmp_path: Path) -> None:
+    """One warning says that they came late, another what is missing."""
+    sold = listing(offers=[offer(n=[2])], prices=[price("0.05")], deadline_seconds=600, link_hours=1)
+    engine = Engine(tmp_path, sold)
+    engine.wire.default = clip(8, (64, 36))
+    job = await given_up(engine, n=2)
+    two = tuple(AssetRef(url=f"https://acme.test/{at}.mp4", index=at) for at in range(2))
+    engine.provider.polls = [Update(state=TaskState.SUCCEEDED, task=Task("t"), assets=two), *[Missing("who?")] * 1000]
+    engine.wire.answers = [(200, clip(8, (64, 36))), *[(503, b"")] * 10_000]
+    job = await look_on(engine, job)
+
+    assert find_rendition(job, "video", 0)
+    assert {"late", "result_lost"} <= {each.type for each in notices(job)}
+    assert (billing(job)[0], await engine.store.ailments()) == (Billing.BILLED, {})
+    engine.close()
+
+
+async def test_a_receipt_is_evidence(engine: Engine) -> None:
+    """An order whose answer was noted and never committed, and whose job another process ended meanwhile."""
+    job = await lost(engine)
+    engine.steps._receipts.note(job.attempt or "", msgspec.json.encode(Task("t8")).decode())
+    job = await look_on(engine, job)
+
+    assert find_rendition(job, "video", 0)
+    assert msgspec.json.decode((await engine.store.attempts(job.id))[0].task or "")["id"] == "t8"
+
+
+async def test_nothing_stays_of_a_job_deleted_while_its_clip_came(engine: Engine) -> None:
+    """Also where clips are kept for ever: the row says deleted, so nobody would find them."""
+    job = await given_up(engine)
+    keep = engine.steps._keeper.keep
+
+    async def kept(*words: Any) -> Any:
+        renditions = await keep(*words)
+        await engine.store.delete(job.id, "tenant")
+        return renditions
+
+    engine.steps._keeper.keep = kept  # type: ignore[method-assign]
+    late = await look_on(engine, job)
+
+    assert (billing(late), late.outputs, late.due_at) == ((Billing.BILLED, PRICE), "[]", None)
+    assert [] == [each async for each in engine.media.shelf.walk("clips")]
+
+
+async def test_what_an_older_program_left_due_for_nobody_is_taken_up(engine: Engine) -> None:
+    """Beside a newer one it ends jobs in doubt as it always did, or takes up what is due and lets it lie."""
+    job = await given_up(engine)
+    await engine.store.save(move(job, job.state, engine.now, due_at=None))
+    assert [each.id for each in await engine.store.in_doubt()] == [job.id]
+    engine.now += 2 * 3_600_000
+    assert "doubted_for_ever" in await engine.store.ailments()
+    await engine.store.recall()
+
+    assert await engine.store.ailments() == {}
+    assert billing(await look_on(engine, await engine.job(job.id))) == (Billing.BILLED, PRICE)
+
+
+async def test_a_clock_that_is_set_back_strands_no_doubt(engine: Engine) -> None:
+    """At the next start it is due at once."""
+    job = await given_up(engine)
+    engine.now -= 365 * DAY_MS
+    await engine.store.start_over()
+
+    assert (await engine.job(job.id)).due_at == engine.now
+
+
+async def test_a_crowd_in_doubt_takes_no_turn_from_who_is_under_way(engine: Engine) -> None:
+    """Its looks are its own, a few a second."""
+    late = await given_up(engine)
+    account = engine.accounts["acme"]
+    put_off = [engine.steps.put_off(late, Counter()) for _ in range(5000)]
+    engine.provider.submits = [running("t2")]
+    await engine.accept(seed=2)
+    await engine.turn()
+    (job,) = [each for each in await engine.store.claim(lease=1, most=9) if each.state is State.RUNNING] or [None]
+
+    assert 5000 - put_off.count(None) > 4000
+    assert account.looks.take(engine.now) == engine.now
+    assert job is None or engine.steps.put_off(job, Counter()) is None
+
+
+async def test_late_clips_wait_for_a_source_that_serves_nobody(engine: Engine) -> None:
+    """As any other clips do."""
+    job = await given_up(engine)
+    engine.provider.polls = [done("t")] * 99
+    engine.wire.answers = [(503, b"")] * 9
+    engine.now = await engine.store.next_due() or 0
+    await engine.turn()
+    source = engine.accounts["acme"].source
+    for _ in range(5):
+        engine.now = max(engine.now, source._until)
+        source.failed(engine.now)
+    job = await engine.job(job.id)
+
+    assert in_doubt(job)
+    assert (engine.steps.put_off(job, Counter()) or 0) > engine.now
+
+
+async def test_a_late_look_that_breaks_the_gateway_is_made_once_a_day(engine: Engine) -> None:
+    """Nothing but its money waits for it."""
+    job = await given_up(engine)
+    await engine.steps.take(replace(job, crashes=3))
+
+    assert (await engine.job(job.id)).due_at == engine.now + DAY_MS
+
+
 async def test_an_operators_word_ends_the_looking(engine: Engine) -> None:
     """The invoice has come; what the provider says later is not asked."""
     job = await given_up(engine)
-    settled, postings = settle(job, 250_000, engine.now)
-    await engine.store.save(settled, postings=postings)
+    outbox = Outbox(engine.store.database, engine.clock)
+    await outbox.add_endpoint(endpoint("whep_a", SETTLED))
+    settled, postings, told = settle(job, 250_000, engine.now)
+    await engine.store.save(settled, postings=postings, also=told)
 
+    assert [each.type for each in await outbox.deliveries_of(job.id, "tenant")] == [SETTLED]
     assert await engine.store.next_due() is None
     assert billing(await engine.job(job.id)) == (Billing.BILLED, 250_000)
 
@@ -267,11 +403,7 @@ async def test_who_asked_for_it_is_told_once(engine: Engine) -> None:
     """A type of its own: who knows only ends hears nothing twice."""
     outbox = Outbox(engine.store.database, engine.clock)
     for id_, types in (("whep_a", FAILED), ("whep_b", f"{FAILED} {SETTLED}")):
-        made = Endpoint(
-            id=id_, tenant="tenant", name="n", url="https://app.test/a", host="app.test", event_types=types,
-            version=1, old_until=None, created_at=1, updated_at=1,
-        )  # fmt: skip
-        await outbox.add_endpoint(made)
+        await outbox.add_endpoint(endpoint(id_, types))
     job = await look_on(engine, await given_up(engine))
 
     told = await outbox.deliveries_of(job.id, "tenant")

@@ -335,7 +335,7 @@ class Life(RuleBasedStateMachine):
         job = self.do(self.engine.store.any_job(self.jobs[at % len(self.jobs)]))
         held = msgspec.json.decode(job.hold, type=Hold)
         try:
-            settled, postings = settle(job, held.usd_micros * share // 2, self.engine.now)
+            settled, postings, _ = settle(job, held.usd_micros * share // 2, self.engine.now)
         except MoveError:
             assert held.billing != "possibly_billed"
         else:

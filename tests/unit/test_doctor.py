@@ -21,6 +21,10 @@ SICK = {
     "task_twice": [AGAIN.format("failed", "task")],
     "overdue": [f"UPDATE jobs SET deadline_at = :now - {11 * MINUTE}"],
     "forgotten": ["UPDATE jobs SET due_at = NULL"],
+    "doubted_for_ever": [
+        ENDED.format("failed"), "UPDATE jobs SET hold = replace(hold, '}', ',\"billing\":\"possibly_billed\"}')",
+        "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
+    ],
     "ended_open": [ENDED.format("failed"), "DELETE FROM entries"],
     "running_closed": ["UPDATE attempts SET outcome = 'failed'"],
     "bought_unsaid": ["DELETE FROM entries"],
