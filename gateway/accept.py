@@ -5,7 +5,7 @@ The client hears of success only after the job is on disk, and nothing has been 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.job import Job, born
 from gateway.ledger import NONE, About, Limits, budgets_of, hold
-from gateway.routing import Decision, UnknownModelError
+from gateway.routing import Decision, Line, UnknownModelError
 from gateway.shop import Shop
 from gateway.store import BudgetError, CrowdError, Idempotency, Store
 from gateway.wish import Notice, Wish
@@ -29,6 +29,9 @@ KEPT_MS = 72 * 3_600_000
 """How long an Idempotency-Key is remembered."""
 FOLDED_MS = 30 * 60_000
 """How long a retry an SDK makes by itself finds the job of its first try; longer than SDKs go on trying."""
+
+PATIENCE_SECONDS = 60
+"""The longest wait that SDKs keep to; told a longer one they would repeat the call within seconds."""
 
 OTHERS = 9
 """The winner and how many of the next best are kept with a job."""
@@ -94,7 +97,8 @@ class Acceptor:
         """
         Choose among the offers as of today.
 
-        :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told.
+        :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told, 503 when
+            whoever could only rests.
         """
         if self._addresses and wish.callback_url:
             self._addresses.check(wish.callback_url, "callback_url")
@@ -106,7 +110,8 @@ class Acceptor:
                 404, "model_not_found", f"No account here sells {error.model!r}. Sold: {shown}.", param="model"
             ) from error
         if not decision.ranked:
-            raise _none(decision)
+            opens = self._shop.resting(wish)
+            raise _resting(decision, opens, self._clock()) if opens else _none(decision)
         return decision
 
     async def earlier(self, tenant: str, repeat: Repeat, fingerprint: str) -> Job | None:
@@ -206,16 +211,37 @@ def _over_budget(usd_micros: int) -> ProblemError:
     return ProblemError(402, "budget_exceeded", message, param="max_cost_usd", headers={"x-should-retry": "false"})
 
 
+def _resting(decision: Decision, opens: Mapping[tuple[str, str], int], now: int) -> ProblemError:
+    """Say that whoever can do a wish rests, and until when; nothing of the call has to be changed."""
+    lines = [line for line in decision.others if (line.account, line.offer.model) in opens]
+    told = dict.fromkeys(refusal.message for line in lines for refusal in line.refusals)
+    wait = max(1, -(-(min(opens.values()) - now) // 1000))
+    message = f"No offer can do this now: {'; '.join(list(told)[:3])}. Nothing was bought; try again in {wait} s."
+    headers = {"retry-after": str(wait)}
+    if wait > PATIENCE_SECONDS:
+        headers["x-should-retry"] = "false"
+    return ProblemError(503, "no_offer_now", message, headers=headers, errors=_reasons(decision, lines))
+
+
+def _reasons(decision: Decision, resting: Sequence[Line] = ()) -> list[dict[str, str]]:
+    """Say of each offer why it cannot do a wish."""
+    return [
+        {
+            "pointer": f"/{refusal.field}",
+            "detail": f"{line.provider}: {refusal.message}",
+            "code": "resting" if line in resting else "not_sold",
+        }
+        for line in decision.others
+        for refusal in line.refusals
+    ][:20]
+
+
 def _none(decision: Decision) -> ProblemError:
     """Say why no offer can do a wish, and which field to change."""
     refusals = [(line, refusal) for line in decision.others for refusal in line.refusals]
     fields = [refusal.field for _, refusal in refusals]
     param = max(set(fields), key=fields.count) if fields else "model"
     told = dict.fromkeys(refusal.message for _, refusal in refusals if refusal.field == param)
-    errors = [
-        {"pointer": f"/{refusal.field}", "detail": f"{line.provider}: {refusal.message}", "code": "not_sold"}
-        for line, refusal in refusals
-    ]
     unpriced = bool(refusals) and all(
         refusal.field == "model" and "price" in refusal.message for _, refusal in refusals
     )
@@ -224,7 +250,7 @@ def _none(decision: Decision) -> ProblemError:
         f"No offer can do this: {'; '.join(list(told)[:3])}.",
         code="price_unknown" if unpriced else "no_offer",
     )
-    problem.errors = errors[:20]
+    problem.errors = _reasons(decision)
     return problem
 
 

@@ -129,6 +129,16 @@ class Account:
             return None
         return rest
 
+    def _long_rest_of(self, model: str, now: int) -> Rest | None:
+        """Find what sends new jobs elsewhere."""
+        rest = self.rest_of(model, now)
+        return rest if rest and rest.until - now >= LONG_MS else None
+
+    def opens(self, model: str, now: int) -> int:
+        """Say from when on jobs for a model are taken again: its rest is then short enough to be waited for."""
+        rests = (self._long_rest_of(each, now) for each in (model, EVERYTHING))
+        return max([now, *(rest.until - LONG_MS + 1 for rest in rests if rest)])
+
     def is_silent(self, now: int) -> bool:
         """Whether everything rests because nobody answers: that passes without anybody's doing."""
         rest = self.rest_of(EVERYTHING, now)
@@ -177,11 +187,7 @@ class Account:
 
     def seller(self, now: int) -> Seller:
         """Describe this account as routing sees it."""
-        shut = {
-            model: rest.why
-            for model in [*self.rests]
-            if (rest := self.rest_of(model, now)) and rest.until - now >= LONG_MS
-        }
+        shut = {model: rest.why for model in [*self.rests] if (rest := self._long_rest_of(model, now))}
         left = self.credits_left(now)
         if (shut, left) != (self._seller.shut, self._seller.credits_left):
             self._seller = replace(self._seller, shut=shut, credits_left=left)

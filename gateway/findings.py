@@ -86,9 +86,19 @@ def still_there(job: str, ends: int, where: str, links: Sequence[ResultLink]) ->
     return f" Its provider should keep it until {until}: the link is in {where}, in GET /v1/videos/{job}."
 
 
-def alone(job: Job) -> str:
-    """Say which account a job waits for that is not configured."""
-    return f"account {job.account} is not configured"
+def alone(account: str | None) -> str:
+    """Say which account is waited for that is not configured."""
+    return f"account {account} is not configured"
+
+
+def alone_with(account: str, model: str) -> str:
+    """Say which account is waited for that is configured here, but without what is wanted of it."""
+    return f"account {account} does not sell {model}"
+
+
+def sentence(said: str) -> str:
+    """Begin a sentence."""
+    return f"{said[0].upper()}{said[1:]}"
 
 
 def waiting_for(job: Job) -> str | None:

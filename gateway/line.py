@@ -7,7 +7,7 @@ buyers: who has ordered a thousand clips keeps nobody waiting who has ordered on
 call, the job is due again by itself in :data:`LONGEST_MS`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.accounts import Account
 from gateway.database import Statement
@@ -34,7 +34,7 @@ class Line:
         self._shares = shares
         self._clock = clock
         self._waited: set[Place] = set()
-        """Places for which somebody may be waiting."""
+        """Places at accounts of this process for which somebody may be waiting."""
         self._halted_until = 0
 
     @property
@@ -67,7 +67,7 @@ class Line:
 
     def joined(self, choices: Sequence[Choice]) -> None:
         """Hear that what :meth:`join` wrote is on disk."""
-        self._waited.update((each.account, each.model) for each in choices)
+        self._remember((each.account, each.model) for each in choices)
 
     @staticmethod
     def leave(job: Job) -> list[Statement]:
@@ -103,4 +103,12 @@ class Line:
 
     async def recount(self) -> None:
         """Learn where others have lined up."""
-        self._waited.update(await self._store.lines())
+        self._remember(await self._store.lines())
+
+    def _remember(self, places: Iterable[Place]) -> None:
+        """Call whoever waits for these from now on; a line for what is not sold in this process is others' to call."""
+        self._waited.update(
+            (name, model)
+            for name, model in places
+            if (account := self._accounts.get(name)) and account.listing.offer(model)
+        )

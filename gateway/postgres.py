@@ -8,7 +8,7 @@ whoever needs one next, so being connected is nowhere a state to keep.
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -58,6 +58,35 @@ LOCKS = {
     "attempt_insert": "places_lock",
 }
 """What is locked for a statement that counts, or is counted: in this order."""
+ROWS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
+    "budgets_rows": {
+        "owners": ("owner", frozenset({"budget_shift"})),
+        "jobs": ("job", frozenset({"budget_shift"})),
+    },
+    "jobs_rows": {
+        "ids": (
+            "id",
+            frozenset({"job_save", "job_cancel", "job_delete", "job_claim", "job_retire", "job_hasten"})
+            | frozenset({"jobs_keep", "job_give_back", "job_put_off", "job_stumbled"}),
+        ),
+    },
+    "endpoints_rows": {
+        "ids": ("id", frozenset({"endpoint_save", "endpoint_delete", "endpoint_failed", "endpoint_disable"})),
+        "worked": ("id", frozenset({"endpoint_worked"})),
+    },
+    "deliveries_rows": {
+        "ids": ("id", frozenset({"delivery_save", "delivery_replay"})),
+        "endpoints": (
+            "endpoint",
+            frozenset({"deliveries_hold", "deliveries_unhold", "deliveries_drop", "deliveries_move"}),
+        ),
+    },
+}
+"""
+What locks the rows a batch is going to change and other processes change, too: in this order, and each by its id.
+
+For every list it takes, which value of which statements. Claims name no rows: they pass over what others have locked.
+"""
 ALONE = (ConflictError, asyncpg.IntegrityConstraintViolationError, *WRONG)
 """What one write of a batch may fail of while the others stand."""
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -228,9 +257,10 @@ class Postgres(Database):
                         await writer.execute(queries("postgresql")["notify"].sql)
             except ALONE:
                 how = self._apart
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 if again == AGAIN:
                     raise
+                log.warning("store.repeated", reason=_said(error))
             else:
                 return done
         raise AssertionError("a write by itself fails by itself")
@@ -384,15 +414,29 @@ async def migrate(connection: Connection) -> None:
 
 async def _lock(writer: Connection, statements: Sequence[Statement]) -> None:
     """
-    Keep other processes from what a batch is about to count, until it is committed.
+    Keep other processes from what a batch is about to count or to change, until it is committed.
 
-    That is before any row of it, and in the same order for everybody: so nobody waits for somebody who waits for him.
+    That is before anything else of it, and in the same order for everybody, however the batch is mixed: so nobody waits
+    for somebody who waits for him. What is left to meet by chance, as the same new name in two processes, is repeated.
     """
     known = queries("postgresql")
     for query, lock in LOCKS.items():
         named = {known[lock].values(each.params) for each in statements if each.query == query}
         if named:
             await writer.executemany(known[lock].sql, sorted(named))
+    for lock, lists in ROWS.items():
+        rows = {
+            name: [_value(each, value) for each in statements if each.query in of]
+            for name, (value, of) in lists.items()
+        }
+        if any(rows.values()):
+            await writer.execute(known[lock].sql, *known[lock].values(rows))
+
+
+def _value(statement: Statement, name: str) -> Any:
+    """Read one value of a statement."""
+    params = statement.params
+    return getattr(params, name) if isinstance(params, Struct) else params[name]
 
 
 async def _run(writer: Connection, column: Sequence[Statement]) -> list[list[Row]]:

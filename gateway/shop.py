@@ -1,7 +1,7 @@
 """Know what can be bought here and now: the accounts at work, the aliases and the routing settings."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from secrets import token_hex
 from statistics import median
@@ -66,12 +66,27 @@ class Shop:
 
         :raises UnknownModelError: when nobody sells a model by that name.
         """
+        return self._decide(wish, self.sellers)
+
+    def resting(self, wish: Wish) -> dict[tuple[str, str], int]:
+        """
+        Say which offers could do a wish that none can now, if nobody rested: by account and model, from when on.
+
+        :raises UnknownModelError: when nobody sells a model by that name.
+        """
+        now = self._clock()
+        rested = self._decide(wish, [replace(each, shut={}) for each in self.sellers]).ranked
+        places = [(line.account, line.offer.model) for line in rested]
+        return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
+
+    def _decide(self, wish: Wish, sellers: Sequence[Seller]) -> Decision:
+        """Put the offers of sellers in the order they should be tried."""
         terms = self._terms
         split = (wish.preferences.policy or terms.policy) == "split"
         return decide(
             wish.request,
             wish.preferences,
-            self.sellers,
+            sellers,
             self.aliases,
             on=self.today,
             terms=terms,

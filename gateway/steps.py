@@ -22,7 +22,7 @@ from gateway.database import ConflictError, Statement
 from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
-from gateway.findings import resumed
+from gateway.findings import NO_ACCOUNT, alone, alone_with, resumed, sentence
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
 from gateway.job import ASIDE_MS, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
@@ -73,7 +73,7 @@ class Steps(Buying):
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
         failpoint("after_claim")
         now = self._clock()
-        left = self.line.leave(job)
+        left, job = self.line.leave(job), resumed(job)
         if job.cancel_requested:
             await self._end(move(job, State.CANCELLED, now), also=left)
             return
@@ -90,7 +90,9 @@ class Steps(Buying):
             return
         able = [each for each in able if self._in_time(job, each, now)]
         if not able:
-            late = Problem(code="deadline_exceeded", message="No offer took the job in time.")
+            lacks = self._lacks(first)
+            why = f"{sentence(lacks)}, so nobody could order it" if lacks else "No offer took the job"
+            late = Problem(code="deadline_exceeded", message=f"{why} in time.")
             await self._fail(job, late, also=left)
             return
         choice = next((each for each in able if self._can_take(each, now, called=called)), None)
@@ -197,11 +199,29 @@ class Steps(Buying):
         # Nobody calls a suspect; and to stand in line proves nothing, so what was counted against it stays.
         due = min(now + (AGAIN_MS if job.suspect else LONGEST_MS), job.deadline_at)
         counted = {"crashes": job.crashes, "faults": job.faults}
-        queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, **counted)
+        lacks, error = self._lacks(able[0]), job.error
+        if lacks:
+            log.warning("account.missing", **names(job), state=job.state, reason=lacks)
+            error = error or as_json(Problem(code=NO_ACCOUNT, message=lacks))
+        queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, error=error, **counted)
         await self._store.save(queued, also=places)
         self.line.joined(able)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
+        """
+        Pick the offers to order from or to wait for, the best first; else say why none is left.
+
+        What was quoted and is not sold in this process is not gone where others share its store: it is theirs to make,
+        and theirs to say who else would do. So a job stands in line for it, and is ordered here only where it stands in
+        line already.
+        """
+        able, reason = await self._pick(job, wish, first, called=called)
+        if not self._store.shared or not self._lacks(first):
+            return able, reason
+        standing = await self._store.lines(job.id) if job.account else []
+        return [*(each for each in able if (each.account, each.model) in standing), first], ""
+
+    async def _pick(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
         """
         Pick the best offer not yet shown to be of no use, and those that charge no more; else say why none is left.
 
@@ -244,10 +264,16 @@ class Steps(Buying):
 
     def _can_take(self, choice: Choice, now: int, *, called: bool) -> bool:
         """Whether an offer is still sold here and has a place free, for who was not called one nobody waits for."""
-        account = self._shop.accounts.get(choice.account)
-        if account is None or not account.listing.offer(choice.model):
+        if self._lacks(choice):
             return False
         return self.line.has_room(choice, now) if called else self.line.is_open(choice, now)
+
+    def _lacks(self, choice: Choice) -> str | None:
+        """Say what this process lacks to order an offer; ``None`` where it is sold here."""
+        account = self._shop.accounts.get(choice.account)
+        if account is None:
+            return alone(choice.account)
+        return None if account.listing.offer(choice.model) else alone_with(choice.account, choice.model)
 
     async def _doubt(self, job: Job) -> None:
         """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""

@@ -18,7 +18,7 @@ from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
 from gateway.fetch import is_public
-from gateway.findings import DENIED, NO_ACCOUNT, alone, resumed, until_absent, verdict, waiting_for
+from gateway.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
 from gateway.finished import ClipError, Finished, Missed, next_try
 from gateway.hooks import take_task
 from gateway.job import ENDINGS, UNDER_WAY, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
@@ -137,7 +137,7 @@ class Watching(Collecting):
             if not misses:
                 await self._deliver(job, finished)
                 return
-        miss = ClipError(alone(job), Missed.NO_ACCOUNT)
+        miss = ClipError(alone(job.account), Missed.NO_ACCOUNT)
         wait = next_try(miss.kind, job.tries, 0, finished.left(self._clock(), link_hours(former)))
         if wait is None:
             await self._lose(job, finished, former, {0: miss})
@@ -148,7 +148,7 @@ class Watching(Collecting):
         """Look again later whether a job's account is configured, where everybody can see that it waits for that."""
         if waiting_for(job) is None:
             log.warning("account.missing", **names(job), state=job.state)
-        problem = Problem(code=NO_ACCOUNT, message=alone(job))
+        problem = Problem(code=NO_ACCOUNT, message=alone(job.account))
         await self._later(job, seconds, error=as_json(problem))
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
@@ -218,8 +218,8 @@ class Watching(Collecting):
         """End a job whose provider gave no verdict by the deadline."""
         why = "The provider gave no verdict in time"
         if job.account not in self._shop.accounts:
-            why = f"{alone(job)}, so nobody could ask for a verdict in time"
-        message = f"{why[0].upper()}{why[1:]}; the clip may have been billed."
+            why = sentence(f"{alone(job.account)}, so nobody could ask for a verdict in time")
+        message = f"{why}; the clip may have been billed."
         problem = Problem(code="deadline_exceeded", message=message, provider=read_choice(job.quote).provider)
         late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
         await self._fail(job, problem, late, bill=Bill.DOUBT)

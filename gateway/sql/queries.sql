@@ -247,15 +247,6 @@ ON CONFLICT (id) DO NOTHING;
 UPDATE budgets SET held = held + :held, spent = spent + :spent, suspense = suspense + :suspense, most = most + :taken
 WHERE owner IN (:owner, 'instance') AND first_job <= :job AND last_job > :job;
 
--- budget_shift on postgresql --
--- In one order for everybody, so that nobody waits for somebody who waits for him.
-WITH counting AS MATERIALIZED (
-    SELECT id FROM budgets WHERE owner IN (:owner, 'instance') AND first_job <= :job AND last_job > :job
-    ORDER BY owner <> 'instance', id FOR UPDATE
-)
-UPDATE budgets SET held = held + :held, spent = spent + :spent, suspense = suspense + :suspense, most = most + :taken
-WHERE id IN (SELECT id FROM counting);
-
 -- budget_fits --
 -- Asked after the amount was set aside: touches no row where that was more than what was left.
 UPDATE budgets SET most = :most WHERE id = :id AND spent + held + suspense <= :most;
@@ -319,6 +310,29 @@ SELECT pg_advisory_xact_lock_shared(hashtext('reelgate.budgets'));
 -- budgets_lock on postgresql --
 -- Held by who opens a budget, and by nobody for one that is there: who moves it meanwhile waits until it is.
 SELECT pg_advisory_xact_lock(hashtext('reelgate.budgets')) WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id);
+
+-- budgets_rows on postgresql --
+-- What a transaction changes is locked before anything else of it, here and in the next three, the values being lists:
+-- in one order for everybody, so that nobody waits for somebody who waits for him. Every budget whose window holds one
+-- of the jobs, and perhaps some between them.
+SELECT id FROM budgets
+WHERE owner = ANY (CAST(:owners AS TEXT[]) || CAST('instance' AS TEXT))
+    AND first_job <= (SELECT max(job COLLATE "C") FROM unnest(CAST(:jobs AS TEXT[])) AS moved (job))
+    AND last_job > (SELECT min(job COLLATE "C") FROM unnest(CAST(:jobs AS TEXT[])) AS moved (job))
+ORDER BY id FOR NO KEY UPDATE;
+
+-- jobs_rows on postgresql --
+SELECT id FROM jobs WHERE id = ANY (CAST(:ids AS TEXT[])) ORDER BY id FOR NO KEY UPDATE;
+
+-- endpoints_rows on postgresql --
+SELECT id FROM endpoints
+WHERE id = ANY (CAST(:ids AS TEXT[])) OR (id = ANY (CAST(:worked AS TEXT[])) AND failing_since IS NOT NULL)
+ORDER BY id FOR UPDATE;
+
+-- deliveries_rows on postgresql --
+SELECT id FROM deliveries
+WHERE id = ANY (CAST(:ids AS TEXT[])) OR (endpoint = ANY (CAST(:endpoints AS TEXT[])) AND state IN ('pending', 'held'))
+ORDER BY id FOR NO KEY UPDATE;
 
 -- place_kept --
 -- Answers nothing where an account has more attempts open than it may.
@@ -502,6 +516,24 @@ WHERE id IN (
     WHERE place <= :each ORDER BY due_at LIMIT :most
 )
 AND due_at <= :now
+RETURNING *;
+
+-- deliveries_claim on postgresql --
+-- As with jobs: what another process has its hand on is neither waited for nor taken.
+WITH first AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, due_at, row_number() OVER (PARTITION BY host ORDER BY due_at) AS place FROM (
+            SELECT id, due_at, host FROM deliveries
+            WHERE due_at <= :now AND CAST(:busy AS TEXT) NOT LIKE '% ' || host || ' %'
+            ORDER BY due_at LIMIT 512
+        ) AS due
+    ) AS ranked
+    WHERE place <= :each ORDER BY due_at LIMIT :most
+), free AS MATERIALIZED (
+    SELECT id FROM deliveries WHERE id IN (SELECT id FROM first) AND due_at <= :now FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE deliveries SET lease_until = :until, due_at = :until
+WHERE id IN (SELECT id FROM free)
 RETURNING *;
 
 -- deliveries_next_due --

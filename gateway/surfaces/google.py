@@ -175,7 +175,7 @@ def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) ->
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": problem.code.upper(), "domain": "reelgate"},
         {"@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": request_id},
     ]
-    if violations:
+    if violations and status < 500:  # Else nothing of the call is wrong.
         details.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations})
     if wait := problem.headers.get("retry-after"):
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"})

@@ -350,7 +350,7 @@ def test_a_resting_account_is_shown_and_left_out(spurned: tuple[Market, Upstream
     assert ("resting", "*", "ready") == (shown["cometapi"]["state"], rest["model"], shown["gemini"]["state"])
     assert "unauthorized (invalid_api_key)" in rest["why"]
     again = market.http.post("/videos", json=wanted)
-    assert (422, "provider") == (again.status_code, again.json()["error"]["param"])
+    assert (503, "no_offer_now") == (again.status_code, again.json()["error"]["code"])
     assert "orders nothing until" in again.json()["error"]["message"]
     (quoted,) = market.http.post("/quotes", json=wanted).json()["data"]
     assert (False, rest["why"]) == (quoted["can"], quoted["reasons"][0]["message"])

@@ -92,6 +92,18 @@ def test_a_rate_is_never_exceeded(waits: list[int]) -> None:
         assert sum(start <= at < start + 10_000 for at in taken) <= 5
 
 
+def test_a_long_rest_says_when_orders_are_taken_again() -> None:
+    """From then on, and not a millisecond before; a rest that is waited for keeps nobody away."""
+    tired = account()
+    tired.rest(ONE, NOW + 5 * LONG_MS, "a day")
+    tired.rest(EVERYTHING, NOW + 2 * LONG_MS, "a while")
+    tired.rest(TWO, NOW + LONG_MS - 1, "a moment")
+    opens = tired.opens(ONE, NOW)
+    assert opens > tired.opens(TWO, NOW) == NOW + LONG_MS + 1
+    assert ([ONE], []) == ([*tired.seller(opens - 1).shut], [*tired.seller(opens).shut])
+    assert NOW == account().opens(ONE, NOW)
+
+
 def test_what_never_went_out_counts_as_sent() -> None:
     """A place given back is no order taken back: the provider may have counted it."""
     limited = account(rate=Rate(orders=1, seconds=10, source="s"))
