@@ -140,8 +140,10 @@ class Postgres(Database):
         try:
             readers = self._readers or await self._pool()
             return [tuple(row) for row in await readers.fetch(asked.sql, *values)]
-        except asyncpg.DataError:
-            return []  # What no column can hold is in no row.
+        except asyncpg.DataError as error:
+            if any(isinstance(value, str) and not _is_text(value) for value in values):
+                return []  # What no column can hold is in no row.
+            raise StoreUnavailableError(f"{query}: {_said(error)}") from error
         except AWAY as error:
             raise _unavailable(error) from error
 
@@ -435,6 +437,11 @@ async def _run_one(writer: Connection, sql: str, statement: Statement, values: S
 
 async def _as_it_is(_: Connection) -> None:
     """Leave a reader as it is: it only ever reads."""
+
+
+def _is_text(value: str) -> bool:
+    """Whether a column can hold it: no NUL, no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def _unavailable(error: BaseException) -> StoreUnavailableError:
