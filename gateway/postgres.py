@@ -2,13 +2,13 @@
 Run named queries on PostgreSQL: one writer with group commit, reads on a small pool, any number of processes.
 
 As on SQLite, writes that arrive while a commit is under way are committed together; here the ones that are
-alike go over the wire together, too, a statement of each at a time. A connection that breaks is made anew by
-whoever needs one next, so being connected is nowhere a state to keep.
+alike go over the wire together, too, a statement of each at a time. Surveys have a connection of their own.
+One that breaks is made anew by whoever needs it next, so being connected is nowhere a state to keep.
 """
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.database import (
     BATCH,
     DEFECTS,
+    PATIENCE,
     Answer,
     ConflictError,
     Database,
@@ -26,6 +27,7 @@ from gateway.database import (
     Row,
     Statement,
     StoreUnavailableError,
+    Turns,
     has_to_make,
     outstanding,
     own_fault,
@@ -38,6 +40,8 @@ READERS = 4
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 """A server that has not answered a statement by then is not there."""
+SURVEY_SECONDS = 600
+"""The same for one that goes through whole tables."""
 AGAIN = 5
 """How often a transaction is tried that another process stood in the way of."""
 EARS_SECONDS = 1.0
@@ -110,6 +114,8 @@ class Postgres(Database):
         """Whether the tables are up to date."""
         self._writer: Connection | None = None
         self._readers: Pool | None = None
+        self._surveyor: Connection | None = None
+        self._turns = Turns()
         self._draining: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._commits = 0
@@ -129,17 +135,34 @@ class Postgres(Database):
             write.fail(StoreUnavailableError("the store is closing"))
         self._waiting.clear()
         self._hang_up()
+        if self._surveyor is not None:
+            self._surveyor.terminate()
+            self._surveyor = None
         if self._readers is not None:
             self._readers.terminate()
             self._readers = None
 
     async def read(self, query: str, params: Params | None = None) -> list[Row]:
         """Answer a query from what is committed."""
+        return await self._answer(self._pool, query, params, ANSWER_SECONDS)
+
+    async def survey(self, query: str, params: Params | None = None, *, patience: float = PATIENCE) -> list[Row]:
+        """Answer a query that goes through whole tables, on a connection of its own."""
+        async with self._turns.take(patience):
+            return await self._answer(self._beside, query, params, SURVEY_SECONDS)
+
+    async def _answer(
+        self, door: Callable[[], Awaitable[Pool | Connection]], query: str, params: Params | None, seconds: float
+    ) -> list[Row]:
+        """
+        Answer a query at one of the doors to the server.
+
+        :raises StoreUnavailableError: when nobody answers, or the query has no room for a number.
+        """
         asked = queries("postgresql")[query]
         values = asked.values(params or {})
         try:
-            readers = self._readers or await self._pool()
-            return [tuple(row) for row in await readers.fetch(asked.sql, *values)]
+            return [tuple(row) for row in await (await door()).fetch(asked.sql, *values, timeout=seconds)]
         except asyncpg.DataError as error:
             if any(isinstance(value, str) and not _is_text(value) for value in values):
                 return []  # What no column can hold is in no row.
@@ -289,7 +312,9 @@ class Postgres(Database):
             return self._writer
 
     async def _pool(self) -> Pool:
-        """Make the readers."""
+        """Find the readers, or make them."""
+        if self._readers is not None:
+            return self._readers
         if not self._ready:
             await self._connected()
         async with self._opening:
@@ -301,6 +326,14 @@ class Postgres(Database):
                 except AWAY as error:
                     raise self._unreached(error) from error
             return self._readers
+
+    async def _beside(self) -> Connection:
+        """Find the connection for surveys, or make it; only whose turn it is asks."""
+        if not self._ready:
+            await self._connected()
+        if self._surveyor is None or self._surveyor.is_closed():
+            self._surveyor = await self._dial()
+        return self._surveyor
 
     async def _dial(self) -> Connection:
         """

@@ -18,6 +18,7 @@ from gateway.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
 """No job is left alone for longer than this."""
+CENSUS_PATIENCE = 2.0
 APART_MS = 60_000
 APART = (
     "the clock of the database was set back while other processes worked on it, and they count a later time: "
@@ -336,8 +337,12 @@ class Store(Registry):
         return {row[0]: row[1] for row in rows}
 
     async def census(self) -> dict[str, int]:
-        """Count jobs by state."""
-        return dict(await self._database.read("jobs_by_state"))
+        """
+        Count jobs by state.
+
+        :raises BusyError: somebody has a report drawn up; whoever looks on every few seconds does not wait for that.
+        """
+        return dict(await self._database.survey("jobs_by_state", patience=CENSUS_PATIENCE))
 
     async def put_aside(self) -> int:
         """Count the open jobs whose steps brought the gateway down."""
@@ -377,7 +382,7 @@ class Store(Registry):
         """Sum what was spent from one time to another, by everything it can be asked for by."""
         return [
             Spent(*row[:4], *map(int, row[4:]))
-            for row in await self._database.read("spent_by", {"since": since, "until": until})
+            for row in await self._database.survey("spent_by", {"since": since, "until": until})
         ]
 
     async def orders(self, since: int, until: int) -> list[Came]:
@@ -385,12 +390,12 @@ class Store(Registry):
         ends = {"first": least_id("att", since), "last": least_id("att", until)}
         return [
             Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), orders)
-            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.read("orders_by", ends)
+            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.survey("orders_by", ends)
         ]
 
     async def ailments(self) -> dict[str, list[Row]]:
         """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""
-        found = {name: await self._database.read(name, {"now": self._clock()}) for name in bodies("doctor")}
+        found = {name: await self._database.survey(name, {"now": self._clock()}) for name in bodies("doctor")}
         return {name: rows for name, rows in found.items() if rows}
 
     async def halt(self, why: str) -> None:

@@ -36,7 +36,7 @@ async def test_told_means_committed(database: Sqlite) -> None:
 
 async def test_commits_survive_a_power_cut(database: Sqlite) -> None:
     """Every commit is fsynced, and the log is never reset behind the writer's back."""
-    for connection in (database._writer, database._reader):
+    for connection in (database._writer, database._reader, database._surveyor):
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
     assert database._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -66,7 +66,7 @@ async def test_who_writes_beside_us_keeps_nobody_else_waiting(database: Sqlite) 
 
 async def test_who_writes_for_too_long_is_not_waited_for(database: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers are told so; once it has ended the store goes on."""
-    monkeypatch.setattr("gateway.sqlite.PATIENCE", 0.03)
+    monkeypatch.setattr("gateway.sqlite.LOCKED_SECONDS", 0.03)
     with locked(database):
         for number in range(2):
             with pytest.raises(StoreUnavailableError, match="locked"):
@@ -105,6 +105,18 @@ async def test_a_file_has_one_gateway(database: Sqlite) -> None:
     visitor.close()
 
     assert [row[0] for row in await database.read("keys_all")] == ["k9"]
+
+
+async def test_a_closed_store_is_surveyed_no_more(tmp_path: Path) -> None:
+    """Whoever waited for a turn when it closed is told so, as whoever reads is."""
+    database = Sqlite(tmp_path / "test.db")
+    database.open()
+    async with database._turns.take(1):
+        waiting = asyncio.create_task(database.survey("keys_all"))
+        await asyncio.sleep(0)
+        database.close()
+    with pytest.raises(StoreUnavailableError, match="closing"):
+        await waiting
 
 
 async def test_a_purchase_looks_at_none_before_it(database: Sqlite) -> None:
