@@ -33,7 +33,19 @@ UPDATE idempotency SET unheard = 1 WHERE tenant = :tenant AND job = :job;
 UPDATE idempotency SET unheard = 0 WHERE tenant = :tenant AND name = :name;
 
 -- idempotency_sweep --
-DELETE FROM idempotency WHERE expires_at <= :now;
+DELETE FROM idempotency WHERE (tenant, name) IN (
+    SELECT tenant, name FROM idempotency WHERE expires_at <= :now ORDER BY expires_at LIMIT :most
+)
+RETURNING job;
+
+-- idempotency_sweep on postgresql --
+-- What another process has its hand on is swept by it, or taken over.
+WITH expired AS MATERIALIZED (
+    SELECT tenant, name FROM idempotency WHERE expires_at <= :now ORDER BY expires_at LIMIT :most
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM idempotency WHERE (tenant, name) IN (SELECT tenant, name FROM expired)
+RETURNING job;
 
 -- job_read --
 SELECT * FROM jobs WHERE id = :id;
@@ -223,16 +235,22 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
--- A budget begins with what became of the jobs of its window before it had a limit. ``missing`` keeps every later
--- purchase from looking at all before it (CROSS JOIN makes SQLite begin there), the last line from a sum over none.
+-- A budget begins with what became of the jobs of its window before it had a limit: its owner's, or everybody's.
+-- ``missing`` keeps every later purchase from looking at all before it (CROSS JOIN makes SQLite begin there), the last
+-- line from a sum over none.
 INSERT INTO budgets (id, owner, period, first_job, last_job, held, spent, suspense, most)
 SELECT :id, :owner, :period, :first_job, :last_job, held, spent, suspense, held + spent + suspense FROM (
     SELECT
         coalesce(sum(CASE 'held' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS held,
         coalesce(sum(CASE 'spent' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS spent,
         coalesce(sum(CASE 'suspense' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS suspense
-    FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)) AS missing CROSS JOIN entries
-    WHERE job >= :first_job AND job < :last_job AND (owner = :owner OR :owner = 'instance')
+    FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)) AS missing CROSS JOIN (
+        SELECT credit, debit, usd_micros FROM entries
+        WHERE owner = :owner AND job >= :first_job AND job < :last_job
+        UNION ALL
+        SELECT credit, debit, usd_micros FROM entries
+        WHERE :owner = 'instance' AND job >= :first_job AND job < :last_job
+    ) AS moved
 ) AS before
 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;

@@ -28,7 +28,9 @@ from gateway.database import (
     migrations,
     queries,
 )
-from gateway.store import Store
+from gateway.ids import least_id
+from gateway.ledger import INSTANCE, About, Budget, hold
+from gateway.store import Store, held
 from gateway.telemetry import Metrics
 from tests import databases
 from tests.unit.rows import key
@@ -179,6 +181,18 @@ async def test_ids_are_in_one_order(database: Database) -> None:
     assert [row[0] for row in rows] == ["File_z", "file_0", "file_B", "file_a", "file_~"]
 
 
+async def test_a_budget_begins_with_what_its_owner_spent(database: Database) -> None:
+    """A key's with its own entries, the instance's with everybody's, each within its window."""
+    for number, owner in enumerate(("one", "one", "two")):
+        _, taken = hold(About(least_id("video", number), owner, "acme:maker/one", "main"), 1 + number, (), 0)
+        await database.write(*held(taken))
+    for owner, since in (("one", 0), ("one", 1), ("two", 0), ("new", 0), (INSTANCE, 0), (INSTANCE, 1)):
+        await database.write(Statement("budget_open", Budget(f"{owner}{since}", owner, "total", since, 9)))
+    sums = {row[0]: row[5] for row in await database.read("budgets_all")}
+
+    assert {"one0": 3, "one1": 2, "two0": 3, "new0": 0, "instance0": 6, "instance1": 5} == sums
+
+
 async def test_a_caller_who_left_is_no_harm(database: Database) -> None:
     """A write nobody waits for any more is kept or not, and the ones beside it are."""
     left = asyncio.ensure_future(database.write(key(1)))
@@ -313,7 +327,7 @@ def test_what_one_database_reads_otherwise_is_little() -> None:
 
     assert common == lite.keys()
     different = [name for name in sorted(common) if lite[name] != numbered[name]]
-    assert different == ["budget_shift", "jobs_claim", "line_call", "untold"]
+    assert different == ["budget_shift", "idempotency_sweep", "jobs_claim", "line_call", "untold"]
 
 
 def test_migrations_are_in_order() -> None:

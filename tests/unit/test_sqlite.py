@@ -140,6 +140,26 @@ async def test_a_purchase_looks_at_none_before_it(database: Sqlite) -> None:
     assert 0 < steps[0] == steps[1]
 
 
+async def test_a_new_budget_looks_at_its_owner_alone(database: Sqlite) -> None:
+    """A key that is given a limit is added up in as many steps, however much others have spent before."""
+    steps: list[int] = []
+
+    def note() -> None:
+        steps[-1] += 1
+
+    for first, last in ((0, 1), (1, 1000)):
+        for number in range(first, last):
+            _, taken = hold(About(least_id("video", number), "other", "acme:maker/one", "main"), 1, (), 0)
+            await database.write(*held(taken))
+        steps.append(0)
+        budget, query = Budget(f"key{first}:total", f"key{first}", "total", 0, 10**9), queries()["budget_open"]
+        database._writer.set_progress_handler(note, 1)
+        database._writer.execute(query.sql, query.values(budget))
+        database._writer.set_progress_handler(None, 1)
+
+    assert 0 < steps[0] == steps[1]
+
+
 async def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     """A store written by a later version is refused, not guessed at."""
     path = tmp_path / "test.db"
@@ -210,6 +230,7 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
         ("jobs_give_back", "jobs_due"),
         ("jobs_newest", "jobs_of_tenant"),
         ("jobs_oldest", "jobs_of_tenant"),
+        ("jobs_by_state", "jobs_by_state"),
         ("attempts_of_job", "attempts_of_job"),
         ("attempts_running", "attempts_open_of_account"),
         ("files_newest", "files_of_tenant"),
