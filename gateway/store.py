@@ -13,7 +13,7 @@ from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
 from gateway.ids import least_id
 from gateway.job import SUSPECT, Attempt, Job, Outcome, State
-from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
+from gateway.ledger import FOR_EVER, Book, BudgetRow, Entry, Posting, Spent
 from gateway.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
@@ -374,9 +374,10 @@ class Store(Registry):
             for row in rows
         ]
 
-    async def budgets(self) -> list[BudgetRow]:
-        """List what each budget has set aside, spent and in suspense."""
-        return [BudgetRow(*known(BudgetRow, row)) for row in await self._database.read("budgets_all")]
+    async def budgets(self, since: int = 0, until: int = FOR_EVER) -> list[BudgetRow]:
+        """List what each budget whose window meets a stretch of time has set aside, spent and in suspense."""
+        ends = {"first": least_id("video", since), "last": least_id("video", until)}
+        return [BudgetRow(*known(BudgetRow, row)) for row in await self._database.survey("budgets_within", ends)]
 
     async def spent(self, since: int, until: int) -> list[Spent]:
         """Sum what was spent from one time to another, by everything it can be asked for by."""

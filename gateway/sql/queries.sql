@@ -273,8 +273,9 @@ WHERE id IN (SELECT id FROM counting);
 -- Asked after the amount was set aside: touches no row where that was more than what was left.
 UPDATE budgets SET most = :most WHERE id = :id AND spent + held + suspense <= :most;
 
--- budgets_all --
-SELECT * FROM budgets ORDER BY id;
+-- budgets_within --
+-- Those that count some of a stretch of jobs.
+SELECT * FROM budgets WHERE first_job < :last AND last_job > :first ORDER BY id;
 
 -- entry_insert --
 INSERT INTO entries (id, job, kind, debit, credit, usd_micros, at, owner, provider, model, account)

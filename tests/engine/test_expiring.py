@@ -1,10 +1,20 @@
 """What has had its time is forgotten, a few rows at a time."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
 from gateway.accept import KEPT_MS, Repeat
 from gateway.cleaning import Cleaner
 from tests.scripted import Engine
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    built = Engine(tmp_path)
+    yield built
+    built.close()
 
 
 async def test_idempotency_keys_expire(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,7 @@ async def test_a_budget_begins_with_what_its_owner_spent(database: Database) -> 
         await database.write(*held(taken))
     for owner, since in (("one", 0), ("one", 1), ("two", 0), ("new", 0), (INSTANCE, 0), (INSTANCE, 1)):
         await database.write(Statement("budget_open", Budget(f"{owner}{since}", owner, "total", since, 9)))
-    sums = {row[0]: row[5] for row in await database.read("budgets_all")}
+    sums = {row[0]: row[5] for row in await database.read("budgets_within", {"first": "", "last": "~"})}
 
     assert {"one0": 3, "one1": 2, "two0": 3, "new0": 0, "instance0": 6, "instance1": 5} == sums
 
@@ -278,9 +278,9 @@ async def test_what_goes_through_whole_tables_is_a_survey(database: Database, mo
     monkeypatch.setattr(database, "read", small)
     monkeypatch.setattr(database, "survey", noted)
     assert {} == await store.census() == await store.ailments()
-    assert [] == await store.spent(0, 1) == await store.orders(0, 1)
+    assert [] == await store.spent(0, 1) == await store.orders(0, 1) == await store.budgets()
 
-    assert {"jobs_by_state", "spent_by", "orders_by", *bodies("doctor")} == {*asked}
+    assert {"jobs_by_state", "spent_by", "orders_by", "budgets_within", *bodies("doctor")} == {*asked}
 
 
 async def test_jobs_are_counted_at_most_every_ten_seconds(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
