@@ -1,5 +1,5 @@
 """
-Remove what nobody has a use for: uploads that have expired, and media no row points to.
+Remove what nobody has a use for: uploads and Idempotency-Keys that have expired, and media no row points to.
 
 Litter comes about where a process dies between keeping bytes and keeping the row that names them, where two calls of
 one Idempotency-Key bring their pictures, where a job or a file is deleted. It is safe to look for it beside running
@@ -66,11 +66,12 @@ class Cleaner:
         self._retention_ms = retention_ms
 
     async def run(self) -> None:
-        """Forget expired uploads, clear away what never arrived whole, and let no doubt be forgotten, every minute."""
+        """Forget what has expired, clear away what never arrived whole, let no doubt be forgotten, every minute."""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             try:
-                await self.expire_files()
+                await self.expire("files_sweep")
+                await self.expire("idempotency_sweep")
                 await self._store.recall()
                 await asyncio.to_thread(self._media.clear)
             except (StoreUnavailableError, OSError) as error:
@@ -78,11 +79,11 @@ class Cleaner:
             except Exception as error:
                 log.exception("cleaning.crashed", exc_info=error)
 
-    async def expire_files(self) -> int:
-        """Forget the uploads whose time is over, a batch at a time; says how many."""
+    async def expire(self, sweep: str) -> int:
+        """Forget what a sweep finds expired, a batch at a time; says how many."""
         gone = 0
         while True:
-            (rows,) = await self._store.database.write(Statement("files_sweep", {"now": self._clock(), "most": BATCH}))
+            (rows,) = await self._store.database.write(Statement(sweep, {"now": self._clock(), "most": BATCH}))
             gone += len(rows)
             if len(rows) < BATCH:
                 return gone

@@ -8,7 +8,8 @@ where they cannot, a query there is told apart by name (``-- jobs_claim on postg
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 from operator import attrgetter, itemgetter
@@ -40,6 +41,10 @@ BATCH = 256
 """Most writes in one transaction: keeps the loop free and the fsync worth it."""
 
 
+PATIENCE = 20.0
+"""Seconds a survey waits for those before it."""
+
+
 class Statement(Struct, frozen=True):
     """Name a query and its parameters; ``rows`` is how many rows it must touch, if that matters."""
 
@@ -69,6 +74,10 @@ class StoreUnavailableError(Exception):
     """
 
 
+class BusyError(StoreUnavailableError):
+    """Too many surveys were asked for before this one; it was not begun."""
+
+
 class AbsentError(StoreUnavailableError):
     """There is no store yet: a gateway makes it at its first start."""
 
@@ -79,6 +88,30 @@ class BehindError(StoreUnavailableError):
 
 DEFECTS = (LookupError, AttributeError, TypeError, ValueError, OverflowError)
 """What a write that was put together wrongly raises: its own fault, and nobody else's in the batch."""
+
+
+class Turns:
+    """Let one at a time do what takes long."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def take(self, patience: float) -> AsyncIterator[None]:
+        """
+        Wait for the turn, so many seconds at most, and have it.
+
+        :raises BusyError: it did not come.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise BusyError("the store is busy with other reports: try again later") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 class Database(Protocol):
@@ -104,6 +137,16 @@ class Database(Protocol):
         """
         Answer a query from what is committed.
 
+        :raises StoreUnavailableError: when nobody answers.
+        """
+
+    async def survey(self, query: str, params: Params | None = None, *, patience: float = PATIENCE) -> list[Row]:
+        """
+        Answer a query that goes through whole tables: one at a time, and no read or write waits for it.
+
+        Who gives up waiting for the answer ends the query.
+
+        :raises BusyError: its turn did not come within ``patience`` seconds.
         :raises StoreUnavailableError: when nobody answers.
         """
 

@@ -2,13 +2,13 @@
 Run named queries on PostgreSQL: one writer with group commit, reads on a small pool, any number of processes.
 
 As on SQLite, writes that arrive while a commit is under way are committed together; here the ones that are
-alike go over the wire together, too, a statement of each at a time. A connection that breaks is made anew by
-whoever needs one next, so being connected is nowhere a state to keep.
+alike go over the wire together, too, a statement of each at a time. Surveys have a connection of their own.
+One that breaks is made anew by whoever needs it next, so being connected is nowhere a state to keep.
 """
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.database import (
     BATCH,
     DEFECTS,
+    PATIENCE,
     Answer,
     ConflictError,
     Database,
@@ -26,11 +27,13 @@ from gateway.database import (
     Row,
     Statement,
     StoreUnavailableError,
+    Turns,
     has_to_make,
     outstanding,
     own_fault,
     queries,
 )
+from gateway.locks import lock
 
 log = structlog.get_logger()
 
@@ -38,6 +41,8 @@ READERS = 4
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 """A server that has not answered a statement by then is not there."""
+SURVEY_SECONDS = 600
+"""The same for one that goes through whole tables."""
 AGAIN = 5
 """How often a transaction is tried that another process stood in the way of."""
 EARS_SECONDS = 1.0
@@ -51,42 +56,6 @@ LIMITS = {
 
 WRONG = (*DEFECTS, asyncpg.DataError, asyncpg.exceptions.SyntaxOrAccessError)
 """What a write that was put together wrongly raises."""
-LOCKS = {
-    "budget_open": "budgets_lock",
-    "budget_shift": "budgets_share",
-    "buyer_has_room": "buyer_lock",
-    "attempt_insert": "places_lock",
-}
-"""What is locked for a statement that counts, or is counted: in this order."""
-ROWS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
-    "budgets_rows": {
-        "owners": ("owner", frozenset({"budget_shift"})),
-        "jobs": ("job", frozenset({"budget_shift"})),
-    },
-    "jobs_rows": {
-        "ids": (
-            "id",
-            frozenset({"job_save", "job_cancel", "job_delete", "job_claim", "job_retire", "job_hasten"})
-            | frozenset({"jobs_keep", "job_give_back", "job_put_off", "job_stumbled"}),
-        ),
-    },
-    "endpoints_rows": {
-        "ids": ("id", frozenset({"endpoint_save", "endpoint_delete", "endpoint_failed", "endpoint_disable"})),
-        "worked": ("id", frozenset({"endpoint_worked"})),
-    },
-    "deliveries_rows": {
-        "ids": ("id", frozenset({"delivery_save", "delivery_replay"})),
-        "endpoints": (
-            "endpoint",
-            frozenset({"deliveries_hold", "deliveries_unhold", "deliveries_drop", "deliveries_move"}),
-        ),
-    },
-}
-"""
-What locks the rows a batch is going to change and other processes change, too: in this order, and each by its id.
-
-For every list it takes, which value of which statements. Claims name no rows: they pass over what others have locked.
-"""
 ALONE = (ConflictError, asyncpg.IntegrityConstraintViolationError, *WRONG)
 """What one write of a batch may fail of while the others stand."""
 AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -139,6 +108,8 @@ class Postgres(Database):
         """Whether the tables are up to date."""
         self._writer: Connection | None = None
         self._readers: Pool | None = None
+        self._surveyor: Connection | None = None
+        self._turns = Turns()
         self._draining: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._commits = 0
@@ -158,19 +129,38 @@ class Postgres(Database):
             write.fail(StoreUnavailableError("the store is closing"))
         self._waiting.clear()
         self._hang_up()
+        if self._surveyor is not None:
+            self._surveyor.terminate()
+            self._surveyor = None
         if self._readers is not None:
             self._readers.terminate()
             self._readers = None
 
     async def read(self, query: str, params: Params | None = None) -> list[Row]:
         """Answer a query from what is committed."""
+        return await self._answer(self._pool, query, params, ANSWER_SECONDS)
+
+    async def survey(self, query: str, params: Params | None = None, *, patience: float = PATIENCE) -> list[Row]:
+        """Answer a query that goes through whole tables, on a connection of its own."""
+        async with self._turns.take(patience):
+            return await self._answer(self._beside, query, params, SURVEY_SECONDS)
+
+    async def _answer(
+        self, door: Callable[[], Awaitable[Pool | Connection]], query: str, params: Params | None, seconds: float
+    ) -> list[Row]:
+        """
+        Answer a query at one of the doors to the server.
+
+        :raises StoreUnavailableError: when nobody answers, or the query has no room for a number.
+        """
         asked = queries("postgresql")[query]
         values = asked.values(params or {})
         try:
-            readers = self._readers or await self._pool()
-            return [tuple(row) for row in await readers.fetch(asked.sql, *values)]
-        except asyncpg.DataError:
-            return []  # What no column can hold is in no row.
+            return [tuple(row) for row in await (await door()).fetch(asked.sql, *values, timeout=seconds)]
+        except asyncpg.DataError as error:
+            if any(isinstance(value, str) and not _is_text(value) for value in values):
+                return []  # What no column can hold is in no row.
+            raise StoreUnavailableError(f"{query}: {_said(error)}") from error
         except AWAY as error:
             raise _unavailable(error) from error
 
@@ -251,7 +241,7 @@ class Postgres(Database):
             left = [write for write in batch if not write.future.done()]
             try:
                 async with writer.transaction():
-                    await _lock(writer, [each for write in left for each in write.statements])
+                    await lock(writer, [each for write in left for each in write.statements])
                     done = await how(writer, left)
                     if any(write.wakes for write, _ in done):
                         await writer.execute(queries("postgresql")["notify"].sql)
@@ -317,7 +307,9 @@ class Postgres(Database):
             return self._writer
 
     async def _pool(self) -> Pool:
-        """Make the readers."""
+        """Find the readers, or make them."""
+        if self._readers is not None:
+            return self._readers
         if not self._ready:
             await self._connected()
         async with self._opening:
@@ -329,6 +321,14 @@ class Postgres(Database):
                 except AWAY as error:
                     raise self._unreached(error) from error
             return self._readers
+
+    async def _beside(self) -> Connection:
+        """Find the connection for surveys, or make it; only whose turn it is asks."""
+        if not self._ready:
+            await self._connected()
+        if self._surveyor is None or self._surveyor.is_closed():
+            self._surveyor = await self._dial()
+        return self._surveyor
 
     async def _dial(self) -> Connection:
         """
@@ -412,33 +412,6 @@ async def migrate(connection: Connection) -> None:
             await connection.execute(known["version_keep"].sql, number)
 
 
-async def _lock(writer: Connection, statements: Sequence[Statement]) -> None:
-    """
-    Keep other processes from what a batch is about to count or to change, until it is committed.
-
-    That is before anything else of it, and in the same order for everybody, however the batch is mixed: so nobody waits
-    for somebody who waits for him. What is left to meet by chance, as the same new name in two processes, is repeated.
-    """
-    known = queries("postgresql")
-    for query, lock in LOCKS.items():
-        named = {known[lock].values(each.params) for each in statements if each.query == query}
-        if named:
-            await writer.executemany(known[lock].sql, sorted(named))
-    for lock, lists in ROWS.items():
-        rows = {
-            name: [_value(each, value) for each in statements if each.query in of]
-            for name, (value, of) in lists.items()
-        }
-        if any(rows.values()):
-            await writer.execute(known[lock].sql, *known[lock].values(rows))
-
-
-def _value(statement: Statement, name: str) -> Any:
-    """Read one value of a statement."""
-    params = statement.params
-    return getattr(params, name) if isinstance(params, Struct) else params[name]
-
-
 async def _run(writer: Connection, column: Sequence[Statement]) -> list[list[Row]]:
     """
     Run one query with the values of each statement, and answer the rows of each.
@@ -479,6 +452,11 @@ async def _run_one(writer: Connection, sql: str, statement: Statement, values: S
 
 async def _as_it_is(_: Connection) -> None:
     """Leave a reader as it is: it only ever reads."""
+
+
+def _is_text(value: str) -> bool:
+    """Whether a column can hold it: no NUL, no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def _unavailable(error: BaseException) -> StoreUnavailableError:

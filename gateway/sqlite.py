@@ -1,5 +1,5 @@
 """
-Run named queries on SQLite: one writer with group commit, reads on a connection of their own.
+Run named queries on SQLite: one writer with group commit, reads on a connection of their own, long ones in a thread.
 
 A write is a few statements that hold together. Writes that arrive while a commit is under way wait
 and are committed together, with one fsync; nobody hears of success before that fsync is done.
@@ -19,6 +19,7 @@ from pathlib import Path
 from gateway.database import (
     BATCH,
     DEFECTS,
+    PATIENCE,
     AbsentError,
     Answer,
     ConflictError,
@@ -27,6 +28,7 @@ from gateway.database import (
     Row,
     Statement,
     StoreUnavailableError,
+    Turns,
     has_to_make,
     outstanding,
     own_fault,
@@ -37,10 +39,12 @@ Write = tuple[Sequence[Statement], Answer]
 Done = tuple[Answer, list[list[Row]] | Exception]
 
 CHECKPOINT_PAGES = 4000
-PATIENCE = 5.0
+LOCKED_SECONDS = 5.0
 """Seconds another process may write before what waits for it is refused."""
 AGAIN = 0.01
 """Seconds between two tries to write."""
+STEPS = 1_000_000
+"""After how many steps of a survey, some tens of milliseconds, it is asked whether anybody still waits for it."""
 WRONG = (*DEFECTS, sqlite3.ProgrammingError)
 """What a write that was put together wrongly raises."""
 
@@ -64,6 +68,12 @@ class Sqlite(Database):
         self._cursor: sqlite3.Cursor
         """The writer's: nobody reads on while another statement runs."""
         self._reader: sqlite3.Connection
+        self._surveyor: sqlite3.Connection
+        """Used in its thread alone."""
+        self._surveying = ThreadPoolExecutor(1, thread_name_prefix="survey")
+        self._turns = Turns()
+        self._given_up = False
+        """Whether nobody waits for the survey under way."""
         self._lock: int | None = None
         self._commits = 0
         self._locked_at: float | None = None
@@ -87,6 +97,8 @@ class Sqlite(Database):
             self._writer.execute("PRAGMA busy_timeout = 0")  # From here on it is waited for on the loop.
             self._cursor = self._writer.cursor()
             self._reader = self._connect()
+            self._surveyor = self._connect()
+            self._surveyor.set_progress_handler(lambda: self._given_up, STEPS)
         except sqlite3.Error as error:
             self._give_up()
             raise StoreUnavailableError(f"{self.path} cannot be used (store.url): {error}") from error
@@ -136,6 +148,8 @@ class Sqlite(Database):
 
     def close(self) -> None:
         """Give the file up; writes still waiting are lost and their callers told."""
+        self._given_up = True
+        self._surveying.shutdown(wait=True, cancel_futures=True)
         self._thread.shutdown(wait=True)
         for _, future in self._waiting:
             if not future.done():
@@ -145,7 +159,7 @@ class Sqlite(Database):
 
     def _give_up(self) -> None:
         """Close the connections and let other gateways in."""
-        for name in ("_reader", "_writer"):
+        for name in ("_surveyor", "_reader", "_writer"):
             if hasattr(self, name):
                 getattr(self, name).close()
         if self._lock is not None:
@@ -154,9 +168,35 @@ class Sqlite(Database):
 
     async def read(self, query: str, params: Params | None = None) -> list[Row]:
         """Answer a query from what is committed."""
+        return self._answer(self._reader, query, params)
+
+    async def survey(self, query: str, params: Params | None = None, *, patience: float = PATIENCE) -> list[Row]:
+        """Answer a query that goes through whole tables, from what is committed when its turn comes."""
+        async with self._turns.take(patience):
+            try:
+                work = asyncio.get_running_loop().run_in_executor(
+                    self._surveying, self._answer, self._surveyor, query, params
+                )
+            except RuntimeError as error:  # So says a thread that is closed.
+                raise StoreUnavailableError("the store is closing") from error
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                self._given_up = True
+                await asyncio.wait([work])
+                self._given_up = False
+                raise
+
+    @staticmethod
+    def _answer(connection: sqlite3.Connection, query: str, params: Params | None) -> list[Row]:
+        """
+        Answer a query on a connection.
+
+        :raises StoreUnavailableError: when it cannot be read.
+        """
         try:
             asked = queries()[query]
-            return self._reader.execute(asked.sql, asked.values(params or {})).fetchall()
+            return connection.execute(asked.sql, asked.values(params or {})).fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailableError(str(error)) from error
 
@@ -213,7 +253,7 @@ class Sqlite(Database):
         now = asyncio.get_running_loop().time()
         if self._locked_at is None:
             self._locked_at = now
-        if now - self._locked_at < PATIENCE:
+        if now - self._locked_at < LOCKED_SECONDS:
             return True
         self._locked_at = None
         return False
@@ -300,7 +340,7 @@ class Sqlite(Database):
     def _connect(self) -> sqlite3.Connection:
         """Open a connection whose commits survive a power cut."""
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=PATIENCE, cached_statements=128
+            self.path, isolation_level=None, check_same_thread=False, timeout=LOCKED_SECONDS, cached_statements=128
         )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -14,11 +14,12 @@ from gateway.comparing import Came
 from gateway.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
 from gateway.ids import least_id
 from gateway.job import SUSPECT, Attempt, Job, Outcome, State
-from gateway.ledger import Book, BudgetRow, Entry, Posting, Spent
+from gateway.ledger import FOR_EVER, Book, BudgetRow, Entry, Posting, Spent
 from gateway.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
 """No job is left alone for longer than this."""
+CENSUS_PATIENCE = 2.0
 APART_MS = 60_000
 APART = (
     "the clock of the database was set back while other processes worked on it, and they count a later time: "
@@ -110,11 +111,11 @@ class Store(Registry):
 
     async def ping(self) -> None:
         """
-        Prove that a commit can be made.
+        Prove that a commit can be made, of a row at most: whoever likes may ask for it.
 
         :raises StoreUnavailableError: when it cannot.
         """
-        await self._database.write(Statement("idempotency_sweep", {"now": self._clock()}))
+        await self._database.write(Statement("idempotency_sweep", {"now": self._clock(), "most": 1}))
 
     # Jobs
 
@@ -346,8 +347,12 @@ class Store(Registry):
         return {row[0]: row[1] for row in rows}
 
     async def census(self) -> dict[str, int]:
-        """Count jobs by state."""
-        return dict(await self._database.read("jobs_by_state"))
+        """
+        Count jobs by state.
+
+        :raises BusyError: somebody has a report drawn up; whoever looks on every few seconds does not wait for that.
+        """
+        return dict(await self._database.survey("jobs_by_state", patience=CENSUS_PATIENCE))
 
     async def put_aside(self) -> int:
         """Count the open jobs whose steps brought the gateway down."""
@@ -383,15 +388,16 @@ class Store(Registry):
             for row in rows
         ]
 
-    async def budgets(self) -> list[BudgetRow]:
-        """List what each budget has set aside, spent and in suspense."""
-        return [BudgetRow(*known(BudgetRow, row)) for row in await self._database.read("budgets_all")]
+    async def budgets(self, since: int = 0, until: int = FOR_EVER) -> list[BudgetRow]:
+        """List what each budget whose window meets a stretch of time has set aside, spent and in suspense."""
+        ends = {"first": least_id("video", since), "last": least_id("video", until)}
+        return [BudgetRow(*known(BudgetRow, row)) for row in await self._database.survey("budgets_within", ends)]
 
     async def spent(self, since: int, until: int) -> list[Spent]:
         """Sum what was spent from one time to another, by everything it can be asked for by."""
         return [
             Spent(*row[:4], *map(int, row[4:]))
-            for row in await self._database.read("spent_by", {"since": since, "until": until})
+            for row in await self._database.survey("spent_by", {"since": since, "until": until})
         ]
 
     async def orders(self, since: int, until: int) -> list[Came]:
@@ -399,12 +405,12 @@ class Store(Registry):
         ends = {"first": least_id("att", since), "last": least_id("att", until)}
         return [
             Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), orders)
-            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.read("orders_by", ends)
+            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.survey("orders_by", ends)
         ]
 
     async def ailments(self) -> dict[str, list[Row]]:
         """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""
-        found = {name: await self._database.read(name, {"now": self._clock()}) for name in bodies("doctor")}
+        found = {name: await self._database.survey(name, {"now": self._clock()}) for name in bodies("doctor")}
         return {name: rows for name, rows in found.items() if rows}
 
     async def halt(self, why: str) -> None:

@@ -96,6 +96,8 @@ class Metrics:
         self.aside = Gauge(
             "reelgate_jobs_put_aside", "Open jobs whose steps brought the gateway down.", registry=self.registry
         )
+        self.counted_at: int | None = None
+        """When the last census was taken."""
         self.waiting = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
 
     def ended(self, job: Job) -> None:
@@ -105,8 +107,9 @@ class Metrics:
         if job.completed_at is not None:
             self.job_seconds.labels(provider, model).observe((job.completed_at - job.created_at) / 1000)
 
-    def take_census(self, counts: Mapping[str, int], aside: int) -> None:
+    def take_census(self, counts: Mapping[str, int], aside: int, now: int) -> None:
         """Take over how many jobs there are in each state, and how many are put aside."""
+        self.counted_at = now
         self.aside.set(aside)
         for state in State:
             self.waiting.labels(state).set(counts.get(state, 0))

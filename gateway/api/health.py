@@ -1,17 +1,22 @@
 """``/health`` and ``/metrics``: how the gateway itself is doing."""
 
 import asyncio
+from collections.abc import Callable
 
 from litestar import get
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, Reply, desk, reply
 from gateway.api.problems import ProblemError
-from gateway.database import StoreUnavailableError
+from gateway.database import BusyError, StoreUnavailableError
 from gateway.shelf import ShelfError
+from gateway.store import Store
+from gateway.telemetry import Metrics
 
 SHELF_SECONDS = 4.0
 """How long an object store may take to answer."""
+CENSUS_MS = 10_000
+"""How old a count of all jobs may be."""
 
 
 @get("/health/live", operation_id="live")
@@ -45,8 +50,25 @@ async def ready(request: Incoming) -> ASGIApp:
 async def metrics(request: Incoming) -> ASGIApp:
     """Write every figure in Prometheus' text format."""
     services = desk(request)
-    services.metrics.take_census(await services.store.census(), await services.store.put_aside())
+    await count(services.store, services.metrics, services.clock)
     return Reply(200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, services.metrics.exposition())
+
+
+async def count(store: Store, metrics: Metrics, clock: Callable[[], int]) -> None:
+    """
+    Count the jobs anew, unless that was done just now; while a report is drawn up the last count stands.
+
+    :raises BusyError: there is none yet.
+    """
+    if metrics.counted_at is not None and 0 <= clock() - metrics.counted_at < CENSUS_MS:
+        return
+    try:
+        counts = await store.census()
+    except BusyError:
+        if metrics.counted_at is None:
+            raise
+        return
+    metrics.take_census(counts, await store.put_aside(), clock())
 
 
 OPEN = (live, ready)

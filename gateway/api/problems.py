@@ -15,7 +15,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ExceptionHandlersMap
 
-from gateway.database import StoreUnavailableError
+from gateway.database import BusyError, StoreUnavailableError
 from gateway.shelf import GoneError, ShelfError
 from gateway.store import MismatchError
 
@@ -94,6 +94,9 @@ def understand(error: Exception) -> ProblemError:
         return ProblemError(404, "unknown_url", "No such address; GET /v1/models and /docs list what there is.")
     if isinstance(error, MethodNotAllowedException):
         return ProblemError(405, "method_not_allowed", "This address does not take that method.", headers=error.headers)
+    if isinstance(error, BusyError):
+        message = "The gateway is busy with other reports. Try again later, or ask for fewer days."
+        return ProblemError(503, "reports_busy", message, headers={"retry-after": "10"})
     if isinstance(error, StoreUnavailableError):
         log.error("store.unavailable", reason=str(error))
         return ProblemError(

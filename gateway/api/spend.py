@@ -17,13 +17,15 @@ async def get_spend(request: Incoming) -> ASGIApp:
     """
     Say what this key spent: ``by`` (provider, model, key, account, day), ``since`` and ``until`` (days, UTC).
 
-    A key with the scope ``metrics`` sees every key's.
+    A key with the scope ``metrics`` sees every key's. ``budgets`` are those that count some of that time.
     """
     services, who = desk(request), caller(request)
     by, since, until = _asked(request, BY)
     owner, everything = who.key or "local", "metrics" in who.scopes
     spent = [each for each in await services.store.spent(since, until) if everything or each.owner == owner]
-    kept = [each for each in await services.store.budgets() if everything or each.owner in {owner, INSTANCE}]
+    kept = [
+        each for each in await services.store.budgets(since, until) if everything or each.owner in {owner, INSTANCE}
+    ]
     sums = add_up(spent, by)
     return reply(
         {

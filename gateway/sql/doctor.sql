@@ -1,5 +1,6 @@
 -- The laws of the store, each as a query that finds what breaks it: read-only, on a live database. The line above
--- each query is what is wrong with what it finds.
+-- each query is what is wrong with what it finds. A while is added to a column, never taken from ``:now``: PostgreSQL
+-- types a parameter by what stands beside it, and the time is too large for the type of a written number.
 
 -- two_orders --
 -- A job has more than one open order.
@@ -12,7 +13,7 @@ SELECT account, task, count(*) FROM attempts WHERE task IS NOT NULL GROUP BY acc
 -- overdue --
 -- A job is ten minutes past its deadline, and nobody ended it; a clip that is being kept may take its time.
 SELECT id, state, deadline_at FROM jobs
-WHERE completed_at IS NULL AND state <> 'storing' AND deadline_at < :now - 600000;
+WHERE completed_at IS NULL AND state <> 'storing' AND deadline_at + 600000 < :now;
 
 -- forgotten --
 -- A job has not ended, and nothing will ever look at it.
@@ -74,16 +75,16 @@ SELECT id, held, spent, suspense, most FROM budgets WHERE held + spent + suspens
 
 -- untold --
 -- A job ended within the last day, and nothing goes to the address its call wanted told.
-SELECT id, state FROM jobs WHERE completed_at > :now - 86400000 AND json_extract(wish, '$.callback_url') IS NOT NULL
+SELECT id, state FROM jobs WHERE completed_at + 86400000 > :now AND json_extract(wish, '$.callback_url') IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.id AND endpoint IS NULL);
 
 -- untold on postgresql --
-SELECT id, state FROM jobs WHERE completed_at > :now - 86400000 AND CAST(wish AS json) ->> 'callback_url' IS NOT NULL
+SELECT id, state FROM jobs WHERE completed_at + 86400000 > :now AND CAST(wish AS json) ->> 'callback_url' IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.job = jobs.id AND endpoint IS NULL);
 
 -- lease_dead --
 -- A lease ran out two minutes ago, and nobody took the job over.
-SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until < :now - 120000;
+SELECT id, lease_until FROM jobs WHERE lease_until IS NOT NULL AND lease_until + 120000 < :now;
 
 -- put_aside --
 -- A job is left alone because its steps brought the gateway down; one that is unknown waits for you.

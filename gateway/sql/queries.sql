@@ -33,7 +33,19 @@ UPDATE idempotency SET unheard = 1 WHERE tenant = :tenant AND job = :job;
 UPDATE idempotency SET unheard = 0 WHERE tenant = :tenant AND name = :name;
 
 -- idempotency_sweep --
-DELETE FROM idempotency WHERE expires_at <= :now;
+DELETE FROM idempotency WHERE (tenant, name) IN (
+    SELECT tenant, name FROM idempotency WHERE expires_at <= :now ORDER BY expires_at LIMIT :most
+)
+RETURNING job;
+
+-- idempotency_sweep on postgresql --
+-- What another process has its hand on is swept by it, or taken over.
+WITH expired AS MATERIALIZED (
+    SELECT tenant, name FROM idempotency WHERE expires_at <= :now ORDER BY expires_at LIMIT :most
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM idempotency WHERE (tenant, name) IN (SELECT tenant, name FROM expired)
+RETURNING job;
 
 -- job_read --
 SELECT * FROM jobs WHERE id = :id;
@@ -200,7 +212,20 @@ SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND replace(hold, 'pos
 
 -- jobs_recall --
 -- What an older program ended in doubt, or took up after that, is due for nobody: within the hour, not all at once.
-UPDATE jobs SET due_at = :now + created_at % 3600000 WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold AND due_at IS NULL;
+UPDATE jobs SET due_at = :now + created_at % 3600000
+WHERE id IN (
+    SELECT id FROM jobs
+    WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold AND due_at IS NULL
+    LIMIT 500
+);
+
+-- jobs_recall on postgresql --
+UPDATE jobs SET due_at = :now + created_at % 3600000
+WHERE id IN (
+    SELECT id FROM jobs
+    WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold AND due_at IS NULL
+    LIMIT 500 FOR UPDATE SKIP LOCKED
+);
 
 -- attempt_insert --
 INSERT INTO attempts (id, job, number, offer, account, submit_class, outcome, usd_micros, intent_at, answered_at, ended_at, task, error)
@@ -228,16 +253,22 @@ SELECT * FROM jobs WHERE state = 'unknown' ORDER BY id;
 SELECT 1 WHERE (SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL) <= :most;
 
 -- budget_open --
--- A budget begins with what became of the jobs of its window before it had a limit. ``missing`` keeps every later
--- purchase from looking at all before it (CROSS JOIN makes SQLite begin there), the last line from a sum over none.
+-- A budget begins with what became of the jobs of its window before it had a limit: its owner's, or everybody's.
+-- ``missing`` keeps every later purchase from looking at all before it (CROSS JOIN makes SQLite begin there), the last
+-- line from a sum over none.
 INSERT INTO budgets (id, owner, period, first_job, last_job, held, spent, suspense, most)
 SELECT :id, :owner, :period, :first_job, :last_job, held, spent, suspense, held + spent + suspense FROM (
     SELECT
         coalesce(sum(CASE 'held' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS held,
         coalesce(sum(CASE 'spent' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS spent,
         coalesce(sum(CASE 'suspense' WHEN credit THEN usd_micros WHEN debit THEN -usd_micros ELSE 0 END), 0) AS suspense
-    FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)) AS missing CROSS JOIN entries
-    WHERE job >= :first_job AND job < :last_job AND (owner = :owner OR :owner = 'instance')
+    FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)) AS missing CROSS JOIN (
+        SELECT credit, debit, usd_micros FROM entries
+        WHERE owner = :owner AND job >= :first_job AND job < :last_job
+        UNION ALL
+        SELECT credit, debit, usd_micros FROM entries
+        WHERE :owner = 'instance' AND job >= :first_job AND job < :last_job
+    ) AS moved
 ) AS before
 WHERE NOT EXISTS (SELECT 1 FROM budgets WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
@@ -251,8 +282,9 @@ WHERE owner IN (:owner, 'instance') AND first_job <= :job AND last_job > :job;
 -- Asked after the amount was set aside: touches no row where that was more than what was left.
 UPDATE budgets SET most = :most WHERE id = :id AND spent + held + suspense <= :most;
 
--- budgets_all --
-SELECT * FROM budgets ORDER BY id;
+-- budgets_within --
+-- Those that count some of a stretch of jobs.
+SELECT * FROM budgets WHERE first_job < :last AND last_job > :first ORDER BY id;
 
 -- entry_insert --
 INSERT INTO entries (id, job, kind, debit, credit, usd_micros, at, owner, provider, model, account)
@@ -525,6 +557,7 @@ WITH first AS MATERIALIZED (
         SELECT id, due_at, row_number() OVER (PARTITION BY host ORDER BY due_at) AS place FROM (
             SELECT id, due_at, host FROM deliveries
             WHERE due_at <= :now AND CAST(:busy AS TEXT) NOT LIKE '% ' || host || ' %'
+            AND replace(CAST(:full AS TEXT), '"' || tenant || '"', '') = CAST(:full AS TEXT)
             ORDER BY due_at LIMIT 512
         ) AS due
     ) AS ranked

@@ -58,6 +58,10 @@ def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
     (line,) = spend["data"]
     assert (line["provider"], line["model"], line["usd"], line["purchases"]) == ("sandbox", "sandbox/demo", 0.5, 2)
     assert {each["period"]: each["spent"] for each in spend["budgets"]}["total"] == 0.5
+    longer_ago = call(paid, key, "GET", "/v1/spend?since=2020-01-01&until=2020-01-31").json()
+    assert (
+        {"total"} == {each["period"] for each in longer_ago["budgets"]} != {each["period"] for each in spend["budgets"]}
+    )
     other = paid.create_key("--name", "other")
     assert call(paid, other, "GET", "/v1/spend").json()["data"] == []
     assert call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "cat 9"}).status_code == 402

@@ -239,6 +239,8 @@ async def test_a_job_counts_on_the_day_it_was_accepted(engine: Engine, opened: s
         await order(engine.acceptor, 2, buyer="key_1", limits=limits)
 
     assert [each.spent + each.held for each in await engine.store.budgets()] == [PRICE, PRICE]
+    for since, count in ((midnight - DAY_MS, 1), (midnight, 1), (midnight - 2 * DAY_MS, 0), (midnight + DAY_MS, 0)):
+        assert count == len(await engine.store.budgets(since, since + DAY_MS)), since
     with pytest.raises(ProblemError):
         await order(engine.acceptor, 3, buyer="key_1", limits=limits)
     assert await engine.store.ailments() == {}

@@ -110,7 +110,7 @@ class Shaky(Sqlite):
 
     def drop(self) -> None:
         """End as a process that dies: nothing is committed, nothing told."""
-        for name in ("_reader", "_writer"):
+        for name in ("_surveyor", "_reader", "_writer"):
             if hasattr(self, name):
                 getattr(self, name).close()
         if self._lock is not None:

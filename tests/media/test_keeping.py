@@ -242,20 +242,20 @@ async def sweep(engine: Engine) -> None:
 
 
 async def test_a_cleaner_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a round raises, the next is made; else expired uploads would lie there for ever."""
+    """Whatever a round raises, the next is made; else expired uploads and keys would lie there for ever."""
     monkeypatch.setattr("gateway.cleaning.EVERY_SECONDS", 0.001)
-    each, rounds = cleaner(engine), 0
+    each, asked = cleaner(engine), list[str]()
     again = asyncio.Event()
 
-    async def broken() -> int:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 1:
+    async def broken(sweep: str) -> int:
+        asked.append(sweep)
+        if len(asked) == 1:
             raise TypeError("a bug")
-        again.set()
+        if len({*asked}) == 2:
+            again.set()
         return 0
 
-    monkeypatch.setattr(each, "expire_files", broken)
+    monkeypatch.setattr(each, "expire", broken)
     with capture_logs() as logs:
         task = asyncio.create_task(each.run())
         async with asyncio.timeout(20):
@@ -345,8 +345,8 @@ async def test_uploads_expire(engine: Engine) -> None:
     assert await engine.store.file("file_1", "tenant") is None
     found, _ = await engine.store.files("tenant", after=None, limit=9, newest_first=False)
     assert ["file_0", "file_2"] == [each.id for each in found]
-    assert 1 == await cleaner(engine).expire_files()
-    assert 0 == await cleaner(engine).expire_files()
+    assert 1 == await cleaner(engine).expire("files_sweep")
+    assert 0 == await cleaner(engine).expire("files_sweep")
 
 
 # What is litter but for a moment

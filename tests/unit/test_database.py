@@ -2,23 +2,36 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.api.health import count
+from gateway.api.problems import understand
 from gateway.database import (
     PLACES,
     TOUCHED,
     AbsentError,
     BehindError,
+    BusyError,
     ConflictError,
     Database,
     Kind,
+    Query,
+    Row,
     Statement,
     StoreUnavailableError,
+    bodies,
     migrations,
     queries,
 )
+from gateway.ids import least_id
+from gateway.ledger import INSTANCE, About, Budget, hold
+from gateway.store import Store, held
+from gateway.telemetry import Metrics
 from tests import databases
 from tests.unit.rows import key
 
@@ -168,6 +181,18 @@ async def test_ids_are_in_one_order(database: Database) -> None:
     assert [row[0] for row in rows] == ["File_z", "file_0", "file_B", "file_a", "file_~"]
 
 
+async def test_a_budget_begins_with_what_its_owner_spent(database: Database) -> None:
+    """A key's with its own entries, the instance's with everybody's, each within its window."""
+    for number, owner in enumerate(("one", "one", "two")):
+        _, taken = hold(About(least_id("video", number), owner, "acme:maker/one", "main"), 1 + number, (), 0)
+        await database.write(*held(taken))
+    for owner, since in (("one", 0), ("one", 1), ("two", 0), ("new", 0), (INSTANCE, 0), (INSTANCE, 1)):
+        await database.write(Statement("budget_open", Budget(f"{owner}{since}", owner, "total", since, 9)))
+    sums = {row[0]: row[5] for row in await database.read("budgets_within", {"first": "", "last": "~"})}
+
+    assert {"one0": 3, "one1": 2, "two0": 3, "new0": 0, "instance0": 6, "instance1": 5} == sums
+
+
 async def test_a_caller_who_left_is_no_harm(database: Database) -> None:
     """A write nobody waits for any more is kept or not, and the ones beside it are."""
     left = asyncio.ensure_future(database.write(key(1)))
@@ -177,6 +202,111 @@ async def test_a_caller_who_left_is_no_harm(database: Database) -> None:
     await stayed
 
     assert {row[0] for row in await database.read("keys_all")} >= {"k2"}
+
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    "postgresql": "SELECT pg_sleep(86400)",
+}
+
+
+@pytest.fixture
+async def endless(
+    database: Database, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator["asyncio.Task[list[Row]]"]:
+    """A survey that never ends by itself."""
+    known = {**queries(kind), "endless": Query(ENDLESS[kind], lambda _: (), lambda _: (), True)}
+    monkeypatch.setattr(f"gateway.{kind.removesuffix('ql')}.queries", lambda *_: known)
+    await database.read("keys_all")
+    await database.survey("keys_all")
+    task = asyncio.create_task(database.survey("endless"))
+    await asyncio.sleep(0)
+    yield task
+    task.cancel()
+    with suppress(asyncio.CancelledError, StoreUnavailableError):
+        await task
+
+
+async def test_a_survey_keeps_no_other_waiting(database: Database, endless: "asyncio.Task[list[Row]]") -> None:
+    """While one goes through whole tables the others read and write, as many as like."""
+    for number in range(5):
+        await database.write(key(number))
+        found = await asyncio.gather(*(database.read("keys_all") for _ in range(10)))
+        assert [number + 1] * 10 == [len(rows) for rows in found]
+
+    assert not endless.done()
+
+
+async def test_surveys_are_made_one_at_a_time(database: Database, endless: "asyncio.Task[list[Row]]") -> None:
+    """The next waits its turn, gives up after a while, and has it as soon as nobody waits for the one before."""
+    with pytest.raises(BusyError, match="try again later"):
+        await database.survey("keys_all", patience=0.01)
+    waiting = asyncio.create_task(database.survey("keys_all"))
+    for _ in range(10):
+        await database.read("keys_all")
+    assert not waiting.done()
+    endless.cancel()
+
+    assert [] == await waiting
+    assert endless.cancelled()
+
+
+async def test_a_survey_under_way_keeps_no_store_from_closing(
+    database: Database, endless: "asyncio.Task[list[Row]]"
+) -> None:
+    """It is broken off, and whoever waits for it told so."""
+    await database.read("keys_all")
+    database.close()
+    with pytest.raises(StoreUnavailableError):
+        await endless
+
+
+async def test_what_goes_through_whole_tables_is_a_survey(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports, the census and the doctor leave the small reads alone."""
+    store = Store(database, lambda: 1)
+    await store.put_aside()
+    asked: list[str] = []
+    survey = database.survey
+
+    async def noted(query: str, *rest: Any, **more: Any) -> list[Row]:
+        asked.append(query)
+        return await survey(query, *rest, **more)
+
+    async def small(query: str, *_: Any) -> list[Row]:
+        raise AssertionError(query)
+
+    monkeypatch.setattr(database, "read", small)
+    monkeypatch.setattr(database, "survey", noted)
+    assert {} == await store.census() == await store.ailments()
+    assert [] == await store.spent(0, 1) == await store.orders(0, 1) == await store.budgets()
+
+    assert {"jobs_by_state", "spent_by", "orders_by", "budgets_within", *bodies("doctor")} == {*asked}
+
+
+async def test_jobs_are_counted_at_most_every_ten_seconds(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While reports are drawn up the last count stands; where there is none yet, that is said."""
+    busy, counted = True, 0
+
+    async def census() -> dict[str, int]:
+        nonlocal counted
+        if busy:
+            raise BusyError("busy")
+        counted += 1
+        return {}
+
+    store, metrics = Store(database, lambda: 0), Metrics()
+    monkeypatch.setattr(store, "census", census)
+    with pytest.raises(BusyError):
+        await count(store, metrics, lambda: 0)
+    busy = False
+    for now in (0, 1, 9_999, 10_000, 10_001):
+        await count(store, metrics, partial(int, now))
+    assert 2 == counted
+    busy = True
+    await count(store, metrics, lambda: 60_000)
+
+    assert 503 == understand(BusyError("busy")).status
+    assert "10" == understand(BusyError("busy")).headers["retry-after"]
 
 
 def test_every_query_is_one_statement(kind: Kind) -> None:
@@ -197,7 +327,7 @@ def test_what_one_database_reads_otherwise_is_little() -> None:
 
     assert common == lite.keys()
     different = [name for name in sorted(common) if lite[name] != numbered[name]]
-    assert different == ["deliveries_claim", "jobs_claim", "line_call", "untold"]
+    assert different == ["deliveries_claim", "idempotency_sweep", "jobs_claim", "jobs_recall", "line_call", "untold"]
 
 
 def test_migrations_are_in_order() -> None:

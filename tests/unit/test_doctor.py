@@ -1,13 +1,17 @@
 """The doctor finds what it says it looks for: each law is broken once by hand, and that law alone complains of it."""
 
 import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 
-from gateway.database import bodies
+from gateway.database import Kind, bodies
 from gateway.ledger import Hold
+from tests import databases
 from tests.scripted import Engine
 
 MINUTE = 60_000
@@ -36,7 +40,7 @@ SICK = {
     ],
     "untold": [
         "UPDATE jobs SET completed_at = :now, state = 'failed', due_at = NULL",
-        "UPDATE jobs SET wish = json_set(wish, '$.callback_url', 'https://example.com/')",
+        """UPDATE jobs SET wish = replace(wish, '{"request"', '{"callback_url":"https://example.com/","request"')""",
         "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
     ],
     "in_line_ended": [
@@ -58,18 +62,30 @@ ALSO = {"ended_open": {"bought_unsaid"}, "below_nothing": {"budget_astray"}}
 """Laws that cannot be broken without another."""
 
 
-@pytest.mark.parametrize("law", bodies("doctor"))
-async def test_each_ailment_is_found(tmp_path: Path, law: str) -> None:
-    """A sound store has none; a broken law is named, and only that one."""
-    engine = Engine(tmp_path)
-    job = await engine.accept()
-    await engine.turn()
-    assert msgspec.json.decode((await engine.job(job.id)).hold or "", type=Hold).usd_micros
-    assert await engine.store.ailments() == {}
-    with sqlite3.connect(engine.store.database.path) as other:
-        for statement in SICK[law]:
-            other.execute(statement, {"now": engine.now} if ":now" in statement else {})
-    other.close()
+async def spoil(folder: Path, kind: Kind, statements: Sequence[str]) -> None:
+    """Write to a store behind its back."""
+    if kind == "sqlite":
+        with closing(sqlite3.connect(folder / "reelgate.db", isolation_level=None)) as other:
+            for statement in statements:
+                other.execute(statement)
+        return
+    other = await asyncpg.connect(databases.url_of(folder), password=databases.PASSWORD)
+    for statement in statements:
+        await other.execute(statement)
+    await other.close()
 
-    assert set(await engine.store.ailments()) == {law} | ALSO.get(law, set())
+
+@pytest.mark.parametrize("kind", databases.KINDS)
+@pytest.mark.parametrize("law", bodies("doctor"))
+async def test_each_ailment_is_found(tmp_path: Path, law: str, kind: Kind) -> None:
+    """A sound store has none; a broken law is named, and only that one, whatever the database."""
+    with databases.using(kind):
+        engine = Engine(tmp_path)
+        job = await engine.accept()
+        await engine.turn()
+        assert msgspec.json.decode((await engine.job(job.id)).hold or "", type=Hold).usd_micros
+        assert await engine.store.ailments() == {}
+        await spoil(tmp_path, kind, [statement.replace(":now", str(engine.now)) for statement in SICK[law]])
+
+        assert set(await engine.store.ailments()) == {law} | ALSO.get(law, set())
     engine.close()

@@ -14,7 +14,8 @@ from gateway.events import Delivery
 from gateway.ids import least_id
 from gateway.job import Job, State, born, move
 from gateway.ledger import About, Budget, hold
-from gateway.postgres import ROWS, Postgres
+from gateway.locks import ROWS
+from gateway.postgres import Postgres
 from tests import databases
 
 DAY = 86_400_000
@@ -24,7 +25,7 @@ DAYS = [
     Budget(f"{owner}:{day}", owner, "day", day * DAY, (day + 1) * DAY) for owner in ("key", "other", "instance")
     for day in (1, 2)
 ]  # fmt: skip
-CLAIM = Statement("deliveries_claim", {"now": 5, "until": 99, "each": 9, "most": 9, "busy": ""})
+CLAIM = Statement("deliveries_claim", {"now": 5, "until": 99, "each": 9, "most": 9, "busy": "", "full": ""})
 Writes = Sequence[Sequence[Statement]]
 
 

@@ -136,7 +136,7 @@ async def test_a_budget_begins_with_what_others_are_about_to_commit(two: tuple[P
         hold(About(least_id("video", number), "key", "acme:maker/one", "main"), 100, limits, 0)[1]
         for number, limits in ((1, ()), (2, (budget,)))
     )
-    await two[0].read("budgets_all")
+    await two[0].read("budgets_within", {"first": "", "last": "~"})
     other = await asyncpg.connect(url, password=databases.PASSWORD)
     async with other.transaction():
         for each in (Statement("budgets_share", {}), *held([earlier])):
@@ -148,7 +148,7 @@ async def test_a_budget_begins_with_what_others_are_about_to_commit(two: tuple[P
     await opening
     await other.close()
 
-    ((*_, aside, _, _, _),) = await two[1].read("budgets_all")
+    ((*_, aside, _, _, _),) = await two[1].read("budgets_within", {"first": "", "last": "~"})
     assert aside == 200
 
 
@@ -304,3 +304,51 @@ async def test_what_is_asked_often_is_found_by_index(
     await connection.close()
 
     assert f"{index} " in plan, plan
+
+
+COUNTS = {
+    *("attempts", "cancel_requested", "crashes", "dead", "faults", "fresh", "height", "number", "progress", "seq"),
+    *("status", "step", "suspect", "took_ms", "tries", "version", "width"),
+}
+"""Parameters that are small numbers; any other number may be a time."""
+TODAY = 1_800_000_000_000
+
+
+class Names(dict[str, str]):
+    """Answer the name of whatever is asked for."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+async def test_every_query_takes_the_time_of_today(two: tuple[Postgres, Postgres], url: str) -> None:
+    """PostgreSQL types a parameter by what stands beside it: none of any query is of a type no clock fits."""
+    await two[0].read("keys_all")
+    connection = await asyncpg.connect(url, password=databases.PASSWORD)
+    await connection.execute("SET session_replication_role = replica")  # No row has to be there for another's sake.
+    refused = []
+    for name, query in queries("postgresql").items():
+        asked = await connection.prepare(query.sql)
+        values = [
+            [] if kind.kind == "array" else "x" if kind.name == "text" else 0 if each in COUNTS else TODAY
+            for each, kind in zip(query.values(Names()), asked.get_parameters(), strict=True)
+        ]
+        run = connection.transaction()
+        await run.start()
+        try:
+            await asked.fetch(*values)
+        except asyncpg.DataError as error:
+            refused.append((name, str(error)))
+        finally:
+            await run.rollback()
+    await connection.close()
+
+    assert refused == []
+
+
+async def test_a_query_that_cannot_be_asked_is_told_of(two: tuple[Postgres, Postgres]) -> None:
+    """No rows is the answer to a text no column can hold, not to a number the query has no room for."""
+    for text in ("a\0b", "\ud800"):
+        assert [] == await two[0].read("job_read", {"id": text})
+    with pytest.raises(StoreUnavailableError, match="files_oldest"):
+        await two[0].read("files_oldest", {"tenant": "t", "after": "", "most": 2**64, "now": 0, "purpose": None})

@@ -36,7 +36,7 @@ async def test_told_means_committed(database: Sqlite) -> None:
 
 async def test_commits_survive_a_power_cut(database: Sqlite) -> None:
     """Every commit is fsynced, and the log is never reset behind the writer's back."""
-    for connection in (database._writer, database._reader):
+    for connection in (database._writer, database._reader, database._surveyor):
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
     assert database._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -66,7 +66,7 @@ async def test_who_writes_beside_us_keeps_nobody_else_waiting(database: Sqlite) 
 
 async def test_who_writes_for_too_long_is_not_waited_for(database: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers are told so; once it has ended the store goes on."""
-    monkeypatch.setattr("gateway.sqlite.PATIENCE", 0.03)
+    monkeypatch.setattr("gateway.sqlite.LOCKED_SECONDS", 0.03)
     with locked(database):
         for number in range(2):
             with pytest.raises(StoreUnavailableError, match="locked"):
@@ -107,6 +107,18 @@ async def test_a_file_has_one_gateway(database: Sqlite) -> None:
     assert [row[0] for row in await database.read("keys_all")] == ["k9"]
 
 
+async def test_a_closed_store_is_surveyed_no_more(tmp_path: Path) -> None:
+    """Whoever waited for a turn when it closed is told so, as whoever reads is."""
+    database = Sqlite(tmp_path / "test.db")
+    database.open()
+    async with database._turns.take(1):
+        waiting = asyncio.create_task(database.survey("keys_all"))
+        await asyncio.sleep(0)
+        database.close()
+    with pytest.raises(StoreUnavailableError, match="closing"):
+        await waiting
+
+
 async def test_a_purchase_looks_at_none_before_it(database: Sqlite) -> None:
     """A budget that is open is not added up again: it takes as many steps after a thousand entries as after one."""
     budget = Budget("key:total", "key", "total", 0, 10**9)
@@ -122,6 +134,26 @@ async def test_a_purchase_looks_at_none_before_it(database: Sqlite) -> None:
             steps[-1] += 1
 
         database._writer.set_progress_handler(count, 1)
+        database._writer.execute(query.sql, query.values(budget))
+        database._writer.set_progress_handler(None, 1)
+
+    assert 0 < steps[0] == steps[1]
+
+
+async def test_a_new_budget_looks_at_its_owner_alone(database: Sqlite) -> None:
+    """A key that is given a limit is added up in as many steps, however much others have spent before."""
+    steps: list[int] = []
+
+    def note() -> None:
+        steps[-1] += 1
+
+    for first, last in ((0, 1), (1, 1000)):
+        for number in range(first, last):
+            _, taken = hold(About(least_id("video", number), "other", "acme:maker/one", "main"), 1, (), 0)
+            await database.write(*held(taken))
+        steps.append(0)
+        budget, query = Budget(f"key{first}:total", f"key{first}", "total", 0, 10**9), queries()["budget_open"]
+        database._writer.set_progress_handler(note, 1)
         database._writer.execute(query.sql, query.values(budget))
         database._writer.set_progress_handler(None, 1)
 
@@ -198,6 +230,9 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
         ("jobs_give_back", "jobs_due"),
         ("jobs_newest", "jobs_of_tenant"),
         ("jobs_oldest", "jobs_of_tenant"),
+        ("jobs_by_state", "jobs_by_state"),
+        ("jobs_in_doubt", "jobs_in_doubt"),
+        ("jobs_recall", "jobs_in_doubt"),
         ("attempts_of_job", "attempts_of_job"),
         ("attempts_running", "attempts_open_of_account"),
         ("files_newest", "files_of_tenant"),
@@ -207,7 +242,7 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
 async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str, index: str) -> None:
     """However many jobs have ended, a scan for due ones, a list and a count read only what they answer."""
     query = queries()[name]
-    places = ("now", "until", "dead", "most", "tenant", "after", "job", "longest", "suspect", "purpose")
+    places = ("now", "until", "dead", "most", "tenant", "after", "job", "longest", "doubted", "suspect", "purpose")
     named = dict.fromkeys(places, 1)
     plan = database._reader.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.values(named)).fetchall()
     steps = [step[3] for step in plan]
