@@ -114,14 +114,15 @@ def resumed(job: Job) -> Job:
     return job if waiting_for(job) is None else replace(job, error=None)
 
 
-def until_absent(waited: float, tries: int, *, denied: bool) -> float | None:
+def until_absent(waited: float, tries: int, *, denied: bool) -> tuple[float | None, bool]:
     """
-    Decide how long to go on asking for an order its provider denies; ``None`` once it never arrived.
+    Decide how long to go on asking for an order its provider denies, ``None`` once it never arrived; and whether to
+    remember that it was denied.
 
     ``waited`` counts from the intent to buy: an order that is not there yet may still be on its way, in a queue, a
     proxy or a retry of somebody's. Buying it again before that is over buys it twice, and so may one look at a list
     that is behind: it must have been ``denied`` before, when it was no longer on its way.
     """
     if waited < UNDER_WAY:
-        return min(UNDER_WAY - waited, backoff(tries, None, 0.5))
-    return None if denied else CONFIRM
+        return min(UNDER_WAY - waited, backoff(tries, None, 0.5)), False
+    return None if denied else CONFIRM, True

@@ -182,6 +182,8 @@ class Sqlite(Database):
             try:
                 return await asyncio.shield(work)
             except asyncio.CancelledError:
+                if work.cancelled():  # It had not begun when its thread was closed.
+                    raise StoreUnavailableError("the store is closing") from None
                 self._given_up = True
                 await asyncio.wait([work])
                 self._given_up = False

@@ -21,7 +21,7 @@ from gateway.fetch import is_public
 from gateway.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
 from gateway.finished import ClipError, Finished, Missed, next_try
 from gateway.hooks import take_task
-from gateway.job import ENDINGS, UNDER_WAY, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.telemetry import names
 from gateway.wish import Problem, read_choice
 from providers.base.errors import Missing, ProviderError, Unsupported
@@ -208,10 +208,9 @@ class Watching(Collecting):
         now = self._clock()
         attempt = next(each for each in await self._store.attempts(job.id) if each.id == job.attempt)
         waited = (now - attempt.intent_at) / 1000
-        wait = until_absent(waited, job.tries, denied=attempt.error == DENIED)
+        wait, counts = until_absent(waited, job.tries, denied=attempt.error == DENIED)
         if wait is not None:
-            denied = (replace(attempt, error=DENIED),) if waited >= UNDER_WAY else ()
-            await self._later(job, wait, *denied)
+            await self._later(job, wait, *([replace(attempt, error=DENIED)] if counts else []))
         return wait is None
 
     async def _give_up(self, job: Job, task: str | None = None) -> None:
