@@ -161,6 +161,7 @@ class Engine:
         }
         self.shop = Shop(self.accounts, {}, routing or Routing(), self.clock)
         self.metrics = Metrics()
+        self.receipts: list[Receipts] = []
         self.steps = self.new_steps()
         self.acceptor = Acceptor(self.store, self.shop, self.clock, Hands())
 
@@ -168,6 +169,7 @@ class Engine:
         """Build the steps anew, as a process that was started again would."""
         receipts = Receipts(self.folder / "receipts")
         receipts.open()
+        self.receipts.append(receipts)
         return Steps(
             self.store, self.shop, self.media, self.metrics, self.clock, receipts,
             Orders(self.shop, self.media), lease_seconds=60,
@@ -221,5 +223,7 @@ class Engine:
         raise AssertionError(f"{id_} never ended: {await self.job(id_)}")
 
     def close(self) -> None:
+        for each in self.receipts:
+            each.close()
         self.store.close()
         self.pool.shutdown()

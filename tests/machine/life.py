@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.accept import KEPT_MS, Repeat, fingerprint_of
 from gateway.api.problems import ProblemError
 from gateway.database import ConflictError, Statement
+from gateway.events import SETTLED
 from gateway.job import FINAL, OPEN, Attempt, Job, State
 from gateway.ledger import Book, Hold, Limits, drift
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
@@ -29,6 +30,7 @@ from providers.base.order import Order, Request
 from providers.base.task import Fault, Task, Update, Usage
 from providers.base.task import State as TaskState
 from providers.base.wire import Wire
+from tests.machine.laws import doubtful
 from tests.machine.upstream import CLIP, study
 from tests.machine.world import blank
 from tests.make import listing, price
@@ -134,6 +136,8 @@ class Life(RuleBasedStateMachine):
         self.late: list[Any] = []
         self.resubmitted: Counter[str] = Counter()
         self.ends: dict[str, tuple[Any, ...]] = {}
+        self.paid: dict[str, tuple[Any, ...]] = {}
+        self.doubted: set[str] = set()
         Life.begun += 1
 
     def teardown(self) -> None:
@@ -337,11 +341,11 @@ class Life(RuleBasedStateMachine):
         job = self.do(self.engine.store.any_job(self.jobs[at % len(self.jobs)]))
         held = msgspec.json.decode(job.hold, type=Hold)
         try:
-            settled, postings, _ = settle(job, held.usd_micros * share // 2, self.engine.now)
+            settled, postings, told = settle(job, held.usd_micros * share // 2, self.engine.now)
         except MoveError:
             assert held.billing != "possibly_billed"
         else:
-            self.do(self.engine.store.save(settled, postings=postings))
+            self.do(self.engine.store.save(settled, postings=postings, also=told))
 
     # Laws
 
@@ -383,12 +387,19 @@ class Life(RuleBasedStateMachine):
         """I7 and I8: an end never changes, and exactly one message to each who asked says so."""
         if not hasattr(self, "engine"):
             return
-        told = dict(self.auditor.execute("SELECT job, count(*) FROM deliveries GROUP BY job").fetchall())
+        count = "SELECT job, count(*) FROM deliveries WHERE (type = ?) = ? GROUP BY job"
+        told, settled = (dict(self.auditor.execute(count, (SETTLED, late)).fetchall()) for late in (0, 1))
         for row in self.auditor.execute("SELECT * FROM jobs WHERE completed_at IS NOT NULL"):
-            end = tuple(row[name] for name in ("state", "completed_at", "task", "error", "usage", "attempt"))
+            end = tuple(row[name] for name in ("state", "completed_at", "error", "attempt"))
             assert self.ends.setdefault(row["id"], end) == end
             assert told.get(row["id"]) == 2  # the endpoint and the callback
+            if doubtful(row):
+                self.doubted.add(row["id"])
+            else:
+                paid = row["task"], row["usage"], row["hold"]
+                assert self.paid.setdefault(row["id"], paid) == paid
         assert told.keys() == self.ends.keys()
+        assert settled == dict.fromkeys(self.doubted & self.paid.keys(), 1)
 
     @invariant()
     def the_doctor_finds_nothing(self) -> None:
