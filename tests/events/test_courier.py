@@ -215,10 +215,10 @@ async def test_plain_http_is_told_only_where_it_was_opened(told: Told, heard: Re
     assert [] == heard.heard
 
 
-async def test_a_hung_endpoint_delays_the_others_by_less_than_a_second(told: Told, heard: Receiver) -> None:
+async def test_nobody_waits_until_a_hung_endpoint_is_given_up(told: Told, heard: Receiver) -> None:
     """However much waits for it: it holds a bounded number of places, and those only while it may yet answer."""
     heard.script["/hung"] = [heard.wait]
-    told.courier = told.new_courier(seconds=5, at_once=8, per_host=8)
+    told.courier = told.new_courier(seconds=30, at_once=8, per_host=8)
     hung = await told.endpoint("/hung")
     await told.outbox.save_endpoint(replace(hung, host="hung.test"))
     for _ in range(40):
@@ -227,10 +227,9 @@ async def test_a_hung_endpoint_delays_the_others_by_less_than_a_second(told: Tol
         await until(lambda: len(heard.heard) >= 8)
         await told.endpoint("/well")
         id_ = await told.cancelled()
-        began = time.monotonic()
         told.courier.wake()
         await until(lambda: heard.at("/well"))
-        assert time.monotonic() - began < 1
+        assert {"pending"} == {*await told.states(hung)}
         assert len(heard.at("/hung")) <= 15
         assert id_
         heard.hang.set()
