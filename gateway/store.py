@@ -20,6 +20,7 @@ from gateway.registry import FIRST, LAST, Registry
 LONGEST_MS = 1_200_000
 """No job is left alone for longer than this."""
 CENSUS_PATIENCE = 2.0
+"""Seconds a count of all jobs waits for reports before it."""
 APART_MS = 60_000
 APART = (
     "the clock of the database was set back while other processes worked on it, and they count a later time: "

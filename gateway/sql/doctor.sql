@@ -22,7 +22,8 @@ SELECT id, state FROM jobs WHERE completed_at IS NULL AND due_at IS NULL;
 -- doubted_for_ever --
 -- A job ended in doubt an hour ago, and nothing will ever ask after it.
 SELECT id, state, completed_at FROM jobs
-WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold AND due_at IS NULL AND completed_at + 3600000 < :now;
+WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold
+    AND due_at IS NULL AND completed_at + 3600000 < :now;
 
 -- ended_open --
 -- A job has ended, and an order of it is still open.
