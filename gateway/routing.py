@@ -173,8 +173,8 @@ def choose(
     Put the offers that can do a request in the order they should be tried.
 
     An alias's models come in its order; within a model the policy decides, then the named order of
-    providers. ``lot`` is what ``split`` draws by: the same lot, the same seller. The sandbox is chosen
-    only by name once a real account is enabled.
+    providers. ``lot`` is what ``split`` draws by: the same lot, the same seller, and of its accounts that
+    charge the same the same one. The sandbox is chosen only by name once a real account is enabled.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
@@ -216,7 +216,9 @@ def _ranked(
         assert line.choice is not None
         seller = place.get(line.provider, len(place))
         merit = _merit(policy, line, terms, lot, seller)
-        return (_preference(line, models), *merit, line.choice.usd_micros, seller)
+        shared = policy == "split" and _share(line, terms.split)
+        alike = -_draw(lot, f"{line.account}\0{line.name}") if shared else 0.0
+        return (_preference(line, models), *merit, line.choice.usd_micros, seller, alike)
 
     return sorted(able, key=rank)
 
@@ -277,14 +279,17 @@ def expected_seconds(line: Line, speeds: Mapping[str, float]) -> float:
 
 def _drawn(line: Line, shares: Mapping[str, float], lot: str) -> float:
     """
-    Draw a line's place by its share (weighted rendezvous hashing): a lot keeps its seller while it is there.
+    Draw the place of whoever a line's share is given to: it is one draw, however many accounts and offers share it.
 
     Lines without a share come after all others.
     """
     share = _share(line, shares)
-    if not share:
-        return 0.0
-    digest = hashlib.blake2b(f"{lot}\0{line.account}\0{line.name}".encode(), digest_size=8).digest()
+    return _draw(lot, line.name if line.name in shares else line.provider, share) if share else 0.0
+
+
+def _draw(lot: str, name: str, share: float = 1.0) -> float:
+    """Draw by a share (weighted rendezvous hashing): the highest is first, and a lot keeps it while it is there."""
+    digest = hashlib.blake2b(f"{lot}\0{name}".encode(), digest_size=8).digest()
     return -share / math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
 
 
