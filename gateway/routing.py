@@ -223,6 +223,33 @@ def _ranked(
     return sorted(able, key=rank)
 
 
+def still(
+    decision: Decision, quoted: Choice, refused: set[tuple[str, str]], *, keeps: bool, begun: bool
+) -> list[Choice]:
+    """
+    Keep a job to what it was quoted, the best that can now first, with those that take its turn where it is full.
+
+    The accounts and offers that ``refused`` are out. A job that ``keeps`` to its offer is made there alone, at the
+    account it was quoted at or where it costs no more. For others that holds until an order was ``begun``, and while
+    anybody still asks no more. What ``split`` drew stays drawn while it can be had at all.
+    """
+    able = [line.choice for line in decision.ranked if line.choice]
+    able = [each for each in able if (each.account, each.offer) not in refused]
+    if keeps:
+        able = [each for each in able if each.offer == quoted.offer]
+        able = [each for each in able if each.account == quoted.account or each.usd_micros <= quoted.usd_micros]
+    elif not begun:
+        able = [each for each in able if each.usd_micros <= quoted.usd_micros] or able
+    if able and decision.policy == "split":
+        drawn = quoted.offer if quoted.offer in {each.offer for each in able} else able[0].offer
+        able = [each for each in able if each.offer == drawn]
+    return [
+        replace(each, why=quoted.why if each.offer == quoted.offer else decision.why)
+        for each in able
+        if each.usd_micros <= able[0].usd_micros
+    ]
+
+
 def _preference(line: Line, models: Sequence[str]) -> int:
     """Say at which place of the models asked for a line's comes; ``auto`` is every model."""
     every = {AUTO, f"{line.provider}:{AUTO}"}

@@ -60,13 +60,17 @@ class Shop:
         """Seconds an offer was observed to take, by its name."""
         return self._terms.speeds
 
-    def decide(self, wish: Wish) -> Decision:
+    def decide(self, wish: Wish, *, lot: str = "", rested: bool = False) -> Decision:
         """
         Put the offers that can do a wish in the order they should be tried, by today's prices.
 
+        ``lot`` is what ``split`` draws by where the wish names no user, anew each time where nothing is given; with
+        ``rested`` everybody can who could if nobody rested.
+
         :raises UnknownModelError: when nobody sells a model by that name.
         """
-        return self._decide(wish, self.sellers)
+        sellers = self.sellers
+        return self._decide(wish, [replace(each, shut={}) for each in sellers] if rested else sellers, lot)
 
     def resting(self, wish: Wish) -> dict[tuple[str, str], int]:
         """
@@ -75,11 +79,10 @@ class Shop:
         :raises UnknownModelError: when nobody sells a model by that name.
         """
         now = self._clock()
-        rested = self._decide(wish, [replace(each, shut={}) for each in self.sellers]).ranked
-        places = [(line.account, line.offer.model) for line in rested]
+        places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
         return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
 
-    def _decide(self, wish: Wish, sellers: Sequence[Seller]) -> Decision:
+    def _decide(self, wish: Wish, sellers: Sequence[Seller], lot: str) -> Decision:
         """Put the offers of sellers in the order they should be tried."""
         terms = self._terms
         split = (wish.preferences.policy or terms.policy) == "split"
@@ -90,7 +93,7 @@ class Shop:
             self.aliases,
             on=self.today,
             terms=terms,
-            lot=(wish.user or token_hex(8)) if split else "",
+            lot=(wish.user or lot or token_hex(8)) if split else "",
         )
 
     def table(self, request: Request) -> list[Line]:
