@@ -1,7 +1,7 @@
 """Know what can be bought here and now: the accounts at work, the aliases and the routing settings."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from secrets import token_hex
 from statistics import median
@@ -69,8 +69,17 @@ class Shop:
 
         :raises UnknownModelError: when nobody sells a model by that name.
         """
-        sellers = self.sellers
-        return self._decide(wish, [replace(each, shut={}) for each in sellers] if rested else sellers, lot)
+        terms = self._terms
+        split = (wish.preferences.policy or terms.policy) == "split"
+        return decide(
+            wish.request,
+            wish.preferences,
+            [replace(each, shut={}) for each in self.sellers] if rested else self.sellers,
+            self.aliases,
+            on=self.today,
+            terms=terms,
+            lot=(wish.user or lot or token_hex(8)) if split else "",
+        )
 
     def resting(self, wish: Wish) -> dict[tuple[str, str], int]:
         """
@@ -81,20 +90,6 @@ class Shop:
         now = self._clock()
         places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
         return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
-
-    def _decide(self, wish: Wish, sellers: Sequence[Seller], lot: str) -> Decision:
-        """Put the offers of sellers in the order they should be tried."""
-        terms = self._terms
-        split = (wish.preferences.policy or terms.policy) == "split"
-        return decide(
-            wish.request,
-            wish.preferences,
-            sellers,
-            self.aliases,
-            on=self.today,
-            terms=terms,
-            lot=(wish.user or lot or token_hex(8)) if split else "",
-        )
 
     def table(self, request: Request) -> list[Line]:
         """Ask every offer of the wanted models what it would charge today."""
