@@ -7,8 +7,7 @@ holds fewest first. :mod:`gateway.shares` is what steps have instead, which nobo
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 
 def lot(places: int) -> int:
@@ -26,19 +25,6 @@ class Places:
         self._held: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner, who has waited longest since it was last called first: who waits, oldest first."""
-
-    @asynccontextmanager
-    async def hold(self, owner: str, seconds: float | None = None) -> AsyncIterator[None]:
-        """
-        Have a place while open.
-
-        :raises TimeoutError: when none comes free within ``seconds``.
-        """
-        await self.take(owner, seconds)
-        try:
-            yield
-        finally:
-            self.leave(owner)
 
     async def take(self, owner: str, seconds: float | None = None) -> None:
         """

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.job import Job
-from gateway.routing import Decision, Line, Seller, Terms, decide, table
+from gateway.routing import Decision, Seller, Terms, decide
 from gateway.settings import Alias, Routing
 from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
@@ -92,10 +92,6 @@ class Shop:
             terms=terms,
             lot=(wish.user or token_hex(8)) if split else "",
         )
-
-    def table(self, request: Request) -> list[Line]:
-        """Ask every offer of the wanted models what it would charge today."""
-        return table(request, self.sellers, self.aliases, on=self.today)
 
     def observe(self, offer: str, seconds: float) -> None:
         """Remember how long an offer took to make a clip."""

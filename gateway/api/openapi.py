@@ -23,8 +23,6 @@ from gateway.api.desk import Incoming, Reply, reply
 from gateway.api.webhooks import DELIVERY, EndpointCreate, EndpointUpdate, Rotation, Sample
 from gateway.events import TYPES
 
-VERSION = "1"
-
 CREATE_BODIES = {
     "createVideo": ["prompt"],
     "editVideo": ["prompt", "video"],

@@ -59,16 +59,17 @@ async def test_whatever_happens_no_place_is_lost() -> None:
 
     async def visit(owner: str, patience: float, stay: int) -> None:
         nonlocal most
-        async with places.hold(owner, patience):
-            held[owner] += 1
-            most = max(most, held.total())
+        await places.take(owner, patience)
+        held[owner] += 1
+        most = max(most, held.total())
+        try:
             assert held.total() <= 8
             assert held[owner] <= lot(8)
-            try:
-                for _ in range(stay):
-                    await asyncio.sleep(0)
-            finally:
-                held[owner] -= 1
+            for _ in range(stay):
+                await asyncio.sleep(0)
+        finally:
+            held[owner] -= 1
+            places.leave(owner)
 
     visits = list[asyncio.Task[None]]()
     for _ in range(2000):
