@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway import surfaces
 from gateway.abroad import Abroad
 from gateway.accept import Acceptor, Hands
-from gateway.accounts import Held, open_accounts, stand_in
+from gateway.accounts import Unused, open_accounts, stand_in
 from gateway.admission import Admission
 from gateway.api import (
     content,
@@ -50,7 +50,7 @@ from gateway.media import Media, make_folder, open_media
 from gateway.orders import Orders
 from gateway.orphans import report
 from gateway.receipts import Receipts
-from gateway.settings import Network, Settings, SettingsError, is_loopback
+from gateway.settings import NetworkSettings, Settings, SettingsError, is_loopback
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
@@ -74,7 +74,7 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
-    held: tuple[Held, ...]
+    unused: tuple[Unused, ...]
     guarded: bool
     """Whether callers need a key."""
     alive: Callable[[], AbstractAsyncContextManager[None]]
@@ -122,7 +122,7 @@ def _internet() -> httpx.AsyncBaseTransport:
     return AiohttpTransport()
 
 
-def _abroad(network: Network) -> Callable[[], "Outbound"]:
+def _abroad(network: NetworkSettings) -> Callable[[], "Outbound"]:
     """Find the way to strangers' addresses, opened when a call first names one."""
 
     @cache
@@ -187,7 +187,7 @@ def _build(
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     abroad = outbound or _abroad(settings.network)
-    accounts, held = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
+    accounts, unused = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
     links = Links(_links_key(settings, environ, shared=store.shared))
     former = partial(stand_in, abroad=partial(Abroad, abroad))
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
@@ -246,7 +246,7 @@ def _build(
 
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
-    return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(held), guarded, alive, telling.watch.close)
+    return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(unused), guarded, alive, telling.watch.close)
 
 
 def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from contextlib import suppress
 
 
-def lot(places: int) -> int:
+def portion(places: int) -> int:
     """Say how many of so many places one owner may have; pure."""
     return places - (max(1, places // 4) if places > 1 else 0)
 
@@ -20,7 +20,7 @@ class Places:
 
     def __init__(self, most: int) -> None:
         self._free = most
-        self._kept = most - lot(most)
+        self._kept = most - portion(most)
         """How many are for who has none."""
         self._held: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}

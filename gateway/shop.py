@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gateway.accounts import Account
 from gateway.job import Job
 from gateway.routing import Decision, Seller, Terms, decide
-from gateway.settings import Alias, Routing
+from gateway.settings import Alias, RoutingSettings
 from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
@@ -31,7 +31,7 @@ class Shop:
         self,
         accounts: Mapping[str, Account],
         aliases: Mapping[str, Alias],
-        routing: Routing,
+        routing: RoutingSettings,
         clock: Callable[[], int],
         former: Callable[[str, str], Account | None] = lambda _name, _slug: None,
     ) -> None:
