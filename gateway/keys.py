@@ -1,5 +1,5 @@
 """
-Make, recognise and revoke API keys: pure but for one look-up.
+Make API keys, and recognise who calls with one.
 
 A key is ``rgk_``, 27 random letters (160 bits) and a checksum, so that a scanner knows a leaked one and a
 mistyped one never reaches the database. Only its SHA-256 is kept; a random key needs no slow hash.

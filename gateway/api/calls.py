@@ -20,7 +20,7 @@ from providers.base.order import Mode
 log = structlog.get_logger()
 
 
-async def place(
+async def take_in(
     request: Incoming,
     call: VideoCreate,
     *,

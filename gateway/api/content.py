@@ -19,8 +19,8 @@ from litestar import get
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
+from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, Reply, desk
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.shelf import Shelf
@@ -191,17 +191,17 @@ def judge(etag: str, modified: str, headers: Mapping[str, str]) -> int:
     unmodified, since = _time(headers.get("if-unmodified-since")), _time(headers.get("if-modified-since"))
     at = _time(modified) or 0
     if match is not None:
-        if not names(match, etag, strong=True):
+        if not lists(match, etag, strong=True):
             return 412
     elif unmodified is not None and at > unmodified:
         return 412
     if none_match is not None:
-        return 304 if names(none_match, etag) else 200
+        return 304 if lists(none_match, etag) else 200
     return 304 if since is not None and at <= since else 200
 
 
-def names(tags: str, etag: str, *, strong: bool = False) -> bool:
-    """Whether a list of validators names one; ``strong`` takes weak ones for none."""
+def lists(tags: str, etag: str, *, strong: bool = False) -> bool:
+    """Whether validators, between commas, list one; ``strong`` takes weak ones for none."""
     listed = [each.strip() for each in tags.split(",")]
     if strong:
         return "*" in listed or (etag in listed and not etag.startswith("W/"))

@@ -6,10 +6,10 @@ import msgspec
 from litestar import post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import of_parent
 from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
 from gateway.api.offers import describe_price
-from gateway.api.order import of_parent
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
 from gateway.routing import Line, UnknownModelError, expected_seconds

@@ -8,11 +8,11 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
-from gateway.api.content import names
+from gateway.api.calls import job_of, remove_clips, take_in
+from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, Reply, body_of, caller, desk, page_of, reply
 from gateway.api.forms import Body
-from gateway.api.order import job_of, place, remove_clips
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
 from gateway.ids import is_id
@@ -91,7 +91,7 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
         raise missing_video(video_id)
     if "if-none-match" in request.headers:
         etag = _etag(video_id, *version)
-        if names(request.headers["if-none-match"], etag):
+        if lists(request.headers["if-none-match"], etag):
             return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
     # Clients ask far more often than anything changes.
     shown = services.shown.get((video_id, version))
@@ -185,7 +185,7 @@ async def _order(
     """Order a clip, and answer it: at once, or when it has ended, as the client prefers."""
     body = await body_of(request)
     try:
-        job, new = await place(request, read(body), mode=mode, operation=operation)
+        job, new = await take_in(request, read(body), mode=mode, operation=operation)
     finally:
         body.drop()  # Before anything is waited for: nobody keeps pictures in memory for as long as a clip takes.
     job, waited = await wait(request, desk(request), job)

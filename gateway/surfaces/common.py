@@ -2,7 +2,7 @@
 What every surface needs: a job from a dialect's fields, a look at it until it ends, links, errors in its words.
 
 A surface hands over :class:`~gateway.api.create.VideoCreate` fields and a table of what its client calls them; the
-call then goes the one way every call goes (:mod:`gateway.api.order`), and what is wrong with it comes back under
+call then goes the one way every call goes (:mod:`gateway.api.calls`), and what is wrong with it comes back under
 the client's own names.
 """
 
@@ -17,10 +17,10 @@ import structlog
 from litestar.types import Receive, Scope, Send
 
 from gateway.api import answers
+from gateway.api.calls import take_in
 from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
-from gateway.api.order import place
 from gateway.api.problems import ProblemError, Render, invalid
 from gateway.events import ENDED
 from gateway.job import Job, State
@@ -70,7 +70,7 @@ async def create(
     async with leaving(request) as left:
         try:
             call = parse(Body(given, strict=True, uploads=[]))
-            job, _ = await place(request, call, mode=mode, operation=operation, echo=echo)
+            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo)
         except ProblemError as problem:
             raise renamed(problem, names) from problem
         if left.done():
@@ -197,7 +197,7 @@ class ClosingError(Exception):
     """The gateway stops; the job goes on when it starts again."""
 
 
-async def hold(request: Incoming, job: Job, seconds: float) -> Job:
+async def hold_open(request: Incoming, job: Job, seconds: float) -> Job:
     """
     Hold a call until its job has ended, the time is over, or nobody is there to be answered.
 
@@ -238,7 +238,7 @@ async def ended(request: Incoming, job: Job) -> Job:
     """
     held = desk(request).settings.server.hold_seconds
     try:
-        job = await hold(request, job, held)
+        job = await hold_open(request, job, held)
     except ClosingError as error:
         message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
         raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error

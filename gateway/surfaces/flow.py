@@ -17,11 +17,11 @@ import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of
 from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.events import CREATED, ENDED, STARTED

@@ -13,9 +13,9 @@ from litestar import get, post
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
+from gateway.api.calls import job_of
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.events import COMPLETED
 from gateway.ids import is_id

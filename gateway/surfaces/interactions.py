@@ -13,8 +13,8 @@ from typing import Any
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of, remove_clips
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
-from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError
 from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
@@ -30,7 +30,7 @@ from gateway.surfaces.common import (
     clips_of,
     create,
     fault_of,
-    hold,
+    hold_open,
     told,
     watch,
     wish_of,
@@ -130,7 +130,7 @@ async def _held(request: Incoming, job: Job, seconds: float) -> Job:
     A gateway that stops lets it go as well, and says how the job stands: an error would be answered with a new order.
     """
     try:
-        return await hold(request, job, seconds)
+        return await hold_open(request, job, seconds)
     except ClosingError:
         return await job_of(request, job.id)
 

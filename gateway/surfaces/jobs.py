@@ -18,8 +18,8 @@ import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.letters import Letter

@@ -20,9 +20,9 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api.answers import poll_after_ms
+from gateway.api.calls import job_of
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
