@@ -13,11 +13,12 @@ from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 from operator import attrgetter, itemgetter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
 Row = tuple[Any, ...]
+Record = TypeVar("Record", bound=Struct)
 Params = Mapping[str, Any] | Struct
 """Values by name: of a mapping, or of a record."""
 Kind = Literal["sqlite", "postgresql"]
@@ -25,6 +26,10 @@ PLACES: Mapping[Kind, str] = {"sqlite": "?", "postgresql": "$"}
 """How a numbered place begins."""
 TOUCHED = "\nRETURNING 1"
 """How a statement ends that is only to say whether it touched a row: to answer that takes SQLite a temporary table."""
+BATCH = 256
+"""Most writes in one transaction: keeps the loop free and the fsync worth it."""
+PATIENCE = 20.0
+"""Seconds a survey waits for those before it."""
 
 
 def known(record: type[Struct], row: Row) -> Row:
@@ -37,12 +42,19 @@ def known(record: type[Struct], row: Row) -> Row:
     return row[: len(record.__struct_fields__)]
 
 
-BATCH = 256
-"""Most writes in one transaction: keeps the loop free and the fsync worth it."""
+def record_of(record: type[Record], row: Row) -> Record:
+    """Read a whole row as a record, whose fields are the columns in their order."""
+    return record(**dict(zip(record.__struct_fields__, known(record, row), strict=True)))
 
 
-PATIENCE = 20.0
-"""Seconds a survey waits for those before it."""
+def first_of(record: type[Record], rows: Sequence[Row]) -> Record | None:
+    """Read the first row, if there is one."""
+    return record_of(record, rows[0]) if rows else None
+
+
+def page(record: type[Record], rows: Sequence[Row], limit: int) -> tuple[list[Record], bool]:
+    """Read a page of so many rows, and whether another follows: one more was asked for than is wanted."""
+    return [record_of(record, row) for row in rows[:limit]], len(rows) > limit
 
 
 class Statement(Struct, frozen=True):
