@@ -1,6 +1,7 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -139,16 +140,21 @@ def with_heads(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     return [*listed, *heads]
 
 
-async def body_of(request: Incoming) -> Body:
-    """Read a request's body within the limits set."""
+@asynccontextmanager
+async def body_of(request: Incoming) -> AsyncIterator[Body]:
+    """Have a request's body, read within the limits set; what nobody kept of it goes when the context is left."""
     services, who = desk(request), caller(request)
-    return await read_body(
+    body = await read_body(
         request,
         folder=services.media.incoming,
         max_bytes=services.settings.server.max_body_mb * 2**20,
         seconds=services.settings.server.body_seconds,
         lend=partial(services.buffers.lend, who.key or who.tenant),
     )
+    try:
+        yield body
+    finally:
+        body.drop()
 
 
 def repeat_of(request: Incoming) -> Repeat:

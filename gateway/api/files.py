@@ -25,8 +25,7 @@ EXPIRY = (3_600, 2_592_000)
 async def create_file(request: Incoming) -> ASGIApp:
     """Upload a picture, clip or voice to use in later calls."""
     services = desk(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         upload = body.fields.get("file")
         if not isinstance(upload, Upload):
             raise invalid("file", "Send the file as multipart/form-data, in the field file.")
@@ -40,8 +39,6 @@ async def create_file(request: Incoming) -> ASGIApp:
         file = await keep_upload(
             request, upload, sniffed, seconds=seconds, filename=upload.filename, purpose=named, expires=expires
         )
-    finally:
-        body.drop()
     return reply(_shown(file))
 
 

@@ -24,15 +24,12 @@ async def create_quote(request: Incoming) -> ASGIApp:
     ``place`` says in which order they would be tried; those that cannot say why.
     """
     services, who = desk(request), caller(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         call, _ = await of_parent(request, parse(body))
         gathered = await services.intake.gather(media(call), who.tenant)
         gathered.drop()
         model = services.settings.routing.default_model
         wanted = wish(call, gathered.inputs, mode=None, default_model=model, policy=who.policy)
-    finally:
-        body.drop()
     try:
         decision = services.shop.decide(wanted)
     except UnknownModelError as error:

@@ -155,13 +155,13 @@ async def list_attempts(request: Incoming, video_id: str) -> ASGIApp:
 @post("/videos/characters", status_code=200, opt=WRITE, operation_id="createCharacter", include_in_schema=False)
 async def create_character(request: Incoming) -> ASGIApp:
     """Refuse to make a character of a clip, once that has been heard out."""
-    (await body_of(request)).drop()
-    raise invalid(
-        "video",
-        "No offer here makes a character of a clip. Give pictures of it in input_references, the clip itself where "
-        "the model takes one, or a seller's own character in characters.",
-        code="not_sold",
-    )
+    async with body_of(request):
+        raise invalid(
+            "video",
+            "No offer here makes a character of a clip. Give pictures of it in input_references, the clip itself where "
+            "the model takes one, or a seller's own character in characters.",
+            code="not_sold",
+        )
 
 
 @get("/videos/characters/{name:str}", opt=READ, operation_id="retrieveCharacter", include_in_schema=False)
@@ -183,11 +183,9 @@ async def _order(
     request: Incoming, read: Callable[[Body], VideoCreate], *, mode: Mode | None, operation: str
 ) -> ASGIApp:
     """Order a clip, and answer it: at once, or when it has ended, as the client prefers."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         job, new = await take_in(request, read(body), mode=mode, operation=operation)
-    finally:
-        body.drop()  # Before anything is waited for: nobody keeps pictures in memory for as long as a clip takes.
+    # The body is let go of by now: nobody keeps pictures in memory for as long as a clip takes.
     job, waited = await wait(request, desk(request), job)
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:

@@ -251,9 +251,8 @@ async def _read(request: Incoming, shape: type[T]) -> T:
     if empty:
         fields, strict = {}, True  # An SDK sends nothing where everything may be left out.
     else:
-        body = await body_of(request)
-        fields, strict = body.fields, body.strict
-        body.drop()
+        async with body_of(request) as body:
+            fields, strict = body.fields, body.strict
     try:
         return msgspec.convert(fields, shape, strict=strict)
     except msgspec.ValidationError as error:

@@ -70,12 +70,9 @@ async def upscale_video(request: Incoming) -> ASGIApp:
 @post("/videos/concatenate", operation_id="joinFlowVideos", **WRITE)
 async def join_videos(request: Incoming) -> ASGIApp:
     """Answer a clip and what was extended from it as one; other clips are not joined here."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         words.refuse_strangers(body.fields, frozenset({"media"}))
         given = body.fields.get("media")
-    finally:
-        body.drop()
     if not isinstance(given, list) or not 2 <= len(given) <= 10 or not all(isinstance(each, dict) for each in given):
         raise invalid("media", "media is a list of 2 to 10 clips")
     jobs = [await _part(request, each, f"media[{at}]") for at, each in enumerate(given)]
@@ -97,12 +94,9 @@ async def join_videos(request: Incoming) -> ASGIApp:
 @post("/videos/gif", operation_id="animateFlowVideo", **WRITE)
 async def animate_video(request: Incoming) -> ASGIApp:
     """Draw a clip as a GIF."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         words.refuse_strangers(body.fields, frozenset({"mediaGenerationId"}))
         job, clip = await _clip(request, body.fields, "mediaGenerationId")
-    finally:
-        body.drop()
     try:
         data = await desk(request).media.animate(clip)
     except ClipError as error:
@@ -177,8 +171,7 @@ async def read_account(request: Incoming, name: str) -> ASGIApp:
 
 async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) -> ASGIApp:
     """Order clips, and answer at once or when they are made."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = body.fields if body.strict else words.loosened(body.fields)
         at_once = words.is_async(said)
         fields, names = words.read_video(said) if mode is None else words.read_source(said, known)
@@ -192,8 +185,6 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
         job = await create(
             request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *ENDED)
         )
-    finally:
-        body.drop()
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if at_once:
         return reply(words.record(job, _media(base_url(request), job)), told(job), status=201)

@@ -242,8 +242,7 @@ def _python(camel: str) -> str:
 async def predict(request: Incoming) -> ASGIApp:
     """Order a clip; answers the name of an operation."""
     asked = asked_of(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = read(body.fields, _Predict)
         if asked.vertex and said.webhook_config:
             raise invalid(
@@ -252,8 +251,6 @@ async def predict(request: Incoming) -> ASGIApp:
         fields, names = fields_of(said, model_of(desk(request), asked.model))
         echo = {"model": asked.model, **noted(said.webhook_config.user_metadata)} if said.webhook_config else {}
         job = await create(request, fields, names, echo=echo, told_in="gemini", told_of=(COMPLETED,))
-    finally:
-        body.drop()
     return reply({"name": _name(asked, job)}, headers_of(request, job))
 
 
@@ -275,11 +272,8 @@ class _Fetch(_Strict, frozen=True, kw_only=True):
 async def fetch(request: Incoming) -> ASGIApp:
     """Say how an operation of Vertex stands; a finished clip comes inside the answer."""
     asked = asked_of(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         name = read(body.fields, _Fetch).operation_name
-    finally:
-        body.drop()
     job = await _find(request, name.rpartition("/operations/")[2], param="operationName")
     return _operation(request, Asked(asked.parent, asked.publisher or "publishers/google/", asked.model), job)
 

@@ -67,8 +67,7 @@ ENDED = {COMPLETED: "interaction.completed", FAILED: "interaction.failed", CANCE
 async def create_interaction(request: Incoming) -> ASGIApp:
     """Order a clip; answers at once in the background, else when it is made, or as it comes (``stream``)."""
     services = desk(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = read(body.fields, Create)
         model = said.model and model_of(services, said.model)
         fields, names = fields_of(said, model)
@@ -80,8 +79,6 @@ async def create_interaction(request: Incoming) -> ASGIApp:
         if said.webhook_config:
             echo |= noted(said.webhook_config.user_metadata)
         job = await create(request, fields, names, echo=echo, told_in="interactions")
-    finally:
-        body.drop()
     stream, background = said.stream, said.background
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if stream:

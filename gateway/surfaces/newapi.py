@@ -50,13 +50,10 @@ INNER = {
 @post("/video/create", operation_id="createNewApiTask", **BARE_WRITE)
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         fields, names = read(body.fields)
         fields["model"] = model_of(request, fields.get("model"), MODELS)
         job = await create(request, fields, names)
-    finally:
-        body.drop()
     return reply({"id": job.id, "status": "pending"}, told(job))
 
 

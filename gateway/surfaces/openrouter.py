@@ -154,13 +154,10 @@ def _text(value: Any) -> str:
 @post("/videos", operation_id="openrouterCreateVideo", **{**WRITE, "status_code": 202})
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
         sellers = {account.listing.slug for account in desk(request).shop.accounts.values()}
         job = await create(request, fields_of(body.fields, sellers), {**NAMES, **sized}, told_in="openrouter")
-    finally:
-        body.drop()
     return reply(_video(request, job), _headers(request, job), status=202)
 
 
