@@ -1,6 +1,6 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.accept import Acceptor, Repeat
 from gateway.api.forms import Body, read_body
-from gateway.api.problems import ProblemError
+from gateway.api.problems import ProblemError, invalid
 from gateway.buffers import Buffers
 from gateway.ids import is_id
 from gateway.intake import Intake
@@ -213,26 +213,54 @@ def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int
     return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)
 
 
-def page_of(request: Incoming, prefix: str, *own: str) -> tuple[str | None, int, bool]:
+def check_query(request: Incoming, *known: str) -> None:
+    """
+    Refuse query parameters nobody reads.
+
+    :raises ProblemError: 422 naming the first.
+    """
+    strangers = sorted(set(request.query_params.keys()) - {*known})
+    if strangers:
+        shown = strangers[0][:64]
+        raise ProblemError(422, "unknown_parameter", f"Unknown query parameter {shown!r}.", param=shown)
+
+
+def limit_of(request: Incoming) -> int:
+    """
+    Read how many items a page is to have.
+
+    :raises ProblemError: 422 for a number it cannot have.
+    """
+    limit = request.query_params.get("limit", "20")
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 100):
+        raise invalid("limit", "limit is a whole number between 1 and 100.")
+    return int(limit)
+
+
+def paging_of(request: Incoming, prefix: str, *own: str) -> tuple[str | None, int, bool]:
     """
     Read a list's query: after, limit, and whether the newest come first.
 
     :param own: what else this list is asked by.
     :raises ProblemError: 400 for a cursor that is none, 422 for the rest.
     """
-    query = request.query_params
-    strangers = sorted(set(query.keys()) - {"after", "limit", "order", "api-version", *own})
-    if strangers:
-        raise ProblemError(
-            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
-        )
-    limit = query.get("limit", "20")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 100):
-        raise ProblemError(422, "invalid_value", "limit is a whole number between 1 and 100.", param="limit")
-    order = query.get("order", "desc")
+    check_query(request, "after", "limit", "order", "api-version", *own)
+    limit = limit_of(request)
+    order = request.query_params.get("order", "desc")
     if order not in {"asc", "desc"}:
-        raise ProblemError(422, "invalid_value", "order is asc or desc.", param="order")
-    after = query.get("after")
+        raise invalid("order", "order is asc or desc.")
+    after = request.query_params.get("after")
     if after is not None and not is_id(prefix, after):
-        raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
-    return after, int(limit), order == "desc"
+        raise bad_cursor()
+    return after, limit, order == "desc"
+
+
+def bad_cursor() -> ProblemError:
+    """Describe a cursor that no page ended with."""
+    return ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+
+
+def page(data: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
+    """Write a page of anything with an id; OpenAI's SDK pages by ``last_id``."""
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": more}

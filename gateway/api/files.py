@@ -5,16 +5,17 @@ from typing import Any
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
+from gateway.api.answers import whole_seconds
 from gateway.api.content import Answer, deliver
-from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
+from gateway.api.desk import Incoming, body_of, caller, desk, page, paging_of, reply
 from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
+from gateway.clock import DAY_MS
 from gateway.ids import is_id, new_id
 from gateway.inputs import InputError, Sniffed
 from gateway.registry import File
 
-DAY_MS = 86_400_000
 MAX_PURPOSE = 64
 """Characters of a purpose that are kept."""
 EXPIRY = (3_600, 2_592_000)
@@ -82,7 +83,7 @@ async def keep_upload(
 @get("/files", opt={"scope": "read"}, operation_id="listFiles")
 async def list_files(request: Incoming) -> ASGIApp:
     """List uploaded files, or those of one ``purpose``, newest first."""
-    after, limit, newest_first = page_of(request, "file", "purpose")
+    after, limit, newest_first = paging_of(request, "file", "purpose")
     purpose = request.query_params.get("purpose")
     refuse_nul(purpose, "purpose")
     found, more = await desk(request).store.files(
@@ -92,8 +93,7 @@ async def list_files(request: Incoming) -> ASGIApp:
         newest_first=newest_first,
         purpose=None if purpose is None else purpose[:MAX_PURPOSE],
     )
-    ends = {"first_id": found[0].id if found else None, "last_id": found[-1].id if found else None}
-    return reply({"object": "list", "data": [_shown(each) for each in found], **ends, "has_more": more})
+    return reply(page([_shown(each) for each in found], more=more))
 
 
 @get("/files/{file_id:str}", opt={"scope": "read"}, operation_id="retrieveFile")
@@ -171,7 +171,7 @@ def _shown(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-        "expires_at": None if file.expires_at is None else file.expires_at // 1000,
+        "expires_at": whole_seconds(file.expires_at),
         "media_type": file.media_type,
         "sha256": file.sha256,
     }

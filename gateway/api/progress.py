@@ -11,10 +11,10 @@ from litestar.datastructures import Headers
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import answers
-from gateway.api.desk import Desk, Incoming, Reply, caller, desk
+from gateway.api.calls import job_of
+from gateway.api.desk import Desk, Incoming, Reply, desk
 from gateway.api.problems import missing_video
 from gateway.events import ENDS
-from gateway.ids import is_id
 from gateway.job import Job
 from gateway.sse import write_event
 from gateway.watch import Watch
@@ -67,9 +67,7 @@ async def wait(request: Incoming, services: Desk, job: Job) -> tuple[Job, dict[s
 async def stream_video(request: Incoming, video_id: str) -> ASGIApp:
     """Stream a video's progress as server-sent events, to its end; ``Last-Event-ID`` goes on where a stream broke."""
     services = desk(request)
-    job = await services.store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
-    if job is None:
-        raise missing_video(video_id)
+    job = await job_of(request, video_id)
     said = request.headers.get("last-event-id", "")
     seen = int(said) if said.isascii() and said.isdigit() and len(said) <= 18 else -1
     if job.state.final and seen >= job.seq:

@@ -6,6 +6,7 @@ import msgspec
 from litestar import post
 from litestar.types import ASGIApp
 
+from gateway.api.answers import usd
 from gateway.api.calls import of_parent
 from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
@@ -64,7 +65,7 @@ def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
         "sandbox": line.sandbox,
         "can": choice is not None,
         "place": place,
-        "usd": choice.usd_micros / 1_000_000 if choice else None,
+        "usd": usd(choice.usd_micros) if choice else None,
         "credits": choice.credits if choice else None,
         "price": describe_price(price) if price else None,
         "price_source": choice.source if choice else None,
