@@ -25,7 +25,6 @@ from gateway.sse import write_event
 from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
-    Stream,
     base_url,
     clip_at,
     clips_of,
@@ -37,6 +36,7 @@ from gateway.surfaces.common import (
     links,
     model_of,
     references,
+    stream_of,
     told,
     unknown,
     watch,
@@ -109,7 +109,7 @@ async def create_chat_completion(request: Incoming) -> ASGIApp:
     chat = Chat(job, str(said.get("model") or wish_of(job).request.model))
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if streamed:
-        return Stream(_events(request, chat, counted=counted), told(job))
+        return stream_of(_events(request, chat, counted=counted), job)
     job = await ended(request, job)
     if job.state is not State.SUCCEEDED or not clips_of(job):
         raise failed(fault_of(job), told(job))

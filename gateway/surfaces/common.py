@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar.types import Receive, Scope, Send
 
 from gateway.api import answers
 from gateway.api.calls import take_in
@@ -22,6 +21,7 @@ from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.problems import ProblemError, Render, invalid
+from gateway.api.streams import Stream, gone
 from gateway.events import ENDED
 from gateway.job import Job, State
 from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
@@ -251,43 +251,16 @@ async def ended(request: Incoming, job: Job) -> Job:
 @asynccontextmanager
 async def leaving(request: Incoming) -> AsyncIterator[asyncio.Future[None]]:
     """Listen, while the body is done and nothing answered, for the caller to hang up."""
-    left = asyncio.ensure_future(_gone(request.receive))
+    left = asyncio.ensure_future(gone(request.receive))
     try:
         yield left
     finally:
         left.cancel()
 
 
-class Stream:
-    """Send server-sent events as they come, as long as somebody listens."""
-
-    def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
-        self._events = events
-        self._headers = {
-            "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store",
-            "x-accel-buffering": "no", **headers,
-        }  # fmt: skip
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        del scope
-        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        left = asyncio.ensure_future(_gone(receive))
-        try:
-            async for event in self._events:
-                if left.done():
-                    return
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            left.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def stream_of(events: AsyncIterator[bytes], job: Job) -> Stream:
+    """Answer with events about a job, under the type that the clients of borrowed dialects are used to."""
+    return Stream(events, {"content-type": "text/event-stream; charset=utf-8", **told(job)})
 
 
 # Words about a job

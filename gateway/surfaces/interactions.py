@@ -25,12 +25,12 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     ClosingError,
-    Stream,
     base_url,
     clips_of,
     create,
     fault_of,
     hold_open,
+    stream_of,
     told,
     watch,
     wish_of,
@@ -199,7 +199,7 @@ def _content(request: Incoming, job: Job, inline: Inline) -> list[dict[str, Any]
 
 def _stream(request: Incoming, job: Job) -> ASGIApp:
     """Tell an interaction as it comes."""
-    return Stream(_events(request, desk(request), job), told(job))
+    return stream_of(_events(request, desk(request), job), job)
 
 
 async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[bytes]:
