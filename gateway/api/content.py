@@ -38,10 +38,19 @@ async def download_video(request: Incoming, video_id: str) -> ASGIApp:
     variant = request.query_params.get("variant", "video")
     if variant not in VARIANTS:
         raise invalid("variant", f"variant is one of {', '.join(VARIANTS)}.")
+    return await serve(request, job, variant, index_of(request))
+
+
+def index_of(request: Incoming) -> int:
+    """
+    Read which clip of several is meant.
+
+    :raises ProblemError: 422 when it is no number.
+    """
     index = request.query_params.get("index", "0")
     if not (index.isascii() and index.isdigit() and len(index) <= 2):
         raise invalid("index", "index is the number of the clip, from 0.")
-    return await serve(request, job, variant, int(index))
+    return int(index)
 
 
 async def serve(request: Incoming, job: Job, variant: str, index: int) -> ASGIApp:

@@ -283,6 +283,11 @@ def clips_of(job: Job) -> list[Rendition]:
     return [each for each in msgspec.json.decode(job.outputs, type=list[Rendition]) if each.kind == "video"]
 
 
+def clip_of(job: Job, index: int) -> Rendition | None:
+    """Find one of them."""
+    return next((each for each in clips_of(job) if each.index == index), None)
+
+
 def fault_of(job: Job) -> Problem:
     """Say why a job brought no clip."""
     if job.state is State.FAILED and job.error:
@@ -302,6 +307,14 @@ def told(job: Job) -> dict[str, str]:
     cost = answers.video(job)["usage"]["cost"]
     provider = (job.offer or "").partition(":")[0]
     return {"x-reelgate-video": job.id, "x-reelgate-provider": provider, "x-reelgate-cost-usd": f"{cost:.6f}"}
+
+
+def headers_of(request: Incoming, job: Job) -> dict[str, str]:
+    """Say that, and while the clip is made also when to ask again."""
+    if job.state.final:
+        return told(job)
+    wait = answers.poll_after_ms(desk(request).shop.typical_seconds(job.offer))
+    return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
 # Links

@@ -34,6 +34,7 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     base_url,
+    clip_of,
     clips_of,
     content_link,
     create,
@@ -136,10 +137,10 @@ async def read_asset(request: Incoming, name: str) -> ASGIApp:
         key, kind, size = await services.media.place_of(file.sha256), file.media_type, file.bytes
         url = f"{base_url(request)}/v1/files/{file.id}/content"
     else:
-        job = await services.store.job(found.video, tenant) if found.video else None
-        clip = next((each for each in clips_of(job) if each.index == found.index), None) if job else None
-        if job is None or clip is None:
+        made = await _made(request, found)
+        if made is None:
             raise ProblemError(404, "asset_not_found", "Asset not found", param="mediaGenerationId")
+        job, clip = made
         key, kind, size = clip.path, clip.content_type, clip.bytes
         url = content_link(base_url(request), job, clip)
     if b"raw" not in request.scope["query_string"].replace(b"=", b"&").split(b"&"):
@@ -228,12 +229,17 @@ async def _clip(request: Incoming, said: Mapping[str, Any], where: str) -> tuple
 
     :raises ProblemError: when it is no finished clip of the caller's.
     """
-    found = words.read_name(said.get("mediaGenerationId"), where)
-    job = await desk(request).store.job(found.video, caller(request).tenant) if found.video else None
-    clip = next((each for each in clips_of(job) if each.index == found.index), None) if job else None
-    if job is None or clip is None:
+    made = await _made(request, words.read_name(said.get("mediaGenerationId"), where))
+    if made is None:
         raise invalid(where, f"{where} names no clip that was made here")
-    return job, clip
+    return made
+
+
+async def _made(request: Incoming, named: words.Reference) -> tuple[Job, Rendition] | None:
+    """Find a finished clip of the caller's, and the job that made it; ``None`` where there is no such."""
+    job = await desk(request).store.job(named.video, caller(request).tenant) if named.video else None
+    clip = clip_of(job, named.index) if job else None
+    return (job, clip) if job and clip else None
 
 
 async def _take(request: Incoming, email: str) -> ASGIApp:

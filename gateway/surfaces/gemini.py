@@ -21,7 +21,18 @@ from gateway.events import COMPLETED
 from gateway.ids import is_id
 from gateway.job import Job
 from gateway.letters import Letter
-from gateway.surfaces.common import READ, WRITE, base_url, clips_of, create, fault_of, is_policy, wish_of
+from gateway.surfaces.common import (
+    READ,
+    WRITE,
+    base_url,
+    clip_of,
+    clips_of,
+    create,
+    fault_of,
+    headers_of,
+    is_policy,
+    wish_of,
+)
 from gateway.surfaces.google import (
     CODES,
     FILE,
@@ -34,7 +45,6 @@ from gateway.surfaces.google import (
     data_url,
     file_name,
     file_uri,
-    headers_of,
     hook,
     letter,
     model_of,
@@ -289,7 +299,7 @@ async def download(request: Incoming) -> ASGIApp:
 async def file(request: Incoming) -> ASGIApp:
     """Describe a clip as a file."""
     job, index = await _file(request)
-    clip = next((each for each in clips_of(job) if each.index == index), None)
+    clip = clip_of(job, index)
     if clip is None:
         raise _unreadable(asked_of(request).id)
     name = file_name(job, clip)
