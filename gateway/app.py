@@ -38,8 +38,8 @@ from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.api.problems import HANDLERS
 from gateway.buffers import Buffers
 from gateway.cleaning import Cleaner
-from gateway.clock import DAY_MS, clock_of
-from gateway.database import StoreUnavailableError, connect
+from gateway.clock import DAY_MS
+from gateway.database import StoreUnavailableError, clock_of, connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
 from gateway.guesses import Guesses, networks

@@ -15,7 +15,13 @@ from importlib import resources
 from operator import attrgetter, itemgetter
 from typing import Any, Literal, Protocol, TypeVar
 
+import structlog
 from msgspec import Struct
+
+from gateway.clock import JUMP_MS, Clock, running_ms, wall_ms
+from gateway.settings import local_path
+
+log = structlog.get_logger()
 
 Row = tuple[Any, ...]
 Record = TypeVar("Record", bound=Struct)
@@ -196,8 +202,6 @@ def connect(url: str, environ: Mapping[str, str]) -> Database:
 
     :raises SettingsError: for a URL neither reads.
     """
-    from gateway.settings import local_path  # noqa: PLC0415
-
     if is_postgres(url):
         from gateway.postgres import Postgres  # noqa: PLC0415
 
@@ -205,6 +209,24 @@ def connect(url: str, environ: Mapping[str, str]) -> Database:
     from gateway.sqlite import Sqlite  # noqa: PLC0415
 
     return Sqlite(local_path(url, "sqlite"))
+
+
+async def clock_of(
+    database: Database, wall: Callable[[], int] = wall_ms, running: Callable[[], int] = running_ms
+) -> Clock:
+    """
+    Make the clock by which a process counts: all on one database count by the same.
+
+    That is the database's, as it was when the process started, wherever it has one; else this machine's.
+
+    :raises StoreUnavailableError: when nobody answers.
+    """
+    asked = wall()
+    said = await database.time()
+    off = 0 if said is None else said - (asked + wall()) // 2
+    if abs(off) > JUMP_MS:
+        log.warning("clock.apart", seconds=off / 1000)
+    return Clock(lambda: wall() + off, running)
 
 
 def is_postgres(url: str) -> bool:
