@@ -9,11 +9,21 @@ from typing import Any
 
 import msgspec
 
+from gateway.billing import hold_of
 from gateway.findings import waiting_for
 from gateway.job import Attempt, Job, State
-from gateway.ledger import Hold
 from gateway.routing import source_seconds
-from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish, read_choice, read_wish
+from gateway.wish import (
+    Choice,
+    Rendition,
+    ResultLink,
+    Wish,
+    read_choice,
+    read_notices,
+    read_problem,
+    read_renditions,
+    read_wish,
+)
 
 STATUS = {
     State.QUEUED: "queued",
@@ -37,18 +47,13 @@ DETAIL = {
     State.CANCELLED: "cancelled",
 }
 
-_renditions = msgspec.json.Decoder(list[Rendition])
-_problem = msgspec.json.Decoder(Problem)
-_notices = msgspec.json.Decoder(list[Notice])
-_hold = msgspec.json.Decoder(Hold)
-
 
 def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
     """Write one job as a Video; ``observed_seconds`` is how long its offer was seen to take."""
     wish = read_wish(job.wish)
     choice = read_choice(job.quote)
     request = wish.request
-    kept = _renditions.decode(job.outputs) if job.outputs != "[]" else []
+    kept = read_renditions(job.outputs) if job.outputs != "[]" else []
     clip = next((each for each in kept if each.kind == "video"), None)
     width, height = choice.spec.frame
     path = f"/v1/videos/{job.id}"
@@ -149,7 +154,7 @@ def _error(job: Job) -> dict[str, Any] | None:
         }
     if job.state is not State.FAILED or job.error is None:
         return None
-    problem = _problem.decode(job.error)
+    problem = read_problem(job.error)
     return {
         "code": problem.code,
         "message": problem.message,
@@ -165,8 +170,8 @@ def _error(job: Job) -> dict[str, Any] | None:
 def _result_links(job: Job) -> tuple[ResultLink, ...]:
     """List where clips of a job still lie that were lost here."""
     if job.state is State.FAILED and job.error:
-        return _problem.decode(job.error).result_links
-    return tuple(link for each in _notices.decode(job.warnings) for link in each.result_links)
+        return read_problem(job.error).result_links
+    return tuple(link for each in read_notices(job.warnings) for link in each.result_links)
 
 
 def _output(job: Job, kept: Rendition) -> dict[str, Any]:
@@ -193,7 +198,7 @@ def _output(job: Job, kept: Rendition) -> dict[str, Any]:
 def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     """Write what a job costs, on whose word, and whether that is settled."""
     said = msgspec.json.decode(job.usage)
-    held = _hold.decode(job.hold) if job.hold else None
+    held = hold_of(job)
     charged = held.charged if held else None
     seconds = choice.spec.seconds or source_seconds(wish.request)
     return {

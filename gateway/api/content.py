@@ -14,7 +14,6 @@ from contextlib import aclosing
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
-import msgspec
 from litestar import get
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
@@ -24,7 +23,7 @@ from gateway.api.desk import Incoming, Reply, desk
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.shelf import Shelf
-from gateway.wish import Rendition
+from gateway.wish import Rendition, read_renditions
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")
 PRECONDITIONS = ("if-match", "if-range", "if-modified-since", "if-unmodified-since")
@@ -268,7 +267,7 @@ def find_rendition(job: Job, variant: str, index: int) -> Rendition:
         raise ProblemError(
             409, "video_not_ready", f"Video '{job.id}' is not ready yet.", headers={"x-should-retry": "false"}
         )
-    kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+    kept = read_renditions(job.outputs)
     if not kept and job.state is not State.SUCCEEDED:  # Else it came late.
         raise ProblemError(404, "video_has_no_content", f"Video '{job.id}' was not made.")
     if not kept:

@@ -24,7 +24,7 @@ from gateway.api.problems import ProblemError, Render, invalid
 from gateway.api.streams import Stream, gone
 from gateway.events import ENDED
 from gateway.job import Job, State
-from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
+from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from providers.base.order import Mode
 
 log = structlog.get_logger()
@@ -280,7 +280,7 @@ def clips_of(job: Job) -> list[Rendition]:
     """List the clips kept of a job; one that came late is no end its client's words have a place for."""
     if job.state is not State.SUCCEEDED:
         return []
-    return [each for each in msgspec.json.decode(job.outputs, type=list[Rendition]) if each.kind == "video"]
+    return [each for each in read_renditions(job.outputs) if each.kind == "video"]
 
 
 def clip_of(job: Job, index: int) -> Rendition | None:
@@ -291,7 +291,7 @@ def clip_of(job: Job, index: int) -> Rendition | None:
 def fault_of(job: Job) -> Problem:
     """Say why a job brought no clip."""
     if job.state is State.FAILED and job.error:
-        return msgspec.json.decode(job.error, type=Problem)
+        return read_problem(job.error)
     if job.state is State.CANCELLED:
         return Problem(code="cancelled", message="The video was cancelled.", type="invalid_request_error")
     return Problem(code="video_expired", message="The clip is no longer kept.", type="invalid_request_error")
