@@ -236,14 +236,8 @@ def _build(
         clock=clock,
     )
     cleaner = Cleaner(media, store, clock, retention_ms=int(settings.media.retention_days * DAY_MS))
-
-    pools = (probing, rendering)
-
     admission = Admission(settings.server.max_waiting, metrics.lateness)
-
-    def alive() -> AbstractAsyncContextManager[None]:
-        return _work(desk, steps, worker, receipts, cleaner, transport, pools, admission)
-
+    alive = partial(_work, desk, steps, worker, receipts, cleaner, transport, (probing, rendering), admission)
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
     return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(unused), guarded, alive, telling.watch.close)

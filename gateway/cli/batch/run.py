@@ -226,8 +226,8 @@ class Run:
         """
         Send a line's call; its key is on disk before.
 
-        A no to a call that had been sent before is not believed: the gateway looks at what is sold now before it
-        looks at keys, and the first may have been heard.
+        A no to a call that had been sent before is not believed: the first may have been heard, and still be on its
+        way to the store.
         """
         self._results.keep(result)
         try:
