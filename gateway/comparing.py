@@ -93,7 +93,7 @@ def records_of(came: Sequence[Came], spent: Sequence[Spent], by: Sequence[str]) 
             in_doubt=count[Outcome.UNKNOWN],
             under_way=sum(count[outcome] for outcome in OPEN - {Outcome.UNKNOWN}),
             mismatched=wrong[of],
-            seconds=(quantile(times[of], 0.5), quantile(times[of], 0.9)) if of in times else None,
+            seconds=(share_of(times[of], 0.5), share_of(times[of], 0.9)) if of in times else None,
             usd_micros=paid[of],
         )
         for of, count in counts.items()
@@ -123,11 +123,11 @@ def describe(record: Record) -> dict[str, Any]:
     }
 
 
-def quantile(times: Counter[int], share: float) -> int:
+def share_of(times: Counter[int], share: float) -> int:
     """
     Find the least time that so large a share of all stays within.
 
-    >>> quantile(Counter({10: 9, 60: 1}), 0.9)
+    >>> share_of(Counter({10: 9, 60: 1}), 0.9)
     10
     """
     within = 0

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.job import CONFIRM, UNDER_WAY, Job, backoff
-from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish, read_problem
+from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish
 from providers.base.errors import ProviderError, Refused
 from providers.base.order import Mode, Spec
 from providers.base.task import State as TaskState
@@ -104,7 +105,7 @@ def waiting_for(job: Job) -> str | None:
     """Say what a job under way waits for that only the operator can bring about."""
     if job.error is None or job.state.final:
         return None
-    problem = read_problem(job.error)
+    problem = msgspec.json.decode(job.error, type=Problem)
     return problem.message if problem.code == NO_ACCOUNT else None
 
 

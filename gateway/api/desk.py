@@ -213,23 +213,23 @@ def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int
     return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)
 
 
-def check_query(request: Incoming, *known: str) -> None:
+def check_query(request: Incoming, known: Iterable[str]) -> None:
     """
-    Refuse query parameters nobody reads.
+    Refuse a query parameter nobody reads, whose client believes that it says something.
 
-    :raises ProblemError: 422 naming the first.
+    :raises ProblemError: naming it.
     """
     strangers = sorted(set(request.query_params.keys()) - {*known})
     if strangers:
-        shown = strangers[0][:64]
-        raise ProblemError(422, "unknown_parameter", f"Unknown query parameter {shown!r}.", param=shown)
+        name = strangers[0][:64]
+        raise ProblemError(422, "unknown_parameter", f"Unknown query parameter {name!r}.", param=name)
 
 
 def limit_of(request: Incoming) -> int:
     """
-    Read how many items a page is to have.
+    Read how many items a page of a list may have.
 
-    :raises ProblemError: 422 for a number it cannot have.
+    :raises ProblemError: 422.
     """
     limit = request.query_params.get("limit", "20")
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 100):
@@ -237,14 +237,14 @@ def limit_of(request: Incoming) -> int:
     return int(limit)
 
 
-def paging_of(request: Incoming, prefix: str, *own: str) -> tuple[str | None, int, bool]:
+def page_of(request: Incoming, prefix: str, *own: str) -> tuple[str | None, int, bool]:
     """
     Read a list's query: after, limit, and whether the newest come first.
 
     :param own: what else this list is asked by.
     :raises ProblemError: 400 for a cursor that is none, 422 for the rest.
     """
-    check_query(request, "after", "limit", "order", "api-version", *own)
+    check_query(request, ("after", "limit", "order", "api-version", *own))
     limit = limit_of(request)
     order = request.query_params.get("order", "desc")
     if order not in {"asc", "desc"}:

@@ -7,7 +7,7 @@ from litestar.types import ASGIApp
 
 from gateway.api.answers import whole_seconds
 from gateway.api.content import Answer, deliver
-from gateway.api.desk import Incoming, body_of, caller, desk, page, paging_of, reply
+from gateway.api.desk import Incoming, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
@@ -83,7 +83,7 @@ async def keep_upload(
 @get("/files", opt={"scope": "read"}, operation_id="listFiles")
 async def list_files(request: Incoming) -> ASGIApp:
     """List uploaded files, or those of one ``purpose``, newest first."""
-    after, limit, newest_first = paging_of(request, "file", "purpose")
+    after, limit, newest_first = page_of(request, "file", "purpose")
     purpose = request.query_params.get("purpose")
     refuse_nul(purpose, "purpose")
     found, more = await desk(request).store.files(

@@ -21,7 +21,7 @@ READ: dict[str, Any] = {"scope": "read"}
 async def list_offers(request: Incoming) -> ASGIApp:
     """List every offer of every account, with what it takes and each price in force; ``?model=`` and ``?provider=``."""
     services, query = desk(request), request.query_params
-    check_query(request, "model", "provider")
+    check_query(request, ("model", "provider"))
     found = [
         describe(services, account, offer)
         for account in services.shop.accounts.values()

@@ -83,7 +83,7 @@ def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int
     :raises ProblemError: naming the parameter.
     """
     query = request.query_params
-    check_query(request, "by", "since", "until")
+    check_query(request, ("by", "since", "until"))
     by = [each for each in query.get("by", "provider,model").split(",") if each]
     if {*by} - {*known} or len(set(by)) < len(by):
         raise ProblemError(422, "invalid_value", f"by names some of {', '.join(known)}, each once.", param="by")

@@ -11,7 +11,7 @@ from gateway.api import answers
 from gateway.api.calls import job_of, remove_clips, take_in
 from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, paging_of, reply
+from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import Body
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
@@ -67,7 +67,7 @@ async def remix_video(request: Incoming, video_id: str) -> ASGIApp:
 @get("/videos", opt=READ, operation_id="listVideos")
 async def list_videos(request: Incoming) -> ASGIApp:
     """List videos, newest first; ``after``, ``limit`` (1 to 100) and ``order`` page through them."""
-    after, limit, newest_first = paging_of(request, "video")
+    after, limit, newest_first = page_of(request, "video")
     store, tenant = desk(request).store, caller(request).tenant
     if after is not None and not await store.owns(after, tenant):
         raise bad_cursor()

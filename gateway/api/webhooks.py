@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.api.answers import whole_seconds
 from gateway.api.calls import job_of
 from gateway.api.create import explain
-from gateway.api.desk import Desk, Incoming, bad_cursor, body_of, caller, desk, limit_of, page, paging_of, reply
+from gateway.api.desk import Desk, Incoming, bad_cursor, body_of, caller, desk, limit_of, page, page_of, reply
 from gateway.api.problems import ProblemError, invalid
 from gateway.courier import callback_owner
 from gateway.errand import FetchError
@@ -89,7 +89,7 @@ async def create_endpoint(request: Incoming) -> ASGIApp:
 @get("/webhook_endpoints", opt=READ, operation_id="listWebhookEndpoints")
 async def list_endpoints(request: Incoming) -> ASGIApp:
     """List the tenant's endpoints, newest first."""
-    after, limit, newest_first = paging_of(request, "whep")
+    after, limit, newest_first = page_of(request, "whep")
     services = desk(request)
     found, more = await services.telling.outbox.endpoints(
         caller(request).tenant, after=after, limit=limit, newest_first=newest_first
@@ -293,7 +293,7 @@ def _cursor(request: Incoming) -> tuple[str | None, int]:
     """
     after = request.query_params.get("after")
     if after is None:
-        return None, paging_of(request, "evt")[1]
+        return None, page_of(request, "evt")[1]
     if not DELIVERY.fullmatch(after):
         raise bad_cursor()
     return after, limit_of(request)

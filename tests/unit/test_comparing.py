@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.comparing import BY, Came, describe, quantile, records_of
+from gateway.comparing import BY, Came, describe, records_of, share_of
 from gateway.job import Outcome
 from gateway.ledger import Spent
 
@@ -60,7 +60,7 @@ def test_every_order_stands_in_one_line_and_under_one_word(came: list[Came], spe
 @given(st.lists(st.integers(0, 50), min_size=1), st.floats(0.01, 1))
 def test_a_share_of_times_is_the_least_that_is_enough(times: list[int], share: float) -> None:
     """So many took no longer, and fewer would at any time less."""
-    found = quantile(Counter(times), share)
+    found = share_of(Counter(times), share)
     assert sum(each <= found for each in times) >= share * len(times)
     assert sum(each < found for each in times) < share * len(times)
 
@@ -68,4 +68,4 @@ def test_a_share_of_times_is_the_least_that_is_enough(times: list[int], share: f
 def test_no_times_have_no_share() -> None:
     """Nothing is made up."""
     with pytest.raises(ValueError, match="no times"):
-        quantile(Counter(), 0.5)
+        share_of(Counter(), 0.5)
