@@ -6,7 +6,7 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from gateway import comparing
-from gateway.api.desk import Incoming, caller, desk, reply
+from gateway.api.desk import Incoming, caller, check_query, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.ledger import INSTANCE
 from gateway.spending import BY, add_up, window
@@ -82,11 +82,7 @@ def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int
     :raises ProblemError: naming the parameter.
     """
     query = request.query_params
-    strangers = sorted(set(query.keys()) - {"by", "since", "until"})
-    if strangers:
-        raise ProblemError(
-            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
-        )
+    check_query(request, ("by", "since", "until"))
     by = [each for each in query.get("by", "provider,model").split(",") if each]
     if {*by} - {*known} or len(set(by)) < len(by):
         raise ProblemError(422, "invalid_value", f"by names some of {', '.join(known)}, each once.", param="by")

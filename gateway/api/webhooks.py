@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gateway.api.create import explain
-from gateway.api.desk import Desk, Incoming, body_of, caller, desk, page_of, reply
+from gateway.api.desk import Desk, Incoming, body_of, caller, check_query, desk, limit_of, page_of, reply
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.courier import callback_owner
 from gateway.errand import FetchError
@@ -105,15 +105,17 @@ async def retrieve_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
 async def update_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     """Change an endpoint's name, address or event types; what waits for it goes to the new address."""
     services = desk(request)
-    endpoint = await _endpoint(request, endpoint_id)
+    endpoint = changed = await _endpoint(request, endpoint_id)
     given = await _read(request, EndpointUpdate)
     if given.url is not None:
         services.telling.addresses.check(given.url, "url")
-        endpoint = endpoint.moved(given.url)
+        changed = changed.moved(given.url)
     if given.event_types is not None:
-        endpoint = replace(endpoint, event_types=_types(given.event_types))
-    changed = replace(endpoint, name=given.name or endpoint.name, updated_at=services.clock())
-    await services.telling.outbox.save_endpoint(changed)
+        changed = replace(changed, event_types=_types(given.event_types))
+    changed = replace(changed, name=given.name or changed.name)
+    if changed != endpoint:  # ``updated_at`` is when it was last another.
+        changed = replace(changed, updated_at=services.clock())
+        await services.telling.outbox.save_endpoint(changed)
     return reply(_shown(services, changed))
 
 
@@ -296,10 +298,8 @@ def _cursor(request: Incoming) -> tuple[str | None, int]:
         return None, page_of(request, "evt")[1]
     if not DELIVERY.fullmatch(after):
         raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
-    limit = request.query_params.get("limit", "20")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 100):
-        raise invalid("limit", "limit is a whole number between 1 and 100.")
-    return after, int(limit)
+    check_query(request, ("after", "limit", "order"))
+    return after, limit_of(request)
 
 
 def _page(data: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
