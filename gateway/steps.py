@@ -300,11 +300,11 @@ class Steps(Buying):
             return
         choice = read_choice(job.quote)
         account = self._shop.accounts.get(choice.account)
-        if now >= job.deadline_at:
-            await self._never_cleared(job)
-            return
-        if account is None:
+        if account is None and not self._is_hopeless(job, now):
             await self._await_account(job, 60.0)
+            return
+        if account is None or now >= job.deadline_at:
+            await self._never_cleared(job)
             return
         job = resumed(job)
         wish = read_wish(job.wish)

@@ -34,6 +34,8 @@ LOOKED_AT = frozenset({State.RUNNING, State.STORING})
 """Where a step asks the provider how a task stands."""
 ASKED_ABOUT = LOOKED_AT | {State.UNKNOWN}
 """Where a step asks the provider at all, and buys nothing."""
+OTHERS_MS = 300_000
+"""How long past its deadline a job whose account a process lacks is left to others on its store, which may have it."""
 
 
 class Watching(Collecting):
@@ -130,7 +132,7 @@ class Watching(Collecting):
         configured again, and ends as any other: without a verdict at its deadline, else when its links die.
         """
         if job.state is not State.STORING:
-            if now >= job.deadline_at:
+            if self._is_hopeless(job, now):
                 await self._give_up(job)
             else:
                 await self._await_account(job, 30.0)
@@ -149,6 +151,10 @@ class Watching(Collecting):
             await self._lose(job, finished, former, {0: miss})
         else:
             await self._await_account(replace(job, task=noted(finished)), wait)
+
+    def _is_hopeless(self, job: Job, now: int) -> bool:
+        """Whether nobody will tell any more what became of a job whose account is not configured here."""
+        return now >= job.deadline_at + (OTHERS_MS if self._store.shared else 0)
 
     async def _await_account(self, job: Job, seconds: float) -> None:
         """Look again later whether a job's account is configured, where everybody can see that it waits for that."""

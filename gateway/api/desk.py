@@ -30,6 +30,9 @@ from gateway.telling import Telling
 Connection = ASGIConnection[Any, Any, Any, Any]
 Incoming = Request[Any, Any, Any]
 
+TOLERATED = frozenset({"api-version", "custom_llm_provider"})
+"""Query parameters the clients of Azure and of LiteLLM's proxy send with any call; nobody here reads them."""
+
 
 class Shown:
     """Keep answers that would be written the same again: the newest, a bounded number of them and of their bytes."""
@@ -213,39 +216,43 @@ def reply(content: Any, headers: Mapping[str, str] | None = None, *, status: int
     return Reply(status, {"content-type": "application/json", "cache-control": "no-store", **(headers or {})}, body)
 
 
-def check_query(request: Incoming, known: Iterable[str]) -> None:
+def check_query(request: Incoming, known: Iterable[str], *, status: int = 422) -> None:
     """
     Refuse a query parameter nobody reads, whose client believes that it says something.
 
     :raises ProblemError: naming it.
     """
-    strangers = sorted(set(request.query_params.keys()) - {*known})
+    strangers = sorted(set(request.query_params.keys()) - TOLERATED - {*known})
     if strangers:
         name = strangers[0][:64]
-        raise ProblemError(422, "unknown_parameter", f"Unknown query parameter {name!r}.", param=name)
+        raise ProblemError(status, "unknown_parameter", f"Unknown query parameter {name!r}.", param=name)
 
 
-def limit_of(request: Incoming) -> int:
+def limit_of(request: Incoming, *, usual: int = 20, most: int = 100) -> int:
     """
     Read how many items a page of a list may have.
 
     :raises ProblemError: 422.
     """
-    limit = request.query_params.get("limit", "20")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 100):
-        raise invalid("limit", "limit is a whole number between 1 and 100.")
+    limit = request.query_params.get("limit", str(usual))
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= len(str(most)) and 1 <= int(limit) <= most):
+        raise invalid("limit", f"limit is a whole number between 1 and {most}.")
     return int(limit)
 
 
-def page_of(request: Incoming, prefix: str, *own: str) -> tuple[str | None, int, bool]:
+def page_of(
+    request: Incoming, prefix: str, *own: str, usual: int = 20, most: int = 100
+) -> tuple[str | None, int, bool]:
     """
     Read a list's query: after, limit, and whether the newest come first.
 
     :param own: what else this list is asked by.
+    :param usual: how many items a page has where the client does not say.
+    :param most: how many it may have.
     :raises ProblemError: 400 for a cursor that is none, 422 for the rest.
     """
-    check_query(request, ("after", "limit", "order", "api-version", *own))
-    limit = limit_of(request)
+    check_query(request, ("after", "limit", "order", *own))
+    limit = limit_of(request, usual=usual, most=most)
     order = request.query_params.get("order", "desc")
     if order not in {"asc", "desc"}:
         raise invalid("order", "order is asc or desc.")

@@ -8,13 +8,14 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
-from gateway.api.calls import job_of, remove_clips, take_in
+from gateway.api.calls import is_dry, job_of, remove_clips, take_in
 from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import Body
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
+from gateway.api.quotes import quotes_of
 from gateway.ids import is_id
 from gateway.job import Job
 from providers.base.order import Mode
@@ -25,7 +26,11 @@ WRITE: dict[str, Any] = {"scope": "write"}
 
 @post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
 async def create_video(request: Incoming) -> ASGIApp:
-    """Order a clip; answers at once, with the job durably kept and nothing bought yet."""
+    """
+    Order a clip; answers at once, with the job durably kept and nothing bought yet.
+
+    With ``?dry_run=true`` nothing is kept and nothing will be bought: the answer is that of ``/v1/quotes``.
+    """
     return await _order(request, parse, mode=None, operation="create")
 
 
@@ -182,8 +187,10 @@ def _from_clip(body: Body) -> VideoCreate:
 async def _order(
     request: Incoming, read: Callable[[Body], VideoCreate], *, mode: Mode | None, operation: str
 ) -> ASGIApp:
-    """Order a clip, and answer it: at once, or when it has ended, as the client prefers."""
+    """Order a clip, and answer it, at once or when it has ended, as the client prefers; or only say what it costs."""
     async with body_of(request) as body:
+        if is_dry(request):
+            return reply(await quotes_of(request, read(body), mode=mode))
         job, new = await take_in(request, read(body), mode=mode, operation=operation)
     # The body is let go of by now: nobody keeps pictures in memory for as long as a clip takes.
     job, waited = await wait(request, desk(request), job)

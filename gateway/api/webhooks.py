@@ -12,7 +12,19 @@ from msgspec.structs import replace
 from gateway.api.answers import whole_seconds
 from gateway.api.calls import job_of
 from gateway.api.create import explain
-from gateway.api.desk import Desk, Incoming, bad_cursor, body_of, caller, desk, limit_of, page, page_of, reply
+from gateway.api.desk import (
+    Desk,
+    Incoming,
+    bad_cursor,
+    body_of,
+    caller,
+    check_query,
+    desk,
+    limit_of,
+    page,
+    page_of,
+    reply,
+)
 from gateway.api.problems import ProblemError, invalid
 from gateway.courier import callback_owner
 from gateway.errand import FetchError
@@ -107,15 +119,17 @@ async def retrieve_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
 async def update_endpoint(request: Incoming, endpoint_id: str) -> ASGIApp:
     """Change an endpoint's name, address or event types; what waits for it goes to the new address."""
     services = desk(request)
-    endpoint = await _endpoint(request, endpoint_id)
+    endpoint = changed = await _endpoint(request, endpoint_id)
     given = await _read(request, EndpointUpdate)
     if given.url is not None:
         services.telling.addresses.check(given.url, "url")
-        endpoint = endpoint.moved(given.url)
+        changed = changed.moved(given.url)
     if given.event_types is not None:
-        endpoint = replace(endpoint, event_types=_types(given.event_types))
-    changed = replace(endpoint, name=given.name or endpoint.name, updated_at=services.clock())
-    await services.telling.outbox.save_endpoint(changed)
+        changed = replace(changed, event_types=_types(given.event_types))
+    changed = replace(changed, name=given.name or changed.name)
+    if changed != endpoint:  # ``updated_at`` is when it was last another.
+        changed = replace(changed, updated_at=services.clock())
+        await services.telling.outbox.save_endpoint(changed)
     return reply(_shown(services, changed))
 
 
@@ -296,6 +310,7 @@ def _cursor(request: Incoming) -> tuple[str | None, int]:
         return None, page_of(request, "evt")[1]
     if not DELIVERY.fullmatch(after):
         raise bad_cursor()
+    check_query(request, ("after", "limit", "order"))
     return after, limit_of(request)
 
 
