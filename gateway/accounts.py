@@ -224,7 +224,7 @@ def link_hours(account: Account | None) -> float:
     return account.provider.listing.link_hours if account else 24
 
 
-class Held(Struct, frozen=True):
+class Unused(Struct, frozen=True):
     """Name an account that is not used, and why."""
 
     account: str
@@ -249,25 +249,25 @@ def open_accounts(
     abroad: Callable[[httpx.Auth], Wire],
     *,
     sandbox_only: bool,
-) -> tuple[dict[str, Account], list[Held]]:
+) -> tuple[dict[str, Account], list[Unused]]:
     """
     Build every account that can be used, and say of the others why not.
 
     ``transport`` leads to the providers, what ``abroad`` makes to wherever they say their clips lie.
-    ``sandbox_only`` holds real accounts back: nobody without a key may spend money.
+    ``sandbox_only`` leaves real accounts unused: nobody without a key may spend money.
     """
     known = {slug: adjusted(listing, settings.offers) for slug, listing in listings().items()}
     accounts: dict[str, Account] = {}
-    held: list[Held] = []
+    unused: list[Unused] = []
     for name, each in settings.accounts.items():
         listing = known[each.provider]
         lacking = missing(name, listing, environ)
         if not each.enabled:
-            held.append(Held(name, "enabled = false"))
+            unused.append(Unused(name, "enabled = false"))
         elif lacking:
-            held.append(Held(name, f"the environment lacks {', '.join(lacking)}"))
+            unused.append(Unused(name, f"the environment lacks {', '.join(lacking)}"))
         elif sandbox_only and not listing.sandbox:
-            held.append(Held(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
+            unused.append(Unused(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
         else:
             provider = adapter(listing.dialect)(listing, secrets(name, listing, environ), base_url=each.base_url)
             auth = provider.auth()
@@ -282,7 +282,7 @@ def open_accounts(
                 listing=replace(listing, hosts=[*listing.hosts, *each.clip_hosts]) if each.clip_hosts else listing,
                 links=bool(settings.server.public_url),
             )
-    return accounts, held
+    return accounts, unused
 
 
 def adjusted(listing: Listing, said: Mapping[str, OfferSettings]) -> Listing:

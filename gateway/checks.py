@@ -10,7 +10,7 @@ from gateway.database import is_postgres
 from gateway.guard import make_rules
 from gateway.guesses import networks
 from gateway.routing import AUTO
-from gateway.settings import Account, OfferSettings, Routing, Settings, SettingsError, local_path
+from gateway.settings import AccountSettings, OfferSettings, RoutingSettings, Settings, SettingsError, local_path
 from providers.base.listing import is_amount, listings
 
 Key = tuple[str, ...]
@@ -115,7 +115,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _of_account(account: Account) -> Iterator[tuple[str, str]]:
+def _of_account(account: AccountSettings) -> Iterator[tuple[str, str]]:
     """Look for an account no listing knows how to use."""
     listing = listings().get(account.provider)
     if listing is None:
@@ -162,7 +162,7 @@ def _of_routing(settings: Settings) -> Iterator[Mistake]:
                 yield ("aliases", alias), f"stands for {target!r}, which nobody sells; {nearest(target, _models({}))}"
     model = routing.default_model
     # Who writes aliases of their own may leave out the one that is the default, and sell to none who names no model.
-    if model != Routing().default_model and model not in settings.aliases and not _is_sold(model):
+    if model != RoutingSettings().default_model and model not in settings.aliases and not _is_sold(model):
         said = f"is {model!r}, which is no alias and which nobody sells; {nearest(model, _models(settings.aliases))}"
         yield ("routing", "default_model"), said
 

@@ -22,7 +22,7 @@ from gateway.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed
 from gateway.job import VERDICTS, Job, Outcome, State, backoff, move, standing
 from gateway.shelf import ShelfError
 from gateway.telemetry import names
-from gateway.wish import Notice, Problem, ResultLink, read_choice, read_wish
+from gateway.wish import Notice, Problem, ResultLink, read_choice, read_notices, read_wish
 from providers.base.errors import ProviderError
 from providers.base.task import Task
 
@@ -177,7 +177,7 @@ class Collecting(Ending):
         return {
             "task": _plain(finished),
             "outputs": as_json(finished.kept),
-            "warnings": as_json([*msgspec.json.decode(job.warnings, type=list[Notice]), *differences, *notices]),
+            "warnings": as_json([*read_notices(job.warnings), *differences, *notices]),
             "expires_at": expires,
             "due_at": expires,
         }

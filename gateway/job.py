@@ -42,7 +42,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the job will never change again."""
+        """Whether the job has ended; only what it cost, and the clips kept of it, may still change."""
         return self in FINAL
 
 
@@ -244,7 +244,7 @@ def move(job: Job, state: State, now: int, **changes: object) -> Job:
     Move a job along one arrow, giving its lease up unless ``lease_until`` says otherwise.
 
     Whoever comes to move a job has survived its step, so what was counted against it is forgotten. Progress never runs
-    backwards; a final state keeps its time and is looked at no more.
+    backwards; who comes to a final state keeps the time of that, and is looked at no more unless ``due_at`` says so.
 
     :raises IllegalMoveError: when there is no such arrow.
     """

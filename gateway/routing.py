@@ -90,8 +90,8 @@ class UnknownModelError(Exception):
         self.known = known
 
 
-def names(model: str, aliases: Mapping[str, str | list[str]]) -> list[str]:
-    """Follow an alias to the models it stands for, in order of preference."""
+def stands_for(model: str, aliases: Mapping[str, str | list[str]]) -> list[str]:
+    """Say which models a name stands for, in order of preference: those of an alias, else itself."""
     target = aliases.get(model, model)
     return [target] if isinstance(target, str) else list(target)
 
@@ -106,7 +106,7 @@ def table(
     """
     lines: dict[tuple[str, str], Line] = {}  # An alias may name an offer twice: alone, and among others.
     wanted = shape(request)
-    for name in names(request.model, aliases):
+    for name in stands_for(request.model, aliases):
         slug, _, model = name.rpartition(":")
         for seller in sellers:
             if slug and slug != seller.listing.slug:
@@ -194,7 +194,7 @@ def choose(
             again = choose(softer, strict, sellers, aliases, on=on, terms=terms, lot=lot)
             return replace(again, notices=notices)
     policy = "order" if preferences.order else preferences.policy or terms.policy
-    wanted, named = names(request.model, aliases), preferences.order or terms.order
+    wanted, named = stands_for(request.model, aliases), preferences.order or terms.order
     if len(able) > 1:
         able = _ranked(able, policy, named, wanted, terms, lot)
     return Decision(

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.job import Job
-from gateway.routing import Decision, Line, Seller, Terms, decide, table
-from gateway.settings import Alias, Routing
+from gateway.routing import Decision, Seller, Terms, decide
+from gateway.settings import Alias, RoutingSettings
 from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
@@ -31,7 +31,7 @@ class Shop:
         self,
         accounts: Mapping[str, Account],
         aliases: Mapping[str, Alias],
-        routing: Routing,
+        routing: RoutingSettings,
         clock: Callable[[], int],
         former: Callable[[str, str], Account | None] = lambda _name, _slug: None,
     ) -> None:
@@ -90,10 +90,6 @@ class Shop:
         now = self._clock()
         places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
         return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
-
-    def table(self, request: Request) -> list[Line]:
-        """Ask every offer of the wanted models what it would charge today."""
-        return table(request, self.sellers, self.aliases, on=self.today)
 
     def observe(self, offer: str, seconds: float) -> None:
         """Remember how long an offer took to make a clip."""

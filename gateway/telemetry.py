@@ -61,7 +61,9 @@ class Metrics:
             ["provider", "outcome"],
             registry=self.registry,
         )
-        self.jobs = Counter("reelgate_jobs", "Jobs ended.", ["provider", "model", "state"], registry=self.registry)
+        self.jobs_ended = Counter(
+            "reelgate_jobs", "Jobs ended.", ["provider", "model", "state"], registry=self.registry
+        )
         self.job_seconds = Histogram(
             "reelgate_job_seconds",
             "Time from accepting a job to its end.",
@@ -98,12 +100,12 @@ class Metrics:
         )
         self.counted_at: int | None = None
         """When the last census was taken."""
-        self.waiting = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
+        self.jobs_now = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
 
     def ended(self, job: Job) -> None:
         """Count a job's end."""
         provider, _, model = (job.offer or ":").partition(":")
-        self.jobs.labels(provider, model, job.state).inc()
+        self.jobs_ended.labels(provider, model, job.state).inc()
         if job.completed_at is not None:
             self.job_seconds.labels(provider, model).observe((job.completed_at - job.created_at) / 1000)
 
@@ -112,7 +114,7 @@ class Metrics:
         self.counted_at = now
         self.aside.set(aside)
         for state in State:
-            self.waiting.labels(state).set(counts.get(state, 0))
+            self.jobs_now.labels(state).set(counts.get(state, 0))
 
     def exposition(self) -> bytes:
         """Write everything in Prometheus' text format."""

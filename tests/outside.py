@@ -172,7 +172,9 @@ def world() -> Iterator[Outside]:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, outbound: Outbound, **server: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def gateway(
+    folder: Path, outbound: Outbound, *, clock: Callable[[], int] | None = None, **server: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """Run a gateway that makes nothing in this process, and a client of it."""
     tree = {
         "store": {"url": f"sqlite:///{folder}/reelgate.db"},
@@ -182,7 +184,7 @@ async def gateway(folder: Path, outbound: Outbound, **server: Any) -> AsyncItera
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LitestarDeprecationWarning)  # Of how handlers declare what is in a path.
-        built = await create_app(msgspec.convert(tree, Settings), {}, outbound=lambda: outbound)
+        built = await create_app(msgspec.convert(tree, Settings), {}, clock=clock, outbound=lambda: outbound)
     async with _alive(built.asgi):
         transport = httpx.ASGITransport(built.asgi)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

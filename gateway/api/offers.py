@@ -7,8 +7,8 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from gateway.accounts import Account
-from gateway.api.desk import Desk, Incoming, desk, reply
-from gateway.api.problems import ProblemError
+from gateway.api.answers import usd
+from gateway.api.desk import Desk, Incoming, check_query, desk, reply
 from providers.base.catalog import Quote, fit, quote
 from providers.base.listing import Listing, Offer, Price
 from providers.base.order import Request
@@ -21,11 +21,7 @@ READ: dict[str, Any] = {"scope": "read"}
 async def list_offers(request: Incoming) -> ASGIApp:
     """List every offer of every account, with what it takes and each price in force; ``?model=`` and ``?provider=``."""
     services, query = desk(request), request.query_params
-    strangers = sorted(set(query.keys()) - {"model", "provider"})
-    if strangers:
-        raise ProblemError(
-            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
-        )
+    check_query(request, ("model", "provider"))
     found = [
         describe(services, account, offer)
         for account in services.shop.accounts.values()
@@ -72,7 +68,7 @@ def describe(services: Desk, account: Account, offer: Offer) -> dict[str, Any]:
         "ended": offer.ended.isoformat() if offer.ended else None,
         "unconfirmed": offer.unconfirmed or None,
         "expected_seconds": services.shop.speeds.get(name, offer.typical_seconds),
-        "default_usd": price.usd_micros / 1_000_000 if isinstance(price, Quote) else None,
+        "default_usd": usd(price.usd_micros) if isinstance(price, Quote) else None,
         "price_source": price.price.source if isinstance(price, Quote) else None,
         "prices": [describe_price(line) for line in in_force(listing, offer, on=today, plan=account.plan)],
     }

@@ -20,10 +20,9 @@ from gateway import comparing, spending
 from gateway.api.content import VARIANTS
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Incoming, Reply, reply
+from gateway.api.files import MOST_LISTED
 from gateway.api.webhooks import DELIVERY, EndpointCreate, EndpointUpdate, Rotation, Sample
 from gateway.events import TYPES
-
-VERSION = "1"
 
 CREATE_BODIES = {
     "createVideo": ["prompt"],
@@ -33,6 +32,7 @@ CREATE_BODIES = {
     "quote": ["prompt"],
 }
 """Operations whose body is a ``VideoCreate``, and the fields each cannot do without."""
+ORDERS = CREATE_BODIES.keys() - {"quote"}
 
 BODIES = {
     "createWebhookEndpoint": EndpointCreate,
@@ -68,11 +68,11 @@ def _asked_by(words: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _paging(cursor: str) -> list[dict[str, Any]]:
+def _paging(cursor: str, *, usual: int = 20, most: int = 100) -> list[dict[str, Any]]:
     """Describe how a list is paged through; ``cursor`` is what its ids look like."""
     return [
         _query("after", type="string", pattern=f"^{cursor}$"),
-        _query("limit", type="integer", minimum=1, maximum=100, default=20),
+        _query("limit", type="integer", minimum=1, maximum=most, default=usual),
         _query("order", type="string", enum=["asc", "desc"], default="desc"),
     ]
 
@@ -82,9 +82,14 @@ def _id(prefix: str) -> str:
     return f"{prefix}_[0-9a-f]{{32}}"
 
 
+DRY_RUN = {
+    **_query("dry_run", type="boolean", default=False),
+    "description": "Only say what it would cost: the answer is that of `/v1/quotes`, and nothing is kept or bought.",
+}
 QUERIES: dict[str, list[dict[str, Any]]] = {
+    **{name: [DRY_RUN] for name in ORDERS},
     "listVideos": _paging(_id("video")),
-    "listFiles": [*_paging(_id("file")), _query("purpose", type="string")],
+    "listFiles": [*_paging(_id("file"), usual=MOST_LISTED, most=MOST_LISTED), _query("purpose", type="string")],
     "listWebhookEndpoints": _paging(_id("whep")),
     "listWebhookDeliveries": _paging(DELIVERY.pattern)[:2],
     "downloadVideo": [
@@ -337,6 +342,8 @@ def _complete(operation: dict[str, Any], created: str) -> None:
         answers["200"] = {"description": "The whole of it.", "content": dict.fromkeys(FILES[name], shape)}
     else:
         schema = {"$ref": f"#/components/schemas/{ANSWERS[name]}"} if name in ANSWERS else {"type": "object"}
+        if name in ORDERS:
+            schema = {"anyOf": [schema, {"$ref": "#/components/schemas/QuoteList"}]}
         answers["200"] = {"description": "Done.", "content": {"application/json": {"schema": schema}}}
     if name == "downloadVideo":
         answers["206"] = {**answers["200"], "description": "One range of it."}

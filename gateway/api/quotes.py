@@ -6,14 +6,16 @@ import msgspec
 from litestar import post
 from litestar.types import ASGIApp
 
-from gateway.api.create import parse
+from gateway.api.answers import usd
+from gateway.api.calls import is_dry, of_parent
+from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
 from gateway.api.offers import describe_price
-from gateway.api.order import of_parent
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
 from gateway.routing import Line, UnknownModelError, expected_seconds
 from providers.base.catalog import price_of
+from providers.base.order import Mode
 
 
 @post("/quotes", status_code=200, opt={"scope": "read"}, operation_id="quote")
@@ -23,34 +25,39 @@ async def create_quote(request: Incoming) -> ASGIApp:
 
     ``place`` says in which order they would be tried; those that cannot say why.
     """
+    async with body_of(request) as body:
+        is_dry(request)  # Either way nothing is bought.
+        return reply(await quotes_of(request, parse(body)))
+
+
+async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None = None) -> dict[str, Any]:
+    """
+    Say what each offer would charge for a call, or why it cannot make the clip.
+
+    :raises ProblemError: what is wrong with the call whoever makes it.
+    """
     services, who = desk(request), caller(request)
-    body = await body_of(request)
-    try:
-        call, _ = await of_parent(request, parse(body))
-        gathered = await services.intake.gather(media(call), who.tenant)
-        gathered.drop()
-        model = services.settings.routing.default_model
-        wanted = wish(call, gathered.inputs, mode=None, default_model=model, policy=who.policy)
-    finally:
-        body.drop()
+    call, _ = await of_parent(request, call)
+    gathered = await services.intake.gather(media(call), who.tenant)
+    gathered.drop()
+    model = services.settings.routing.default_model
+    wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
     try:
         decision = services.shop.decide(wanted)
     except UnknownModelError as error:
         raise ProblemError(404, "model_not_found", f"No account here sells {error.model!r}.", param="model") from error
     tried = [_quote(services, line, place) for place, line in enumerate(decision.ranked, 1)]
-    return reply(
-        {
-            "object": "list",
-            "model": wanted.request.model,
-            "policy": decision.policy,
-            "why": decision.why if tried else None,
-            "data": [
-                *sorted(tried, key=lambda each: (each["usd"], each["place"])),
-                *(_quote(services, line, None) for line in decision.others),
-            ],
-            "warnings": msgspec.to_builtins(decision.notices),
-        }
-    )
+    return {
+        "object": "list",
+        "model": wanted.request.model,
+        "policy": decision.policy,
+        "why": decision.why if tried else None,
+        "data": [
+            *sorted(tried, key=lambda each: (each["usd"], each["place"])),
+            *(_quote(services, line, None) for line in decision.others),
+        ],
+        "warnings": msgspec.to_builtins(decision.notices),
+    }
 
 
 def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
         "sandbox": line.sandbox,
         "can": choice is not None,
         "place": place,
-        "usd": choice.usd_micros / 1_000_000 if choice else None,
+        "usd": usd(choice.usd_micros) if choice else None,
         "credits": choice.credits if choice else None,
         "price": describe_price(price) if price else None,
         "price_source": choice.source if choice else None,

@@ -6,7 +6,8 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from gateway import comparing
-from gateway.api.desk import Incoming, caller, desk, reply
+from gateway.api.answers import usd
+from gateway.api.desk import Incoming, caller, check_query, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.ledger import INSTANCE
 from gateway.spending import BY, add_up, window
@@ -33,16 +34,16 @@ async def get_spend(request: Incoming) -> ASGIApp:
             "since": since // 1000,
             "until": until // 1000,
             "currency": "USD",
-            "total": _usd(sum(each.usd_micros for each in sums)),
-            "data": [{**each.of, "usd": _usd(each.usd_micros), "purchases": each.purchases} for each in sums],
+            "total": usd(sum(each.usd_micros for each in sums)),
+            "data": [{**each.of, "usd": usd(each.usd_micros), "purchases": each.purchases} for each in sums],
             "budgets": [
                 {
                     "id": each.id,
                     "owner": each.owner,
                     "period": each.period,
-                    "held": _usd(each.held),
-                    "spent": _usd(each.spent),
-                    "in_doubt": _usd(each.suspense),
+                    "held": usd(each.held),
+                    "spent": usd(each.spent),
+                    "in_doubt": usd(each.suspense),
                 }
                 for each in kept
             ],
@@ -82,11 +83,7 @@ def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int
     :raises ProblemError: naming the parameter.
     """
     query = request.query_params
-    strangers = sorted(set(query.keys()) - {"by", "since", "until"})
-    if strangers:
-        raise ProblemError(
-            422, "unknown_parameter", f"Unknown query parameter {strangers[0][:64]!r}.", param=strangers[0][:64]
-        )
+    check_query(request, ("by", "since", "until"))
     by = [each for each in query.get("by", "provider,model").split(",") if each]
     if {*by} - {*known} or len(set(by)) < len(by):
         raise ProblemError(422, "invalid_value", f"by names some of {', '.join(known)}, each once.", param="by")
@@ -101,11 +98,6 @@ def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int
 def _no_days() -> ProblemError:
     """Describe a stretch of time that is none."""
     return ProblemError(422, "invalid_value", "since and until are days: 2026-11-01.", param="since")
-
-
-def _usd(micros: int) -> float:
-    """Write micro-dollars as dollars."""
-    return micros / 1_000_000
 
 
 HANDLERS = (get_spend, get_comparison)

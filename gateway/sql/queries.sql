@@ -467,6 +467,7 @@ SELECT pg_advisory_lock_shared(1919247724, 1);
 -- durable on postgresql --
 -- A commit that is answered is on disk, whatever the server was told; more than that (a replica's word) stays.
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+
 -- endpoint_insert --
 INSERT INTO endpoints (
     id, tenant, name, url, host, event_types, version, old_until, created_at, updated_at, failing_since, disabled_at,

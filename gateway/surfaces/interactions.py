@@ -6,6 +6,7 @@ picture is the first frame, several are references, and a clip (or ``previous_in
 Shapes and words are those of google-genai 3.4.0; ai.google.dev/gemini-api/docs/omni.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of, remove_clips
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
-from gateway.api.order import job_of, remove_clips
-from gateway.api.problems import ProblemError
+from gateway.api.problems import ProblemError, invalid
 from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
 from gateway.letters import Letter
@@ -25,12 +26,13 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     ClosingError,
-    Stream,
     base_url,
     clips_of,
     create,
     fault_of,
-    hold,
+    headers_of,
+    hold_open,
+    stream_of,
     told,
     watch,
     wish_of,
@@ -40,7 +42,6 @@ from gateway.surfaces.google import (
     answer,
     asked_of,
     file_uri,
-    headers_of,
     letter,
     model_of,
     moment,
@@ -49,6 +50,8 @@ from gateway.surfaces.google import (
 )
 from gateway.wish import Rendition
 
+EVENT = re.compile(r"e([1-9][0-9]{0,3})", re.ASCII)
+"""What an event's id looks like; events are numbered alike in every telling of an interaction."""
 CANCEL_SECONDS = 5.0
 """How long a cancel waits for its job to stop, before it says how the job stands."""
 
@@ -67,8 +70,7 @@ ENDED = {COMPLETED: "interaction.completed", FAILED: "interaction.failed", CANCE
 async def create_interaction(request: Incoming) -> ASGIApp:
     """Order a clip; answers at once in the background, else when it is made, or as it comes (``stream``)."""
     services = desk(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = read(body.fields, Create)
         model = said.model and model_of(services, said.model)
         fields, names = fields_of(said, model)
@@ -80,8 +82,6 @@ async def create_interaction(request: Incoming) -> ASGIApp:
         if said.webhook_config:
             echo |= noted(said.webhook_config.user_metadata)
         job = await create(request, fields, names, echo=echo, told_in="interactions")
-    finally:
-        body.drop()
     stream, background = said.stream, said.background
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if stream:
@@ -93,11 +93,14 @@ async def create_interaction(request: Incoming) -> ASGIApp:
 
 @get("/interaction", operation_id="googleInteraction", **READ)
 async def interaction(request: Incoming) -> ASGIApp:
-    """Say how an interaction stands, or go on telling it (``stream=true``)."""
-    job = await _find(request)
-    if request.query_params.get("stream") == "true":
-        return _stream(request, job)
-    return _shown(request, job)
+    """Say how an interaction stands, or tell it (``stream=true``), from after an event on (``last_event_id``)."""
+    job, query = await _find(request), request.query_params
+    streamed, seen = query.get("stream") == "true", query.get("last_event_id", "")
+    number = EVENT.fullmatch(seen)
+    if seen and not (streamed and number):
+        message = "last_event_id is the event_id of an event of this interaction, and goes with stream=true."
+        raise invalid("last_event_id", message)
+    return _stream(request, job, seen=int(number[1]) if number else 0) if streamed else _shown(request, job)
 
 
 @post("/cancel", operation_id="googleCancelInteraction", **WRITE)
@@ -130,7 +133,7 @@ async def _held(request: Incoming, job: Job, seconds: float) -> Job:
     A gateway that stops lets it go as well, and says how the job stands: an error would be answered with a new order.
     """
     try:
-        return await hold(request, job, seconds)
+        return await hold_open(request, job, seconds)
     except ClosingError:
         return await job_of(request, job.id)
 
@@ -161,7 +164,7 @@ def _interaction(request: Incoming, job: Job, inline: Inline) -> dict[str, Any]:
     said = {**_head(job), "steps": [{"type": "user_input", "content": [{"type": "text", "text": wish.request.prompt}]}]}
     if "previous_interaction_id" in wish.echo:
         said["previous_interaction_id"] = wish.echo["previous_interaction_id"]
-    content = _content(request, job, inline)
+    content = [_content(request, job, each, inline) for each in clips_of(job)]
     if content:
         said["steps"].append({"type": "model_output", "content": content})
     elif job.state.final:
@@ -187,57 +190,64 @@ def _head(job: Job) -> dict[str, Any]:
     }
 
 
-def _content(request: Incoming, job: Job, inline: Inline) -> list[dict[str, Any]]:
-    """Write the clips of a job, each in the answer itself or by its address, as was asked for."""
-    by_address = wish_of(job).echo.get("delivery") == "uri"
-
-    def write(clip: Rendition) -> dict[str, Any]:
-        head = {"type": "video", "mime_type": clip.content_type}
-        if by_address:
-            return {**head, "uri": file_uri(base_url(request), job, clip)}
-        return {**head, "data": inline.put(clip)}
-
-    return [write(each) for each in clips_of(job)]
+def _content(request: Incoming, job: Job, clip: Rendition, inline: Inline) -> dict[str, Any]:
+    """Write a clip, in the answer itself or by its address, as was asked for."""
+    head = {"type": "video", "mime_type": clip.content_type}
+    if wish_of(job).echo.get("delivery") == "uri":
+        return {**head, "uri": file_uri(base_url(request), job, clip)}
+    return {**head, "data": inline.put(clip)}
 
 
-def _stream(request: Incoming, job: Job) -> ASGIApp:
+def _stream(request: Incoming, job: Job, *, seen: int = 0) -> ASGIApp:
     """Tell an interaction as it comes."""
-    return Stream(_events(request, desk(request), job), told(job))
+    return stream_of(_events(request, desk(request), job, seen), job)
 
 
-async def _events(request: Incoming, services: Desk, job: Job) -> AsyncIterator[bytes]:
-    """Write the events of an interaction, and a comment while there is nothing to tell."""
-    number = 0
+async def _events(request: Incoming, services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
+    """
+    Write the events of an interaction, and a comment while there is nothing to tell.
 
-    def event(kind: str, **more: Any) -> bytes:
-        nonlocal number
-        number += 1
-        return write_event({"event_type": kind, "event_id": f"e{number}", **more}, kind=kind)
-
-    yield event("interaction.created", interaction={**_head(job), "status": "in_progress"})
+    :param seen: how many the client has seen; no clip is read for those.
+    """
+    if not seen:
+        yield _event(1, "interaction.created", interaction={**_head(job), "status": "in_progress"})
     with suppress(ClosingError):
-        async for seen in watch(services, job, services.settings.server.hold_seconds):
-            job = seen
+        async for now in watch(services, job, services.settings.server.hold_seconds):
+            job = now
             yield b": %d%%\n\n" % job.progress
-    inline = Inline(services.media.shelf)
-    content = _content(request, job, inline)
-    if content:
-        yield event("step.start", index=0, step={"type": "model_output"})
-        for each in content:
-            async for piece in inline.pieces(event("step.delta", index=0, delta=each)):
-                yield piece
-        yield event("step.stop", index=0)
-    elif job.state.final:
-        fault = fault_of(job)
-        yield event("error", error={"code": fault.code, "message": fault.message})
-    head = _head(job)
     if job.state.final:
-        if not content and head["status"] == "completed":
-            head["status"] = "failed"
-        yield event("interaction.completed", interaction=head)
+        for number, (kind, said, clip) in enumerate(_end(job), 2):
+            if number > seen:
+                inline = Inline(services.media.shelf)
+                delta = {"delta": _content(request, job, clip, inline)} if clip else {}
+                async for piece in inline.pieces(_event(number, kind, **said, **delta)):
+                    yield piece
     else:
-        yield event("interaction.status_update", interaction_id=head["id"], status=head["status"])
+        # Numbered as what came before: who goes on from here has the end still to come.
+        head = _head(job)
+        yield _event(1, "interaction.status_update", interaction_id=head["id"], status=head["status"])
     yield b"event: done\ndata: [DONE]\n\n"
+
+
+def _event(number: int, kind: str, **said: Any) -> bytes:
+    """Write an event."""
+    return write_event({"event_type": kind, "event_id": f"e{number}", **said}, kind=kind)
+
+
+Telling = tuple[str, dict[str, Any], Rendition | None]
+"""An event: its kind, what it says, and the clip that is in it."""
+
+
+def _end(job: Job) -> list[Telling]:
+    """List what is told of a job that has ended."""
+    clips, head, fault = clips_of(job), _head(job), fault_of(job)
+    told: list[Telling] = [("error", {"error": {"code": fault.code, "message": fault.message}}, None)]
+    if clips:
+        start: Telling = ("step.start", {"index": 0, "step": {"type": "model_output"}}, None)
+        told = [start, *(("step.delta", {"index": 0}, each) for each in clips), ("step.stop", {"index": 0}, None)]
+    elif head["status"] == "completed":
+        head["status"] = "failed"
+    return [*told, ("interaction.completed", {"interaction": head}, None)]
 
 
 def call_back(job: Job, kind: str, _: str) -> Letter:

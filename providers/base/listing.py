@@ -158,7 +158,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     ended_why: str = ""
     """What a client reads from then on, with the source."""
     unconfirmed: str = ""
-    """What the vendor's page says and nobody is known to have seen work; such an offer is taken only by name."""
+    """What the provider's page says and nobody is known to have seen work; such an offer is taken only by name."""
 
 
 class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):

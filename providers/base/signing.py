@@ -6,6 +6,7 @@ import httpx
 
 from providers.base.wire import parsed
 
+
 def origin(url: str | httpx.URL) -> tuple[str, str, int | None]:
     """
     Read who an address belongs to: its scheme, host and port.

@@ -32,6 +32,11 @@ def finished(server: Server, **changes: object) -> dict[str, object]:
     return video
 
 
+def videos(server: Server) -> list[str]:
+    """List the newest videos there are."""
+    return [each["id"] for each in server.get("/v1/videos?limit=100").json()["data"]]
+
+
 @pytest.fixture(scope="module")
 def clip(server: Server) -> dict[str, object]:
     """One finished clip."""
@@ -326,6 +331,49 @@ def test_pictures_may_be_files_data_or_ids(server: Server) -> None:
         640,
         "image/png",
     )
+
+
+def test_a_dry_run_is_a_quote(server: Server, clip: dict[str, object]) -> None:
+    """``dry_run`` says of every way to order what it would cost, in the words of ``/v1/quotes``; nothing is kept."""
+    before, source = videos(server), {"prompt": "rain", "video": {"id": clip["id"]}}
+    for way in ("true", "1"):
+        dry = server.post(f"/v1/videos?dry_run={way}&api-version=preview", CLIP)
+        assert (200, server.post("/v1/quotes", CLIP).json()) == (dry.status_code, dry.json())
+    for path, body, mode in (
+        (f"/v1/videos/{clip['id']}/remix", {"prompt": "rain"}, "edit"),
+        ("/v1/videos/edits", source, "edit"),
+        ("/v1/videos/extensions", {**source, "model": "sandbox/demo"}, "extend"),
+    ):
+        dry = server.post(f"{path}?dry_run=true", body)
+        assert 200 == dry.status_code, dry.text
+        assert {mode} == {each["spec"]["mode"] for each in dry.json()["data"] if each["can"]}
+    wrong = server.post("/v1/videos?dry_run=true", {**CLIP, "seconds": 0})
+    assert (422, "seconds") == (wrong.status_code, wrong.json()["error"]["param"])
+    assert before == videos(server)
+
+
+def test_no_order_is_read_from_an_address(server: Server) -> None:
+    """A field that stands in the query is refused by name, not ordered without; what other clients send is let be."""
+    before = videos(server)
+    for query, param in (
+        ("max_cost_usd=0", "max_cost_usd"),
+        ("seconds=4", "seconds"),
+        ("DRY_RUN=true", "DRY_RUN"),
+        ("dryrun", "dryrun"),
+    ):
+        for path in ("/v1/videos", "/videos", "/v1/quotes", "/v1/videos/edits", "/v1/videos/extensions"):
+            error = server.post(f"{path}?{query}", CLIP)
+            said = error.json()["error"]
+            assert (400, "unknown_parameter", param) == (error.status_code, said["code"], said["param"])
+    for said in ("dry_run", "dry_run=yes", "dry_run=true&dry_run=false"):
+        unclear = server.post(f"/v1/videos?{said}", CLIP)
+        assert (422, "dry_run") == (unclear.status_code, unclear.json()["error"]["param"])
+    assert before == videos(server)
+    theirs = "custom_llm_provider=azure&api-version=preview"
+    ordered = server.post(f"/v1/videos?dry_run=false&{theirs}", CLIP)
+    assert "video" == ordered.json()["object"]
+    for path in ("videos", "files", "webhook_endpoints", "offers", "spend", "comparison"):
+        assert 200 == server.get(f"/v1/{path}?{theirs}").status_code
 
 
 def test_quotes_cost_nothing(server: Server) -> None:

@@ -13,7 +13,7 @@ from gateway.api import answers
 from gateway.clock import DAY_MS
 from gateway.job import Job, State
 from gateway.line import LONGEST_MS
-from gateway.settings import Routing
+from gateway.settings import RoutingSettings
 from gateway.wish import Preferences, Problem, Wish
 from providers.base.errors import Exhausted, Unavailable
 from providers.base.listing import Listing
@@ -169,7 +169,7 @@ def lots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def splitting(*slugs: str, **shares: int) -> tuple[list[Listing], Routing]:
     """Have sellers of one price share the work."""
-    return [listing(slug, deadline_seconds=7200) for slug in slugs], Routing(policy="split", split={**shares})
+    return [listing(slug, deadline_seconds=7200) for slug in slugs], RoutingSettings(policy="split", split={**shares})
 
 
 @pytest.mark.usefixtures("lots")

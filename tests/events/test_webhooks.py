@@ -11,6 +11,7 @@ import msgspec
 import openai
 import pytest
 
+from tests.outside import gateway, world
 from tests.receiver import Heard, Receiver, receiver
 from tests.server import Server, eventually
 
@@ -115,6 +116,23 @@ def test_an_update_forgets_how_the_old_address_did(client: openai.OpenAI, told: 
     assert failing(client.webhooks.update(made.id, url=made.url)) is not None
     assert failing(client.webhooks.update(made.id, url=f"{heard.url}/right")) is None
     client.webhooks.delete(made.id)
+
+
+async def test_an_update_that_changes_nothing_is_none(tmp_path: Path) -> None:
+    """``updated_at`` is when it was last another, as OpenAI has it; naming what is there already is no change."""
+    now = 1_000_000
+    with world() as outside:
+        async with gateway(tmp_path, outside.outbound(), clock=lambda: now) as client:
+            said: dict[str, Any] = {"name": "a", "url": "https://example.com/h", "event_types": ["video.completed"]}
+            made = (await client.post("/v1/webhook_endpoints", json=said)).json()
+            path = f"/v1/webhook_endpoints/{made['id']}"
+            for again in ({}, {"name": "a"}, said):
+                now += 1000
+                assert made["updated_at"] == (await client.post(path, json=again)).json()["updated_at"]
+            for other in ({"name": "b"}, {"url": "https://example.com/i"}, {"event_types": ["video.failed"]}):
+                now += 1000
+                assert now // 1000 == (await client.post(path, json=other)).json()["updated_at"]
+            assert now // 1000 == (await client.get(path)).json()["updated_at"]
 
 
 def test_a_call_names_its_own_address(told: Server, heard: Receiver) -> None:

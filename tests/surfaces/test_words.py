@@ -335,3 +335,31 @@ def test_a_stream_tells_every_clip_it_made(served: tuple[Server, Asker, Asker, A
     kept = mine.get(f"/v1beta/files/{digits}:download?alt=media").content
     assert kept == base64.b64decode(json.loads(delta)["delta"]["data"])
     assert told.endswith("event: done\ndata: [DONE]\n\n")
+
+
+def test_a_stream_goes_on_after_the_event_last_seen(served: tuple[Server, Asker, Asker, Asker]) -> None:
+    """Nothing is told twice and nothing left out, wherever it broke off; what was never told is refused."""
+    _, mine, *_ = served
+    path = f"/v1beta/interactions/v1_{mine.made()}"
+    failed = mine.post("/v1beta/interactions", {"model": OMNI, "input": "a cat [fail]", "background": True}).json()[
+        "id"
+    ]
+    eventually(lambda: mine.get(f"/v1beta/interactions/{failed}").json()["status"] == "failed")
+
+    def told(path: str, last: str = "") -> list[str]:
+        text = mine.get(path, params={"stream": "true", **({"last_event_id": last} if last else {})}).text
+        assert text.endswith("event: done\ndata: [DONE]\n\n")
+        return re.findall(r"^data: (\{.*)$", text, re.MULTILINE)
+
+    made, not_made = ["created", "start", "delta", "stop", "completed"], ["created", "error", "completed"]
+    for each, kinds in ((path, made), (f"/v1beta/interactions/{failed}", not_made)):
+        whole = told(each)
+        ids = [json.loads(one)["event_id"] for one in whole]
+        assert [f"e{number}" for number in range(1, len(whole) + 1)] == ids
+        assert kinds == [json.loads(one)["event_type"].rpartition(".")[2] for one in whole]
+        for at, last in enumerate(ids, 1):
+            assert whole[at:] == told(each, last)
+    for query in ("stream=true&last_event_id=x", "stream=true&last_event_id=e0", "last_event_id=e1"):
+        refused = mine.get(f"{path}?{query}")
+        assert (400, "INVALID_ARGUMENT") == (refused.status_code, refused.json()["error"]["status"])
+        assert "last_event_id" in refused.json()["error"]["message"]

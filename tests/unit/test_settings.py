@@ -8,7 +8,7 @@ import pytest
 from gateway.accounts import adapter, open_accounts
 from gateway.configuration import load
 from gateway.credentials import missing, secrets
-from gateway.settings import Account, Settings, SettingsError
+from gateway.settings import AccountSettings, Settings, SettingsError
 from providers.base.listing import Secret
 from providers.base.wire import HttpWire
 from tests.make import listing
@@ -37,7 +37,7 @@ def test_the_file_we_ship_says_the_defaults() -> None:
         Settings().media,
         Settings().routing,
         Settings().worker,
-        Account,
+        AccountSettings,
     ):
         for name in record.__struct_fields__:
             assert f"\n{name} = " in text, name
@@ -190,7 +190,9 @@ def test_a_reseller_never_gets_anothers_key() -> None:
 
 def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
     """A disabled account is named, not dropped in silence."""
-    settings = Settings(accounts={"on": Account(provider="sandbox"), "off": Account(provider="sandbox", enabled=False)})
+    settings = Settings(
+        accounts={"on": AccountSettings(provider="sandbox"), "off": AccountSettings(provider="sandbox", enabled=False)}
+    )
     way = httpx.AsyncHTTPTransport()
     accounts, held = open_accounts(settings, {}, way, lambda auth: HttpWire(way, auth), sandbox_only=True)
 

@@ -6,9 +6,9 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.accept import fingerprint_of
-from gateway.api.create import VideoCreate
-from gateway.api.desk import Desk, Incoming, caller, desk, repeat_of
-from gateway.api.problems import missing_video
+from gateway.api.create import FIELDS, VideoCreate
+from gateway.api.desk import Desk, Incoming, caller, check_query, desk, repeat_of
+from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.wishes import media, wish
 from gateway.database import Statement
 from gateway.ids import is_id
@@ -19,8 +19,29 @@ from providers.base.order import Mode
 
 log = structlog.get_logger()
 
+DRY = {"true": True, "1": True, "false": False, "0": False}
+"""How a client says whether it only asks for the price."""
 
-async def place(
+
+def is_dry(request: Incoming) -> bool:
+    """
+    Whether an order is only to be priced (``?dry_run=true``); what else a call says of a clip goes in its body.
+
+    :raises ProblemError: 400 for any other query parameter, 422 for a ``dry_run`` that is not plain.
+    """
+    query = request.query_params
+    misplaced = sorted(FIELDS & set(query.keys()))
+    if misplaced:
+        message = f"{misplaced[0]} goes in the body; nothing of a call is read from its address but dry_run."
+        raise ProblemError(400, "unknown_parameter", message, param=misplaced[0])
+    check_query(request, ("dry_run",), status=400)
+    said = query.getall("dry_run", ["false"])
+    if len(said) > 1 or said[0] not in DRY:
+        raise invalid("dry_run", "dry_run is true or false.")
+    return DRY[said[0]]
+
+
+async def take_in(
     request: Incoming,
     call: VideoCreate,
     *,
