@@ -167,7 +167,7 @@ def lots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shop, "token_hex", lambda _: f"lot {next(numbers)}")
 
 
-def splitting(*slugs: str, **shares: int) -> tuple[list[Listing], Routing]:
+def splitting(*slugs: str, **shares: int) -> tuple[list[Listing], RoutingSettings]:
     """Have sellers of one price share the work."""
     return [listing(slug, deadline_seconds=7200) for slug in slugs], RoutingSettings(policy="split", split={**shares})
 
