@@ -17,6 +17,7 @@ import yaml
 
 from gateway.configuration import load
 from gateway.settings import Settings
+from providers.base.listing import listings
 from tests.server import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
@@ -131,6 +132,16 @@ def test_compose_starts_what_there_is(tmp_path: Path) -> None:
     used = {mount.partition(":")[0] for service in services.values() for mount in service["volumes"]}
     assert used == {*said["volumes"], "../config.toml"}
     assert said["name"] == "reelgate"  # That of the folder is the project's else, and every other deploy/ is of it too.
+
+
+def test_what_the_operator_is_told_to_set_is_asked_for() -> None:
+    """The providers' keys that these files name in their words are keys of listings."""
+    said = re.findall(r"\.env beside this file \((\w+)=", COMPOSE.read_text())
+    said += re.findall(r"--from-literal=(\w+)=", (CHART / "values.yaml").read_text())
+    asked = {each.name for listing in listings().values() for each in listing.secrets}
+
+    assert len(said) == 3
+    assert set(said) <= asked | {"REELGATE_STORE_PASSWORD"}
 
 
 def test_the_chart_is_whole(chart: dict[str, Any]) -> None:
