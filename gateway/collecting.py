@@ -159,7 +159,7 @@ class Collecting(Ending):
         done = move(job, State.SUCCEEDED, now, **self._kept(job, finished, *notices))
         if job.started_at is not None:
             self._shop.observe(read_choice(job.quote).offer, (now - job.started_at) / 1000)
-        await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+        await self._end(done, standing(done, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
 
     def _kept(self, job: Job, finished: Finished, *notices: Notice) -> dict[str, Any]:
         """Write what a job has of a finished task, and for how long, saying where it differs from what was ordered."""

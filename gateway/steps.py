@@ -25,7 +25,7 @@ from gateway.failpoints import failpoint
 from gateway.findings import NO_ACCOUNT, alone, alone_with, resumed, sentence
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
-from gateway.job import ASIDE_MS, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import ASIDE_MS, IN_VAIN, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import UnknownModelError
 from gateway.shelf import GoneError, ShelfError
@@ -240,7 +240,7 @@ class Steps(Buying):
         except UnknownModelError as error:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
-        spent = {(each.account, each.offer) for each in tried if each.outcome is Outcome.REFUSED}
+        spent = {(each.account, each.offer) for each in tried if each.outcome in IN_VAIN}
         able = [
             line.choice
             for line in decision.ranked
