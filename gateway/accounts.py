@@ -135,6 +135,18 @@ class Account:
         rest = self.rest_of(model, now)
         return rest if rest and rest.until - now >= LONG_MS else None
 
+    def shut(self, model: str, now: int) -> str | None:
+        """Say why new jobs for a model are sent elsewhere; ``None`` where they are not."""
+        rests = (self._long_rest_of(each, now) for each in (model, EVERYTHING))
+        return next((rest.why for rest in rests if rest), None)
+
+    def lasting(self, model: str, now: int) -> Rest | None:
+        """Find the rest that only time ends; silence is over as soon as anybody answers."""
+        rests = (self.rest_of(each, now) for each in (model, EVERYTHING))
+        return max(
+            (rest for rest in rests if rest and rest.why != self._silence), key=lambda rest: rest.until, default=None
+        )
+
     def opens(self, model: str, now: int) -> int:
         """Say from when on jobs for a model are taken again: its rest is then short enough to be waited for."""
         rests = (self._long_rest_of(each, now) for each in (model, EVERYTHING))

@@ -216,7 +216,9 @@ SCHEMAS: dict[str, Any] = {
         "properties": {
             **THIRTEEN,
             "status_detail": {"type": "string"},
-            "waiting": _nullable("string", "What it waits for that only the operator can bring about."),
+            "waiting": _nullable(
+                "string", "What it waits for beside its turn: an account that is not configured, or rests for long."
+            ),
             "provider": {"type": "string", "description": "Who makes it; `sandbox` makes test clips."},
             "resolved_model": {"type": "string"},
             "outputs": {"type": "array", "items": {"type": "object"}},
