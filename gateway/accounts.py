@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.credentials import missing, secrets
 from gateway.looks import Looks
 from gateway.routing import Seller
-from gateway.settings import OfferSettings, Settings
+from gateway.settings import AccountSettings, OfferSettings, Settings
 from gateway.sources import Source
 from providers.base.listing import Listing, Price, listings
 from providers.base.provider import Provider
@@ -279,7 +279,7 @@ def open_accounts(
                 plan=each.plan,
                 max_running=each.max_running,
                 looks=each.looks_per_second,
-                listing=replace(listing, hosts=[*listing.hosts, *each.clip_hosts]) if each.clip_hosts else listing,
+                listing=_of_account(listing, each),
                 links=bool(settings.server.public_url),
             )
     return accounts, unused
@@ -309,6 +309,13 @@ def adjusted(listing: Listing, said: Mapping[str, OfferSettings]) -> Listing:
         ),
     ]
     return replace(listing, offers=offers, prices=prices)
+
+
+def _of_account(listing: Listing, said: AccountSettings) -> Listing:
+    """Change a listing as the operator says of one account at it, likewise."""
+    if not said.clip_hosts and not said.usd_credit:
+        return listing
+    return replace(listing, hosts=[*listing.hosts, *said.clip_hosts], usd_credit=said.usd_credit or listing.usd_credit)
 
 
 def _price(model: str, said: OfferSettings) -> Price:

@@ -128,6 +128,10 @@ def _of_account(account: AccountSettings) -> Iterator[tuple[str, str]]:
         yield "base_url", f"is {account.base_url!r}; it {LIKE_A_URL}"
     if account.max_running < 1:
         yield "max_running", "must be at least 1"
+    if account.usd_credit and plans:
+        yield "usd_credit", f"has no say: at {account.provider} the plan says what a credit costs; leave it out"
+    elif account.usd_credit and not is_amount(account.usd_credit):
+        yield "usd_credit", f'is {account.usd_credit!r}; write plain dollars in quotes, like "0.005"'
     if account.looks_per_second < 1:
         yield "looks_per_second", "must be at least 1"
 

@@ -159,7 +159,7 @@ class Collecting(Ending):
         done = move(job, State.SUCCEEDED, now, **self._kept(job, finished, *notices))
         if job.started_at is not None:
             self._shop.observe(read_choice(job.quote).offer, (now - await self._ordered_at(job, job.started_at)) / 1000)
-        await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+        await self._end(done, standing(done, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
 
     async def _ordered_at(self, job: Job, started_at: int) -> int:
         """Say when the order was begun that made a clip; of a job's only one its own row tells."""

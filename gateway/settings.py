@@ -187,6 +187,8 @@ class AccountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Most looks at its tasks; the more tasks, the longer it is between two looks at each."""
     clip_hosts: list[str] = []
     """Hosts its clips may be fetched from beside the listing's; ``*.example.com`` for every host below."""
+    usd_credit: str = ""
+    """Exact decimal dollars one of its credits costs, where there are no plans; what it says it charged then counts."""
     enabled: bool = True
 
 

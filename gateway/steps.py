@@ -25,7 +25,7 @@ from gateway.failpoints import failpoint
 from gateway.findings import NO_ACCOUNT, RESTING, alone, alone_with, resumed, sentence
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
-from gateway.job import ASIDE_MS, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import ASIDE_MS, IN_VAIN, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
 from gateway.routing import Decision, UnknownModelError, still
 from gateway.shelf import GoneError, ShelfError
@@ -246,7 +246,7 @@ class Steps(Buying):
         except UnknownModelError as error:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
-        spent = {(each.account, each.offer) for each in tried if each.outcome is Outcome.REFUSED}
+        spent = {(each.account, each.offer) for each in tried if each.outcome in IN_VAIN}
         able = still(decision, first, spent, keeps=keeps, begun=job.attempts > 0)
         if keeps and not able:
             return self._outlast(job, pinned, first, spent, decision)

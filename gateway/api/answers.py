@@ -12,6 +12,7 @@ import msgspec
 from gateway.billing import hold_of
 from gateway.findings import waiting_for
 from gateway.job import Attempt, Job, State
+from gateway.ledger import Billing
 from gateway.routing import source_seconds
 from gateway.wish import (
     Choice,
@@ -201,13 +202,16 @@ def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     held = hold_of(job)
     charged = held.charged if held else None
     seconds = choice.spec.seconds or source_seconds(wish.request)
+    counted = said.get("seconds", seconds * said.get("clips", choice.spec.n))
+    credits_ = said.get("credits", choice.credits)
+    free = held is not None and held.billing is Billing.NOT_BILLED
     return {
         "cost": usd(choice.usd_micros if charged is None else charged),
         "currency": "USD",
-        "estimated": charged is None or not held or not held.told,
+        "estimated": not free and (held is None or charged is None or not held.told),
         "billing": held.billing if held else None,
-        "billed_seconds": said.get("seconds", seconds * said.get("clips", choice.spec.n)),
-        "credits": said.get("credits", choice.credits),
+        "billed_seconds": 0 if free else counted,
+        "credits": "0" if free and credits_ is not None else credits_,
         "price_source": choice.source,
     }
 

@@ -148,6 +148,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     """Longest prompt, in characters."""
     source_max: int | None = None
     """Longest clip it edits or upscales, in seconds; not given where no page says."""
+    extend_max: int | None = None
+    """Longest clip it extends, likewise."""
     rules: list[Rule] = []
     rank: int = 0
     """Order of preference under the policy ``best``; higher is better."""
