@@ -23,16 +23,16 @@ from msgspec.structs import replace
 from bench import servers
 from bench.looks import name
 from bench.servers import Server
-from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
-from gateway.accounts import open_accounts
 from gateway.clock import Clock
-from gateway.database import Statement, connect
+from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
+from gateway.engine.job import Attempt, Job, Outcome, State, next_look
 from gateway.ids import new_id
-from gateway.job import Attempt, Job, Outcome, State, next_look
+from gateway.offers.accounts import open_accounts
+from gateway.offers.shop import Shop
+from gateway.offers.wish import Wish
 from gateway.settings import AccountSettings, RoutingSettings, Settings
-from gateway.shop import Shop
-from gateway.store import Store
-from gateway.wish import Wish
+from gateway.store.database import Statement, connect
+from gateway.store.store import Store
 from providers.base.listing import FOLDER
 from providers.base.order import Request
 from providers.base.task import Task

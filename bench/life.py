@@ -29,21 +29,21 @@ import structlog
 import uvloop
 
 from bench import servers
-from gateway.accept import Acceptor, Repeat, fingerprint_of
-from gateway.accounts import Account
+from gateway.clips.media import Media
 from gateway.clock import Clock
-from gateway.database import connect
-from gateway.job import State
-from gateway.media import Media
-from gateway.orders import Orders
-from gateway.receipts import Receipts
+from gateway.door.accept import Acceptor, Repeat, fingerprint_of
+from gateway.engine.job import State
+from gateway.engine.orders import Orders
+from gateway.engine.steps import Steps
+from gateway.engine.worker import Worker
+from gateway.offers.accounts import Account
+from gateway.offers.shop import Shop
+from gateway.offers.wish import Wish
 from gateway.settings import RoutingSettings
-from gateway.shop import Shop
-from gateway.steps import Steps
-from gateway.store import Store
+from gateway.store.database import connect
+from gateway.store.receipts import Receipts
+from gateway.store.store import Store
 from gateway.telemetry import Metrics
-from gateway.wish import Wish
-from gateway.worker import Worker
 from providers.base.errors import ProviderError, Refused
 from providers.base.order import Order, Request
 from providers.base.provider import Provider
@@ -108,7 +108,7 @@ async def live(url: str, folder: Path, count: int) -> float:
     clock = Clock()
     store = Store(connect(url, databases.ENVIRON), clock)
     store.open()
-    with ThreadPoolExecutor(1) as pool, mock.patch("gateway.media._study", study):
+    with ThreadPoolExecutor(1) as pool, mock.patch("gateway.clips.media._study", study):
         media = Media(folder / "media", pool, max_clip_bytes=2**20)
         media.open()
         receipts = Receipts(folder / "receipts")

@@ -5,8 +5,8 @@ import time
 from datetime import UTC, datetime
 from itertools import product
 
-from gateway.routing import Seller, choose, table
-from gateway.wish import Preferences
+from gateway.offers.routing import Seller, choose, table
+from gateway.offers.wish import Preferences
 from providers.base.catalog import _fit, quote
 from providers.base.listing import listings
 from providers.base.order import Input, Mode, Request, Role

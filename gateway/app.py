@@ -15,10 +15,6 @@ from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Struct
 
 from gateway import surfaces
-from gateway.abroad import Abroad
-from gateway.accept import Acceptor, Hands
-from gateway.accounts import Unused, open_accounts, stand_in
-from gateway.admission import Admission
 from gateway.api import (
     content,
     files,
@@ -36,34 +32,38 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.api.problems import HANDLERS
-from gateway.buffers import Buffers
-from gateway.cleaning import Cleaner
+from gateway.clips.cleaning import Cleaner
+from gateway.clips.links import Links, open_key
+from gateway.clips.media import Media, make_folder, open_media
 from gateway.clock import DAY_MS
-from gateway.database import StoreUnavailableError, clock_of, connect
-from gateway.edge import Edge
-from gateway.guard import make_rules
-from gateway.guesses import Guesses, networks
-from gateway.intake import Intake
-from gateway.keys import Gatekeeper
-from gateway.links import Links, open_key
-from gateway.media import Media, make_folder, open_media
-from gateway.orders import Orders
-from gateway.orphans import report
-from gateway.receipts import Receipts
+from gateway.door.accept import Acceptor, Hands
+from gateway.door.admission import Admission
+from gateway.door.buffers import Buffers
+from gateway.door.edge import Edge
+from gateway.door.guesses import Guesses, networks
+from gateway.door.intake import Intake
+from gateway.door.keys import Gatekeeper
+from gateway.engine.orders import Orders
+from gateway.engine.steps import Steps
+from gateway.engine.worker import Worker
+from gateway.events.telling import open_telling
+from gateway.events.vault import NAME, demand_key, open_vault
+from gateway.network.abroad import Abroad
+from gateway.network.guard import make_rules
+from gateway.offers.accounts import Unused, open_accounts, stand_in
+from gateway.offers.shop import Shop
 from gateway.settings import NetworkSettings, Settings, SettingsError, is_loopback
-from gateway.shop import Shop
-from gateway.steps import Steps
-from gateway.store import Store
+from gateway.store.database import StoreUnavailableError, clock_of, connect
+from gateway.store.orphans import report
+from gateway.store.receipts import Receipts
+from gateway.store.store import Store
 from gateway.surfaces import Surfaces, chat
 from gateway.telemetry import Metrics
-from gateway.telling import open_telling
-from gateway.vault import NAME, demand_key, open_vault
-from gateway.worker import Worker
 from providers.base.wire import ByScheme
 from providers.sandbox import Studio, render_pool
 
 if TYPE_CHECKING:
-    from gateway.outbound import Outbound
+    from gateway.network.outbound import Outbound
 
 log = structlog.get_logger()
 
@@ -127,7 +127,7 @@ def _abroad(network: NetworkSettings) -> Callable[[], "Outbound"]:
 
     @cache
     def outbound() -> "Outbound":
-        from gateway.outbound import Outbound  # noqa: PLC0415
+        from gateway.network.outbound import Outbound  # noqa: PLC0415
 
         return Outbound(make_rules(network.allow, network.ports), at_once=network.at_once)
 

@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from gateway.database import is_postgres
-from gateway.guard import make_rules
-from gateway.guesses import networks
-from gateway.routing import AUTO
+from gateway.door.guesses import networks
+from gateway.network.guard import make_rules
+from gateway.offers.routing import AUTO
 from gateway.settings import AccountSettings, OfferSettings, RoutingSettings, Settings, SettingsError, local_path
+from gateway.store.database import is_postgres
 from providers.base.listing import is_amount, listings
 
 Key = tuple[str, ...]

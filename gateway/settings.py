@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from gateway.ledger import Limits
+from gateway.money.ledger import Limits
 from providers.base.listing import is_amount
 
 PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*(?=@)|(password=)[^&]*")

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from gateway.database import Database, Kind, connect
+from gateway.store.database import Database, Kind, connect
 
 KINDS: tuple[Kind, ...] = ("sqlite", "postgresql")
 PASSWORD = "only/on:loop@back"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from gateway.shelf import Shelf
+from gateway.clips.shelf import Shelf
 
 Kind = Literal["folder", "bucket"]
 KINDS: tuple[Kind, ...] = ("folder", "bucket")
@@ -103,7 +103,7 @@ class ObjectStore:
 
     def shelf(self, name: str, scratch: Path, **options: Any) -> Shelf:
         """Make a shelf of the bucket of a name."""
-        from gateway.bucket import Bucket  # noqa: PLC0415
+        from gateway.clips.bucket import Bucket  # noqa: PLC0415
 
         with pytest.MonkeyPatch.context() as patch:
             for key, value in KEYS.items():

@@ -18,8 +18,8 @@ from litestar.exceptions import LitestarDeprecationWarning
 from PIL import Image
 
 from gateway.app import create_app
-from gateway.guard import Rules, make_rules
-from gateway.outbound import AddrInfo, Outbound
+from gateway.network.guard import Rules, make_rules
+from gateway.network.outbound import AddrInfo, Outbound
 from gateway.settings import Settings
 
 HOME = "127.0.0.1"

@@ -11,19 +11,19 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
-from gateway.accounts import Account
+from gateway.clips.media import Media
 from gateway.clock import DAY_MS
-from gateway.job import Job
-from gateway.media import Media
-from gateway.orders import Orders
-from gateway.receipts import Receipts
+from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
+from gateway.engine.job import Job
+from gateway.engine.orders import Orders
+from gateway.engine.steps import Steps
+from gateway.offers.accounts import Account
+from gateway.offers.shop import Shop
+from gateway.offers.wish import Wish
 from gateway.settings import RoutingSettings
-from gateway.shop import Shop
-from gateway.steps import Steps
-from gateway.store import Store
+from gateway.store.receipts import Receipts
+from gateway.store.store import Store
 from gateway.telemetry import Metrics
-from gateway.wish import Wish
 from providers.base.errors import ProviderError, Refused
 from providers.base.listing import Listing
 from providers.base.order import Order, Request

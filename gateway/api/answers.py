@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.billing import hold_of
-from gateway.findings import waiting_for
-from gateway.job import Attempt, Job, State
-from gateway.ledger import Billing
-from gateway.routing import source_seconds
-from gateway.wish import (
+from gateway.engine.findings import waiting_for
+from gateway.engine.job import Attempt, Job, State
+from gateway.money.billing import hold_of
+from gateway.money.ledger import Billing
+from gateway.offers.routing import source_seconds
+from gateway.offers.wish import (
     Choice,
     Rendition,
     ResultLink,

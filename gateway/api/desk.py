@@ -12,20 +12,20 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from gateway.accept import Acceptor, Repeat
 from gateway.api.forms import Body, read_body
 from gateway.api.problems import ProblemError, invalid
-from gateway.buffers import Buffers
+from gateway.clips.links import Links
+from gateway.clips.media import Media
+from gateway.door.accept import Acceptor, Repeat
+from gateway.door.buffers import Buffers
+from gateway.door.intake import Intake
+from gateway.door.keys import Caller, Gatekeeper
+from gateway.events.telling import Telling
 from gateway.ids import is_id
-from gateway.intake import Intake
-from gateway.keys import Caller, Gatekeeper
-from gateway.links import Links
-from gateway.media import Media
+from gateway.offers.shop import Shop
 from gateway.settings import Settings
-from gateway.shop import Shop
-from gateway.store import Store
+from gateway.store.store import Store
 from gateway.telemetry import Metrics
-from gateway.telling import Telling
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Incoming = Request[Any, Any, Any]

@@ -13,10 +13,10 @@ from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
+from gateway.clips.inputs import InputError, Sniffed
 from gateway.clock import DAY_MS
 from gateway.ids import is_id, new_id
-from gateway.inputs import InputError, Sniffed
-from gateway.registry import File
+from gateway.store.registry import File
 
 MAX_PURPOSE = 64
 """Characters of a purpose that are kept."""

@@ -8,9 +8,9 @@ from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, Reply, desk, reply
 from gateway.api.problems import ProblemError
-from gateway.database import BusyError, StoreUnavailableError
-from gateway.shelf import ShelfError
-from gateway.store import Store
+from gateway.clips.shelf import ShelfError
+from gateway.store.database import BusyError, StoreUnavailableError
+from gateway.store.store import Store
 from gateway.telemetry import Metrics
 
 SHELF_SECONDS = 4.0

@@ -7,7 +7,7 @@ from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, desk, reply
 from gateway.api.problems import ProblemError
-from gateway.errand import FetchError
+from gateway.network.errand import FetchError
 from providers.base.hooks import ForgedError
 
 MAX_BODY = 2**20

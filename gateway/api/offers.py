@@ -6,9 +6,9 @@ import msgspec
 from litestar import get
 from litestar.types import ASGIApp
 
-from gateway.accounts import Account
 from gateway.api.answers import usd
 from gateway.api.desk import Desk, Incoming, check_query, desk, reply
+from gateway.offers.accounts import Account
 from providers.base.catalog import Quote, fit, quote
 from providers.base.listing import Listing, Offer, Price
 from providers.base.order import Request

@@ -16,13 +16,13 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import BaseRoute
 from litestar.types import ASGIApp
 
-from gateway import comparing, spending
 from gateway.api.content import VARIANTS
 from gateway.api.create import VideoCreate
 from gateway.api.desk import Incoming, Reply, reply
 from gateway.api.files import MOST_LISTED
 from gateway.api.webhooks import DELIVERY, EndpointCreate, EndpointUpdate, Rotation, Sample
-from gateway.events import TYPES
+from gateway.events.events import TYPES
+from gateway.money import comparing, spending
 
 CREATE_BODIES = {
     "createVideo": ["prompt"],

@@ -15,9 +15,9 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ExceptionHandlersMap
 
-from gateway.database import BusyError, StoreUnavailableError
-from gateway.shelf import GoneError, ShelfError
-from gateway.store import MismatchError
+from gateway.clips.shelf import GoneError, ShelfError
+from gateway.store.database import BusyError, StoreUnavailableError
+from gateway.store.store import MismatchError
 
 log = structlog.get_logger()
 

@@ -14,10 +14,10 @@ from gateway.api.calls import job_of
 from gateway.api.desk import Desk, Incoming, Reply, desk
 from gateway.api.problems import missing_video
 from gateway.api.streams import Stream
-from gateway.events import ENDS
-from gateway.job import Job
-from gateway.sse import write_event
-from gateway.watch import Watch
+from gateway.engine.job import Job
+from gateway.events.events import ENDS
+from gateway.events.sse import write_event
+from gateway.events.watch import Watch
 
 MOST_SECONDS = 60
 """Longest wait a call can ask for."""

@@ -13,7 +13,7 @@ from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
 from gateway.api.offers import describe_price
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
-from gateway.routing import Line, UnknownModelError, expected_seconds
+from gateway.offers.routing import Line, UnknownModelError, expected_seconds
 from providers.base.catalog import price_of
 from providers.base.order import Mode
 

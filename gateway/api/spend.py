@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from litestar import get
 from litestar.types import ASGIApp
 
-from gateway import comparing
 from gateway.api.answers import usd
 from gateway.api.desk import Incoming, caller, check_query, desk, reply
 from gateway.api.problems import ProblemError
-from gateway.ledger import INSTANCE
-from gateway.spending import BY, add_up, window
+from gateway.money import comparing
+from gateway.money.ledger import INSTANCE
+from gateway.money.spending import BY, add_up, window
 
 
 @get("/spend", opt={"scope": "read"}, operation_id="getSpend")

@@ -16,8 +16,8 @@ from gateway.api.forms import Body
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
+from gateway.engine.job import Job
 from gateway.ids import is_id
-from gateway.job import Job
 from providers.base.order import Mode
 
 READ: dict[str, Any] = {"scope": "read"}

@@ -26,12 +26,12 @@ from gateway.api.desk import (
     reply,
 )
 from gateway.api.problems import ProblemError, invalid
-from gateway.courier import callback_owner
-from gateway.errand import FetchError
-from gateway.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
+from gateway.events.courier import callback_owner
+from gateway.events.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
+from gateway.events.letters import Letter
 from gateway.ids import is_id, new_id
-from gateway.letters import Letter
-from gateway.outbox import MOST_ENDPOINTS
+from gateway.network.errand import FetchError
+from gateway.store.outbox import MOST_ENDPOINTS
 
 READ: dict[str, Any] = {"scope": "read"}
 WRITE: dict[str, Any] = {"scope": "write"}

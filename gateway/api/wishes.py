@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.api.create import Number, Provider, VideoCreate
 from gateway.api.problems import invalid
-from gateway.wish import Preferences, Wish
+from gateway.offers.wish import Preferences, Wish
 from providers.base.listing import listings
 from providers.base.order import Input, Mode, Request, Role, lines, read_size
 

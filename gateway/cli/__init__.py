@@ -45,8 +45,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run one command, the program's own words where none are given; what the user can mend is said in a line."""
     _heed_term()
     from gateway.cli.common import UsageError  # noqa: PLC0415
-    from gateway.database import StoreUnavailableError  # noqa: PLC0415
     from gateway.settings import SettingsError  # noqa: PLC0415
+    from gateway.store.database import StoreUnavailableError  # noqa: PLC0415
     from providers.base.listing import ListingError  # noqa: PLC0415
 
     asked = sys.argv[1:] if words is None else words

@@ -13,13 +13,13 @@ from rich.table import Table
 from gateway.cli.common import Config, UsageError, settings_of
 from gateway.cli.serve import prove_free
 from gateway.cli.store import unattended
+from gateway.clips.media import open_media
+from gateway.clips.shelf import ShelfError
 from gateway.credentials import missing
-from gateway.database import AbsentError, BehindError, StoreUnavailableError, connect, is_postgres
-from gateway.media import open_media
+from gateway.events.vault import demand_key, given
 from gateway.settings import Settings, SettingsError, is_loopback, local_path
-from gateway.shelf import ShelfError
-from gateway.store import Store
-from gateway.vault import demand_key, given
+from gateway.store.database import AbsentError, BehindError, StoreUnavailableError, connect, is_postgres
+from gateway.store.store import Store
 from providers.base.listing import listings
 
 

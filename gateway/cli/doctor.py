@@ -4,9 +4,9 @@ import sys
 
 from gateway.cli.common import Config, settings_of
 from gateway.cli.store import on_store, unattended
-from gateway.database import Row, bodies
-from gateway.findings import NO_ACCOUNT
-from gateway.store import Store
+from gateway.engine.findings import NO_ACCOUNT
+from gateway.store.database import Row, bodies
+from gateway.store.store import Store
 
 MOST = 20
 """Finds shown of each law."""

@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 
 from gateway.cli.common import RefusedError, UsageError, reachable, refusal, signed
-from gateway.sse import read_events
+from gateway.events.sse import read_events
 
 LOST_SECONDS = 60.0
 """How long a gateway that does not answer is waited for: a restart takes seconds."""

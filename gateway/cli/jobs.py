@@ -11,12 +11,12 @@ from cyclopts import App
 from gateway.cli.common import Config, UsageError, moment
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
-from gateway.database import ConflictError
-from gateway.job import OPEN, Attempt, Job
-from gateway.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.engine.job import OPEN, Attempt, Job
+from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.offers.wish import read_choice
 from gateway.settings import micros
-from gateway.store import Store, TakenError
-from gateway.wish import read_choice
+from gateway.store.database import ConflictError
+from gateway.store.store import Store, TakenError
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
 app.default(list_)

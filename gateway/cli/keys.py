@@ -8,11 +8,11 @@ from cyclopts import App, Parameter, validators
 from gateway.cli.common import Config, UsageError
 from gateway.cli.store import now, on_store
 from gateway.clock import DAY_MS
+from gateway.door.keys import SCOPES, hash_secret, new_secret
 from gateway.ids import new_id
-from gateway.keys import SCOPES, hash_secret, new_secret
-from gateway.ledger import Limits
-from gateway.registry import Key
+from gateway.money.ledger import Limits
 from gateway.settings import Policy, micros
+from gateway.store.registry import Key
 
 app = App(name="keys", help="Create, list and revoke API keys.")
 

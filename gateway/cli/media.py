@@ -6,15 +6,15 @@ from typing import Annotated
 
 from cyclopts import App, Parameter, validators
 
-from gateway.cleaning import Cleaner
 from gateway.cli.common import Config, UsageError, settings_of
 from gateway.cli.store import now
+from gateway.clips.cleaning import Cleaner
+from gateway.clips.media import LITTER_SECONDS, open_media
+from gateway.clips.shelf import ShelfError
 from gateway.clock import DAY_MS
-from gateway.database import connect
-from gateway.media import LITTER_SECONDS, open_media
 from gateway.settings import Settings
-from gateway.shelf import ShelfError
-from gateway.store import Store
+from gateway.store.database import connect
+from gateway.store.store import Store
 
 app = App(name="media", help="Look after what is kept.")
 

@@ -10,11 +10,11 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gateway import comparing
 from gateway.cli.common import Config, UsageError
 from gateway.cli.store import now, on_store
-from gateway.spending import BY, add_up, window
-from gateway.store import Store
+from gateway.money import comparing
+from gateway.money.spending import BY, add_up, window
+from gateway.store.store import Store
 
 
 def spend(

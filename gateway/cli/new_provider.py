@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
-from gateway.accounts import adapter
 from gateway.cli.common import UsageError
+from gateway.offers.accounts import adapter
 from providers.base.listing import FOLDER, listings
 
 CASES = """# Where the samples come from: a public page's address, or "recorded from NAME VERSION against a local stub".

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from gateway.cli.common import Config, private, settings_of
 from gateway.credentials import missing
-from gateway.database import clock_of, connect
 from gateway.settings import Settings
-from gateway.store import Store
+from gateway.store.database import clock_of, connect
+from gateway.store.store import Store
 from providers.base.listing import listings
 
 T = TypeVar("T")

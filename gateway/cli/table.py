@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gateway.cli.common import UsageError
-from gateway.tables import insert, tables
+from gateway.offers.tables import insert, tables
 from providers.base.listing import listings
 
 

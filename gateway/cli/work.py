@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from gateway.cli.common import Config, UsageError, private, settings_of
 from gateway.cli.serve import listen, prove_free, run, settle, tell
-from gateway.database import is_postgres
 from gateway.settings import Settings
+from gateway.store.database import is_postgres
 
 
 def work(*, config: Config = None) -> None:

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gateway.api.desk import Dispatch
 from gateway.api.problems import WRITTEN, Render
-from gateway.letters import Dialect
+from gateway.events.letters import Dialect
 from gateway.surfaces import _flow, flow, gemini, google, interactions, kie, newapi, openrouter
 from gateway.surfaces.common import in_words
 

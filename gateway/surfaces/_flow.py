@@ -12,9 +12,9 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.api.problems import ProblemError, invalid
-from gateway.job import Job, State
+from gateway.engine.job import Job, State
+from gateway.offers.wish import Problem, Rendition
 from gateway.surfaces.common import choice_of, fault_of, is_policy, wish_of
-from gateway.wish import Problem, Rendition
 
 # Theirs: ours, unless the operator's [aliases] say otherwise.
 MODELS = {

@@ -20,8 +20,9 @@ from msgspec import Struct
 from gateway.api import answers
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid, understand
-from gateway.job import Job, State
-from gateway.sse import write_event
+from gateway.engine.job import Job, State
+from gateway.events.sse import write_event
+from gateway.offers.wish import Problem
 from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
@@ -42,7 +43,6 @@ from gateway.surfaces.common import (
     watch,
     wish_of,
 )
-from gateway.wish import Problem
 
 # CometAPI's word: ours, unless the operator's [aliases] say otherwise. apidoc.cometapi.com/api/video/veo3,
 # www.cometapi.com/how-to-use-veo-3-1-api, and callers of its chat

@@ -24,11 +24,12 @@ from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
-from gateway.events import CREATED, ENDED, STARTED
-from gateway.finished import ClipError
-from gateway.inputs import InputError
-from gateway.job import Job
-from gateway.letters import Letter
+from gateway.clips.inputs import InputError
+from gateway.engine.finished import ClipError
+from gateway.engine.job import Job
+from gateway.events.events import CREATED, ENDED, STARTED
+from gateway.events.letters import Letter
+from gateway.offers.wish import Rendition
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,
@@ -43,7 +44,6 @@ from gateway.surfaces.common import (
     model_of,
     told,
 )
-from gateway.wish import Rendition
 from providers.base.order import Mode
 
 IMAGE_MOST = 20 * 2**20

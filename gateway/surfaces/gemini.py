@@ -17,10 +17,10 @@ from gateway.api.calls import job_of
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid
-from gateway.events import COMPLETED
+from gateway.engine.job import Job
+from gateway.events.events import COMPLETED
+from gateway.events.letters import Letter
 from gateway.ids import is_id
-from gateway.job import Job
-from gateway.letters import Letter
 from gateway.surfaces.common import (
     READ,
     WRITE,

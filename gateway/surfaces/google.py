@@ -20,11 +20,11 @@ from msgspec import Struct
 from gateway.api.create import explain
 from gateway.api.desk import Desk, Incoming
 from gateway.api.problems import WRITTEN, ProblemError, invalid
-from gateway.job import Job
-from gateway.letters import Letter
-from gateway.shelf import Shelf
+from gateway.clips.shelf import Shelf
+from gateway.engine.job import Job
+from gateway.events.letters import Letter
+from gateway.offers.wish import Rendition
 from gateway.surfaces.common import told, wish_of
-from gateway.wish import Rendition
 
 Said = TypeVar("Said")
 

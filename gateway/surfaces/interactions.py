@@ -17,10 +17,11 @@ from litestar.types import ASGIApp
 from gateway.api.calls import job_of, remove_clips
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid
-from gateway.events import CANCELED, COMPLETED, FAILED
-from gateway.job import Job, State
-from gateway.letters import Letter
-from gateway.sse import write_event
+from gateway.engine.job import Job, State
+from gateway.events.events import CANCELED, COMPLETED, FAILED
+from gateway.events.letters import Letter
+from gateway.events.sse import write_event
+from gateway.offers.wish import Rendition
 from gateway.surfaces._interactions import ID, Create, fields_of, read_id
 from gateway.surfaces.common import (
     READ,
@@ -48,7 +49,6 @@ from gateway.surfaces.google import (
     noted,
     read,
 )
-from gateway.wish import Rendition
 
 EVENT = re.compile(r"e([1-9][0-9]{0,3})", re.ASCII)
 """What an event's id looks like; events are numbered alike in every telling of an interaction."""

@@ -21,8 +21,9 @@ from litestar.types import ASGIApp
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
 from gateway.api.problems import ProblemError, invalid
-from gateway.job import Job, State
-from gateway.letters import Letter
+from gateway.engine.job import Job, State
+from gateway.events.letters import Letter
+from gateway.offers.wish import Problem
 from gateway.surfaces.common import (
     READ,
     WRITE,
@@ -40,7 +41,6 @@ from gateway.surfaces.common import (
     unknown,
     wish_of,
 )
-from gateway.wish import Problem
 from providers.base.order import Mode
 
 # Their word: ours, unless the operator's [aliases] say otherwise. The slug is AI Generate's blog's; the others:

@@ -23,9 +23,9 @@ from gateway.api.calls import job_of
 from gateway.api.content import index_of, serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid
-from gateway.events import CANCELED, COMPLETED, FAILED
-from gateway.job import Job, State
-from gateway.letters import Letter
+from gateway.engine.job import Job, State
+from gateway.events.events import CANCELED, COMPLETED, FAILED
+from gateway.events.letters import Letter
 from gateway.surfaces.common import (
     READ,
     WRITE,

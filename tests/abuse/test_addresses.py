@@ -16,8 +16,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.errand import Errand, FetchError
-from gateway.guard import Rules
+from gateway.network.errand import Errand, FetchError
+from gateway.network.guard import Rules
 from tests.outside import HOME, SITE, Outside, gateway, redirect, world
 
 DATA = tomllib.loads((Path(__file__).parent / "addresses.toml").read_text(encoding="utf-8"))
@@ -232,7 +232,7 @@ async def test_ordinary_addresses_without_a_name_are_dialled(
     outside: Outside, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An IP address of the internet is dialled as it stands, and no name is looked up."""
-    monkeypatch.setattr("gateway.outbound.is_own", lambda family, address: False)
+    monkeypatch.setattr("gateway.network.outbound.is_own", lambda family, address: False)
     outside.forget()
     with pytest.raises(FetchError) as caught:
         await outside.outbound(Rules()).fetch(url, len, Errand(max_bytes=10**6, seconds=5), owner="t")

@@ -18,12 +18,12 @@ from litestar.exceptions import LitestarDeprecationWarning
 from litestar.routes import HTTPRoute
 
 from gateway.app import create_app
+from gateway.door.keys import SCOPES, hash_secret, new_secret
+from gateway.events.vault import Vault
 from gateway.ids import new_id
-from gateway.keys import SCOPES, hash_secret, new_secret
-from gateway.registry import Key
 from gateway.settings import Settings
-from gateway.store import Store
-from gateway.vault import Vault
+from gateway.store.registry import Key
+from gateway.store.store import Store
 from tests.abuse import wire
 from tests.abuse.table import read
 from tests.abuse.target import Target

@@ -18,14 +18,14 @@ import pytest_asyncio
 import structlog
 from msgspec.structs import replace
 
-from gateway.abroad import Abroad
-from gateway.accounts import Account, adapter
-from gateway.fetch import HOPS, Terms, fetch_clip
-from gateway.finished import ClipError, Missed
-from gateway.guard import Rules
-from gateway.names import Found, Names
-from gateway.outbound import Outbound
-from gateway.parts import take
+from gateway.clips.fetch import HOPS, Terms, fetch_clip
+from gateway.clips.parts import take
+from gateway.engine.finished import ClipError, Missed
+from gateway.network.abroad import Abroad
+from gateway.network.guard import Rules
+from gateway.network.names import Found, Names
+from gateway.network.outbound import Outbound
+from gateway.offers.accounts import Account, adapter
 from providers.base.listing import Listing, listings
 from providers.base.task import AssetRef
 from providers.base.transport import AiohttpTransport
@@ -120,7 +120,7 @@ async def test_names_that_do_not_resolve_keep_no_other_hosts_clips_waiting(
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [Found(socket.AF_INET, 6, "93.184.216.34")]
 
-    monkeypatch.setattr("gateway.outbound.is_own", lambda family, address: False)
+    monkeypatch.setattr("gateway.network.outbound.is_own", lambda family, address: False)
     guarded = Outbound(Rules(), names=Names(ask, most=4), dial=outside._dial)
     account = seller(outside, transport, guarded)
     deaf = [
@@ -188,7 +188,7 @@ async def test_the_whole_gateway_keeps_to_it(
     outside: Outside, tmp_path: Path, place: str, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A seller names a clip at a host the operator allows: dialled if that is the internet's, else lost unseen."""
-    monkeypatch.setattr("gateway.finished.DOUBTS", 1)
+    monkeypatch.setattr("gateway.engine.finished.DOUBTS", 1)
     outside.forget()
     outside.names["clips.example"] = [place]
     task = b'{"id":"t","state":"done","clips":[{"url":"https://clips.example/a.mp4"}]}'
@@ -212,7 +212,7 @@ async def test_a_lost_clip_s_link_is_its_buyer_s(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told in the video and in its attempt; in no log, no list of deliveries, and in no dialect's words."""
-    monkeypatch.setattr("gateway.finished.DOUBTS", 1)
+    monkeypatch.setattr("gateway.engine.finished.DOUBTS", 1)
     outside.forget()
     outside.names["clips.example"] = [SITE]
     link = "https://clips.example/a.mp4?Signature=canary"

@@ -12,8 +12,8 @@ import pytest
 
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import Medium
-from gateway.errand import Errand, FetchError
-from gateway.intake import Intake
+from gateway.door.intake import Intake
+from gateway.network.errand import Errand, FetchError
 from providers.base.order import Role
 from tests.outside import HOME, SITE, Outside, gateway, page, picture, redirect, world
 from tests.server import Server, eventually

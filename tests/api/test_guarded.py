@@ -12,11 +12,11 @@ import pytest
 from litestar import Request
 
 from gateway.api.problems import ProblemError
-from gateway.database import Kind
-from gateway.guesses import Guesses
+from gateway.door.guesses import Guesses
+from gateway.door.keys import FRESH_MS, LOCAL, Gatekeeper, hash_secret, new_secret, well_formed
 from gateway.ids import new_id
-from gateway.keys import FRESH_MS, LOCAL, Gatekeeper, hash_secret, new_secret, well_formed
-from gateway.registry import Key
+from gateway.store.database import Kind
+from gateway.store.registry import Key
 from tests.scripted import Engine
 from tests.server import Server, eventually
 

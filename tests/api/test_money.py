@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests.server import Server, eventually
 
 CLIP = {"model": "sandbox/demo", "prompt": "a cat", "seconds": 1, "resolution": "360p"}

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.routing import UnknownModelError
-from gateway.shop import Shop
+from gateway.offers.routing import UnknownModelError
+from gateway.offers.shop import Shop
 from tests.outside import gateway, picture, world
 
 ORDER = {"model": "sandbox/demo", "prompt": "a kite", "seconds": 1, "resolution": "360p"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests.server import ROOT, Server, eventually
 from tests.upstream import Said, Seen, Upstream, selling
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import httpx
 import pytest
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests import databases
 from tests.outside import picture
 from tests.server import Server, eventually

@@ -71,7 +71,7 @@ def test_an_own_dialect_starts_from_anothers(repository: Path, like: str) -> Non
     made = run(repository, "-m", "gateway.cli", "new-provider", "acme", "--like", like, "--own-dialect")
     assert 0 == made.returncode, made.stderr
     assert (repository / "tests" / "providers" / "acme" / "cases.toml").exists()
-    program = "from gateway.accounts import adapter; print(adapter('acme').__name__, adapter('acme').__module__)"
+    program = "from gateway.offers.accounts import adapter; print(adapter('acme').__name__, adapter('acme').__module__)"
     assert ["Acme", "providers.acme"] == run(repository, "-c", program).stdout.split()
     tested = conformance(repository)
     assert 1 == tested.returncode

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.cli.common import UsageError, signed
-from gateway.database import migrations
+from gateway.store.database import migrations
 from tests.databases import free_port
 from tests.server import ROOT
 
@@ -97,7 +97,7 @@ def test_check_leaves_an_older_store_as_it_is(run: Run, tmp_path: Path, monkeypa
     assert run("keys", "create", "--name", "me")[0] == 0
     before = (tmp_path / "old.db").read_bytes()
     newer = [*migrations(), (migrations()[-1][0] + 1, "CREATE TABLE later (id TEXT PRIMARY KEY);\n")]
-    monkeypatch.setattr("gateway.database.migrations", lambda: newer)
+    monkeypatch.setattr("gateway.store.database.migrations", lambda: newer)
     code, out, err = run("check")
     assert (code, err) == (0, "")
     assert "start the gateway" in out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests import databases
 from tests.server import START_SECONDS, Server, eventually
 

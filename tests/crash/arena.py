@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from msgspec import Struct
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests import databases, processes
 from tests.databases import PostgreSQL
 from tests.scripted import clip

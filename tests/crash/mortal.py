@@ -4,10 +4,10 @@ import os
 import sys
 from types import ModuleType
 
-import gateway.courier
-import gateway.findings
-import gateway.sending
-import gateway.trials
+import gateway.engine.findings
+import gateway.engine.sending
+import gateway.engine.trials
+import gateway.events.courier
 from gateway.cli import main as run
 from providers.base.listing import listings
 from tests.machine.upstream import Vendor, sold
@@ -23,11 +23,11 @@ def main() -> None:
     for slug, kind in SELLERS.items():
         seller = sold(slug, kind, "0.10", dialect="vendor", poll_seconds=0.2, deadline_seconds=deadline)
         listings()[slug] = seller  # type: ignore[index]
-    gateway.findings.UNDER_WAY, gateway.findings.CONFIRM = 2.0, 0.5
-    gateway.sending.SEND_MS = 1000
-    gateway.courier.SPARE_SECONDS = 3.0
+    gateway.engine.findings.UNDER_WAY, gateway.engine.findings.CONFIRM = 2.0, 0.5
+    gateway.engine.sending.SEND_MS = 1000
+    gateway.events.courier.SPARE_SECONDS = 3.0
     calm = int(os.environ["TEST_CALM_MS"])
-    gateway.trials.CALM_MS, gateway.trials.REST_MS, gateway.trials.ALONE_MS = calm, calm, calm // 3
+    gateway.engine.trials.CALM_MS, gateway.engine.trials.REST_MS, gateway.engine.trials.ALONE_MS = calm, calm, calm // 3
     run()
 
 

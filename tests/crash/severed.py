@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import asyncpg
 from msgspec import Struct
 
-from gateway.accept import Repeat
-from gateway.database import ConflictError, Database, StoreUnavailableError, connect
-from gateway.job import Attempt, Job, State
+from gateway.door.accept import Repeat
+from gateway.engine.job import Attempt, Job, State
+from gateway.store.database import ConflictError, Database, StoreUnavailableError, connect
 from providers.base.order import Order
 from providers.base.task import Update
 from providers.base.wire import Wire

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import structlog
 
-from gateway.job import State
-from gateway.orphans import report
-from gateway.receipts import Receipts
+from gateway.engine.job import State
+from gateway.store.orphans import report
+from gateway.store.receipts import Receipts
 from tests.scripted import Engine, clip, running
 
 

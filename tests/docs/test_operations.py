@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.database import migrations
+from gateway.store.database import migrations
 from tests import databases
 from tests.server import ROOT, Server
 

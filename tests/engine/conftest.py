@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests import databases
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.api.answers import video
 from gateway.api.problems import ProblemError
 from gateway.clock import DAY_MS
-from gateway.database import Kind
-from gateway.job import Job, State
-from gateway.ledger import Billing, Book, Hold, Limits, drift
-from gateway.operator import MoveError, adopt, resubmit, settle, write_off
-from gateway.store import TakenError
-from gateway.wish import Wish
+from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
+from gateway.engine.job import Job, State
+from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.money.ledger import Billing, Book, Hold, Limits, drift
+from gateway.offers.wish import Wish
+from gateway.store.database import Kind
+from gateway.store.store import TakenError
 from providers import flow, gemini, vertex
 from providers.base.errors import Indeterminate, Invalid, Missing
 from providers.base.order import Request

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import Kind, clock_of
-from gateway.job import State
+from gateway.engine.job import State
+from gateway.store.database import Kind, clock_of
 from tests import databases
 from tests.scripted import Engine, running
 

@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.clock import DAY_MS
-from gateway.comparing import Record, records_of
-from gateway.job import State
-from gateway.ledger import FOR_EVER
+from gateway.engine.job import State
+from gateway.money.comparing import Record, records_of
+from gateway.money.ledger import FOR_EVER
 from providers.base.errors import Exhausted, Invalid, ProviderError, Scope, Unauthorized
 from providers.base.task import AssetRef
 from tests.make import listing, offer, price

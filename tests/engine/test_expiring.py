@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accept import KEPT_MS, Repeat
-from gateway.cleaning import Cleaner
+from gateway.clips.cleaning import Cleaner
+from gateway.door.accept import KEPT_MS, Repeat
 from tests.scripted import Engine
 
 
@@ -19,7 +19,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 async def test_idempotency_keys_expire(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are swept a few at a time, and whoever asks whether the gateway is ready is not kept waiting for that."""
-    monkeypatch.setattr("gateway.cleaning.BATCH", 2)
+    monkeypatch.setattr("gateway.clips.cleaning.BATCH", 2)
     cleaner = Cleaner(engine.media, engine.store, engine.clock, retention_ms=0)
     for number in range(5):
         await engine.accept(Repeat(key=f"key {number}"))

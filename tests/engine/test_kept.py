@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway import shop
-from gateway.accept import Repeat, fingerprint_of
 from gateway.api import answers
 from gateway.clock import DAY_MS
-from gateway.job import Job, State
-from gateway.line import LONGEST_MS
+from gateway.door.accept import Repeat, fingerprint_of
+from gateway.engine.job import Job, State
+from gateway.engine.line import LONGEST_MS
+from gateway.offers import shop
+from gateway.offers.wish import Preferences, Problem, Wish
 from gateway.settings import RoutingSettings
-from gateway.wish import Preferences, Problem, Wish
 from providers.base.errors import Exhausted, Unavailable
 from providers.base.listing import Listing
 from providers.base.order import Request

@@ -13,16 +13,16 @@ from msgspec.structs import replace
 from gateway.api.answers import video
 from gateway.api.calls import remove_clips
 from gateway.api.content import find_rendition
-from gateway.billing import in_doubt
-from gateway.cleaning import Cleaner
+from gateway.clips.cleaning import Cleaner
 from gateway.clock import DAY_MS
-from gateway.events import FAILED, SETTLED, Endpoint
-from gateway.job import Job, Outcome, State, move
-from gateway.ledger import Billing, Book, Hold, drift
-from gateway.operator import settle, write_off
-from gateway.outbox import Outbox
+from gateway.engine.job import Job, Outcome, State, move
+from gateway.engine.operator import settle, write_off
+from gateway.events.events import FAILED, SETTLED, Endpoint
+from gateway.money.billing import in_doubt
+from gateway.money.ledger import Billing, Book, Hold, drift
+from gateway.offers.wish import Notice
+from gateway.store.outbox import Outbox
 from gateway.surfaces.common import clips_of
-from gateway.wish import Notice
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.task import AssetRef, Fault, Task, Update, Usage
 from providers.base.task import State as TaskState

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accept import Repeat, fingerprint_of
-from gateway.billing import Bill
-from gateway.job import Job, Outcome, State, move, standing
-from gateway.line import LONGEST_MS, Line
-from gateway.operator import resubmit, write_off
-from gateway.wish import Wish
+from gateway.door.accept import Repeat, fingerprint_of
+from gateway.engine.job import Job, Outcome, State, move, standing
+from gateway.engine.line import LONGEST_MS, Line
+from gateway.engine.operator import resubmit, write_off
+from gateway.money.billing import Bill
+from gateway.offers.wish import Wish
 from providers.base.errors import Indeterminate
 from providers.base.listing import Listing
 from providers.base.order import Request

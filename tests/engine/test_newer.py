@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import worker
-from gateway.accept import Repeat
-from gateway.database import StoreUnavailableError
-from gateway.job import Job, State
-from gateway.worker import Worker
+from gateway.door.accept import Repeat
+from gateway.engine import worker
+from gateway.engine.job import Job, State
+from gateway.engine.worker import Worker
+from gateway.store.database import StoreUnavailableError
 from tests import databases
 from tests.scripted import Engine, running
 

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from gateway.api import answers
-from gateway.database import Kind
-from gateway.job import Job, Outcome, State, move, standing
-from gateway.ledger import Hold
-from gateway.line import LONGEST_MS
-from gateway.wish import Problem
+from gateway.engine.job import Job, Outcome, State, move, standing
+from gateway.engine.line import LONGEST_MS
+from gateway.money.ledger import Hold
+from gateway.offers.wish import Problem
+from gateway.store.database import Kind
 from providers.base.errors import Exhausted
 from providers.base.listing import Listing
 from tests import databases

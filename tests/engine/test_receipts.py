@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import StoreUnavailableError
-from gateway.job import State
-from gateway.receipts import SLOT, SLOTS, Receipts
+from gateway.engine.job import State
+from gateway.store.database import StoreUnavailableError
+from gateway.store.receipts import SLOT, SLOTS, Receipts
 from tests.scripted import Engine
 
 

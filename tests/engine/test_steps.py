@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.accept import Repeat
+from gateway.clips.media import clip_folder
 from gateway.clock import DAY_MS
-from gateway.database import ConflictError
-from gateway.job import CONFIRM, UNDER_WAY, Job, Outcome, State, turned_down
-from gateway.media import clip_folder
-from gateway.store import MismatchError
-from gateway.wish import Notice, Problem, Rendition
+from gateway.door.accept import Repeat
+from gateway.engine.job import CONFIRM, UNDER_WAY, Job, Outcome, State, turned_down
+from gateway.offers.wish import Notice, Problem, Rendition
+from gateway.store.database import ConflictError
+from gateway.store.store import MismatchError
 from providers.base.errors import (
     Exhausted,
     Indeterminate,

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.database import StoreUnavailableError
-from gateway.job import Outcome, State
-from gateway.ledger import Billing, Hold
-from gateway.sending import FRESH_MS
+from gateway.engine.job import Outcome, State
+from gateway.engine.sending import FRESH_MS
+from gateway.money.ledger import Billing, Hold
+from gateway.store.database import StoreUnavailableError
 from providers.base.order import Order
 from providers.base.task import Update
 from providers.base.wire import Call, Reply, Wire

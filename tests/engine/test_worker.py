@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import worker as worker_module
-from gateway.accept import Acceptor
-from gateway.database import StoreUnavailableError
-from gateway.job import State
-from gateway.worker import Worker
+from gateway.door.accept import Acceptor
+from gateway.engine import worker as worker_module
+from gateway.engine.job import State
+from gateway.engine.worker import Worker
+from gateway.store.database import StoreUnavailableError
 from providers.base.errors import Indeterminate
 from providers.base.order import Order
 from providers.base.task import Update

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
-from gateway.database import Statement
-from gateway.events import COMPLETED, FAILED, GAPS, Delivery, announce, next_try
-from gateway.job import State
+from gateway.engine.job import State
+from gateway.events.events import COMPLETED, FAILED, GAPS, Delivery, announce, next_try
+from gateway.store.database import Statement
 from tests.events.told import Told, running, until
 from tests.make import job
 from tests.receiver import Receiver, receiver
@@ -31,7 +31,7 @@ def heard() -> Iterator[Receiver]:
 
 @pytest.fixture
 async def told(tmp_path: Path, heard: Receiver, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
-    monkeypatch.setattr("gateway.courier.IDLE_SECONDS", 0.02)  # What passes is the stopped clock's time.
+    monkeypatch.setattr("gateway.events.courier.IDLE_SECONDS", 0.02)  # What passes is the stopped clock's time.
     made = Told(tmp_path, heard)
     yield made
     made.engine.close()

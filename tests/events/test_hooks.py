@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from gateway.clock import DAY_MS
-from gateway.hooks import LEAST_MS, Hooks
-from gateway.job import Job, Outcome, State
-from gateway.keyring import Keyring
-from gateway.orders import Orders
-from gateway.outbound import Outbound
-from gateway.outbox import Outbox
-from gateway.receipts import Receipts
-from gateway.steps import Steps
-from gateway.vault import Vault
+from gateway.engine.job import Job, Outcome, State
+from gateway.engine.orders import Orders
+from gateway.engine.steps import Steps
+from gateway.events.hooks import LEAST_MS, Hooks
+from gateway.events.keyring import Keyring
+from gateway.events.vault import Vault
+from gateway.network.outbound import Outbound
+from gateway.store.outbox import Outbox
+from gateway.store.receipts import Receipts
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.order import Order
 from providers.base.provider import HookHint
@@ -138,7 +138,7 @@ async def test_a_thousand_calls_are_one_look_in_five_seconds(world: World) -> No
 
 async def test_a_call_during_a_look_is_not_lost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the look under way sees may be older than the call: there is another as soon as it has ended."""
-    monkeypatch.setattr("gateway.hooks.ASK_AGAIN", (0.01,) * 50)
+    monkeypatch.setattr("gateway.events.hooks.ASK_AGAIN", (0.01,) * 50)
     world.provider.submits = [running("t-1", poll_after=200.0)]
     accepted = await world.engine.accept()
     await world.engine.turn()

@@ -13,8 +13,8 @@ from litestar.datastructures import Headers
 
 from gateway.api import answers
 from gateway.api.progress import wait_of
-from gateway.job import State
-from gateway.watch import Watch
+from gateway.engine.job import State
+from gateway.events.watch import Watch
 from tests.scripted import Engine, running
 from tests.server import Server, eventually
 
@@ -207,7 +207,7 @@ async def test_one_task_looks_for_everybody(engine: Engine) -> None:
 
 async def test_what_another_process_moves_is_found(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody tells this process of it; the look does."""
-    monkeypatch.setattr("gateway.watch.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.events.watch.LOOK_SECONDS", 0.01)
     watch = Watch(engine.store)
     job = await engine.accept()
     waiting = asyncio.create_task(watch.end(job, 10))

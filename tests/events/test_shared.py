@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import courier as module
-from gateway import outbound
-from gateway.courier import Courier
-from gateway.errand import FetchError
-from gateway.letters import Letter
-from gateway.names import Found, Names
+from gateway.events import courier as module
+from gateway.events.courier import Courier
+from gateway.events.letters import Letter
+from gateway.network import outbound
+from gateway.network.errand import FetchError
+from gateway.network.names import Found, Names
 from tests import databases
 from tests.events.told import Told, running, until
 from tests.outside import gateway

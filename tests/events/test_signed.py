@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.credentials import secrets
-from gateway.errand import Errand, FetchError
-from gateway.keyring import AGAIN_MS, FRESH_MS, STALE_MS, Keyring
+from gateway.events.keyring import AGAIN_MS, FRESH_MS, STALE_MS, Keyring
+from gateway.network.errand import Errand, FetchError
 from gateway.settings import SettingsError
 from providers.base.hooks import LATE, ForgedError, HookCall, HookKey
 from providers.base.listing import load

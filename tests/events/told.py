@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway.courier import Courier
-from gateway.events import TYPES, Delivery, Endpoint, host_of
-from gateway.guard import make_rules
-from gateway.letters import Letters
-from gateway.names import Names
-from gateway.outbound import Outbound
-from gateway.outbox import Outbox
+from gateway.events.courier import Courier
+from gateway.events.events import TYPES, Delivery, Endpoint, host_of
+from gateway.events.letters import Letters
+from gateway.events.vault import Vault
+from gateway.network.guard import make_rules
+from gateway.network.names import Names
+from gateway.network.outbound import Outbound
 from gateway.settings import WebhookSettings
-from gateway.vault import Vault
+from gateway.store.outbox import Outbox
 from tests.receiver import Receiver
 from tests.scripted import Engine
 

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.abroad import Abroad
-from gateway.finished import DOUBTS, Finished, Missed
-from gateway.guard import Rules
-from gateway.job import Job, Outcome, State
-from gateway.keeping import Keeper
-from gateway.media import Media
-from gateway.outbound import Outbound
-from gateway.wish import Notice, Problem, Rendition
+from gateway.clips.keeping import Keeper
+from gateway.clips.media import Media
+from gateway.engine.finished import DOUBTS, Finished, Missed
+from gateway.engine.job import Job, Outcome, State
+from gateway.network.abroad import Abroad
+from gateway.network.guard import Rules
+from gateway.network.outbound import Outbound
+from gateway.offers.wish import Notice, Problem, Rendition
 from providers.base.errors import Unavailable
 from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState

@@ -11,11 +11,11 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from gateway.accounts import Account
 from gateway.api import answers
-from gateway.fetch import is_public
-from gateway.job import Job, State
-from gateway.wish import Rendition
+from gateway.clips.fetch import is_public
+from gateway.engine.job import Job, State
+from gateway.offers.accounts import Account
+from gateway.offers.wish import Rendition
 from providers.base.task import AssetRef
 from tests.make import listing
 from tests.scripted import START, Clips, Engine, Scripted, clip, done

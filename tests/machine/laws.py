@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.database import bodies
-from gateway.events import ENDS, SETTLED
-from gateway.job import FINAL, MOVES, State
-from gateway.wish import Rendition
+from gateway.engine.job import FINAL, MOVES, State
+from gateway.events.events import ENDS, SETTLED
+from gateway.offers.wish import Rendition
+from gateway.store.database import bodies
 from tests.machine.receiver import ENDPOINT, GAPS, Heard
 from tests.machine.upstream import SECRET, Made, clip_of
 

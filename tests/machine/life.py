@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import Struct
 
-from gateway.accept import KEPT_MS, Repeat, fingerprint_of
 from gateway.api.problems import ProblemError
-from gateway.database import ConflictError, Statement
-from gateway.events import SETTLED
-from gateway.job import FINAL, OPEN, Attempt, Job, State
-from gateway.ledger import Book, Hold, Limits, drift
-from gateway.operator import MoveError, adopt, resubmit, settle, write_off
-from gateway.store import MismatchError, TakenError
-from gateway.wish import Wish
+from gateway.door.accept import KEPT_MS, Repeat, fingerprint_of
+from gateway.engine.job import FINAL, OPEN, Attempt, Job, State
+from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.events.events import SETTLED
+from gateway.money.ledger import Book, Hold, Limits, drift
+from gateway.offers.wish import Wish
+from gateway.store.database import ConflictError, Statement
+from gateway.store.store import MismatchError, TakenError
 from providers.base.errors import Indeterminate, Invalid, Missing, Refused, Throttled, Unavailable
 from providers.base.order import Order, Request
 from providers.base.task import Fault, Task, Update, Usage
@@ -118,7 +118,7 @@ class Life(RuleBasedStateMachine):
         folder = Path(self.folder.name)
         blank(folder / "reelgate.db")
         self.patches = [
-            mock.patch("gateway.media._study", study), mock.patch("tests.scripted.Scripted", Seller),
+            mock.patch("gateway.clips.media._study", study), mock.patch("tests.scripted.Scripted", Seller),
             mock.patch("tests.scripted.clip", return_value=CLIP + b"x" * 99), structlog.testing.capture_logs(),
         ]  # fmt: skip
         for each in self.patches:

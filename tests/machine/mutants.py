@@ -19,10 +19,14 @@ from hypothesis.stateful import run_state_machine_as_test
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway import billing, courier, database, ending, fetch, findings, job, late, store, watching
-from gateway.billing import Bill
+from gateway.clips import fetch
 from gateway.clock import Clock
-from gateway.job import Outcome
+from gateway.engine import ending, findings, job, late, watching
+from gateway.engine.job import Outcome
+from gateway.events import courier
+from gateway.money import billing
+from gateway.money.billing import Bill
+from gateway.store import database, store
 from providers.base import errors, wire
 from tests.machine.life import Life
 from tests.machine.upstream import SECRET
@@ -58,7 +62,7 @@ def _query(name: str, *words: str) -> Plant:
             assert old in sql, f"{name} does not say {old!r} any more"
             sql = sql.replace(old, new)
         stack.enter_context(
-            mock.patch("gateway.sqlite.queries", return_value={**known, name: replace(known[name], sql=sql)})
+            mock.patch("gateway.store.sqlite.queries", return_value={**known, name: replace(known[name], sql=sql)})
         )
 
     return plant

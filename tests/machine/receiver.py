@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.errand import FetchError
-from gateway.events import TYPES
-from gateway.guard import NotAllowedError
+from gateway.events.events import TYPES
+from gateway.network.errand import FetchError
+from gateway.network.guard import NotAllowedError
 
 GAPS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 """Seconds between tries: the schedule of a world that ends after a quarter of an hour."""

@@ -18,28 +18,28 @@ from unittest import mock
 import structlog
 from msgspec import Struct
 
-from gateway.accept import Acceptor, Repeat, fingerprint_of
-from gateway.accounts import Account
 from gateway.api.problems import ProblemError
+from gateway.clips.media import Media
+from gateway.clips.parts import _locked as locked
 from gateway.clock import Clock
-from gateway.courier import Courier
-from gateway.database import StoreUnavailableError
-from gateway.ledger import Limits
-from gateway.letters import Letters
-from gateway.media import Media
-from gateway.orders import Orders
-from gateway.outbox import Outbox
-from gateway.parts import _locked as locked
-from gateway.receipts import Receipts
+from gateway.door.accept import Acceptor, Repeat, fingerprint_of
+from gateway.engine.orders import Orders
+from gateway.engine.steps import Steps
+from gateway.engine.worker import Worker
+from gateway.events.courier import Courier
+from gateway.events.letters import Letters
+from gateway.events.vault import Vault
+from gateway.money.ledger import Limits
+from gateway.offers.accounts import Account
+from gateway.offers.shop import Shop
+from gateway.offers.wish import Wish
 from gateway.settings import RoutingSettings, WebhookSettings
-from gateway.shop import Shop
-from gateway.sqlite import Sqlite
-from gateway.steps import Steps
-from gateway.store import MismatchError, Store
+from gateway.store.database import StoreUnavailableError
+from gateway.store.outbox import Outbox
+from gateway.store.receipts import Receipts
+from gateway.store.sqlite import Sqlite
+from gateway.store.store import MismatchError, Store
 from gateway.telemetry import Metrics
-from gateway.vault import Vault
-from gateway.wish import Wish
-from gateway.worker import Worker
 from providers.base.order import Request
 from providers.base.wire import HttpWire
 from tests.machine.laws import BrokenLawError, Laws, demand, doubtful
@@ -250,15 +250,15 @@ class World:
         with (
             mock.patch("gateway.ids._drawn", []),
             mock.patch("gateway.ids.os", SimpleNamespace(urandom=lot.randbytes)),
-            mock.patch("gateway.media.token_hex", lambda size: lot.randbytes(size).hex()),
-            mock.patch("gateway.media._study", study),
-            mock.patch("gateway.parts.token_hex", lambda size: lot.randbytes(size).hex()),
-            mock.patch("gateway.parts._locked", self._locked),
-            mock.patch("gateway.receipts.SLOTS", 32),
-            mock.patch("gateway.worker.IDLE_SECONDS", 5.0),
-            mock.patch("gateway.courier.IDLE_SECONDS", 5.0),
-            mock.patch("gateway.courier.time", SimpleNamespace(monotonic=self.now)),
-            mock.patch("gateway.events.GAPS", GAPS),
+            mock.patch("gateway.clips.media.token_hex", lambda size: lot.randbytes(size).hex()),
+            mock.patch("gateway.clips.media._study", study),
+            mock.patch("gateway.clips.parts.token_hex", lambda size: lot.randbytes(size).hex()),
+            mock.patch("gateway.clips.parts._locked", self._locked),
+            mock.patch("gateway.store.receipts.SLOTS", 32),
+            mock.patch("gateway.engine.worker.IDLE_SECONDS", 5.0),
+            mock.patch("gateway.events.courier.IDLE_SECONDS", 5.0),
+            mock.patch("gateway.events.courier.time", SimpleNamespace(monotonic=self.now)),
+            mock.patch("gateway.events.events.GAPS", GAPS),
             structlog.testing.capture_logs() as logs,
         ):
             self.logs = logs

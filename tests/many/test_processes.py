@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway import worker
-from gateway.database import StoreUnavailableError
-from gateway.job import Outcome, State, move, standing
-from gateway.worker import Worker
+from gateway.engine import worker
+from gateway.engine.job import Outcome, State, move, standing
+from gateway.engine.worker import Worker
+from gateway.store.database import StoreUnavailableError
 from tests import databases
 from tests.scripted import Engine, running
 

@@ -18,8 +18,8 @@ from secrets import token_hex
 import httpx
 import pytest
 
-from gateway.bucket import Bucket
-from gateway.shelf import Shelf
+from gateway.clips.bucket import Bucket
+from gateway.clips.shelf import Shelf
 from tests.databases import free_port
 from tests.media.test_shelf import (
     LABEL,

@@ -11,7 +11,7 @@ from tests.gcs import google
 LAST = """
 import asyncio, sys
 from pathlib import Path
-from gateway.bucket import Bucket
+from gateway.clips.bucket import Bucket
 
 assert asyncio.run(Bucket("gs://ending", Path("."), endpoint=sys.argv[1]).find("none")) is None
 """

@@ -12,8 +12,8 @@ from secrets import token_hex
 import httpx
 import pytest
 
-from gateway.bucket import Bucket
-from gateway.shelf import Shelf, ShelfError
+from gateway.clips.bucket import Bucket
+from gateway.clips.shelf import Shelf, ShelfError
 from tests.gcs import google
 from tests.media.test_shelf import (
     LABEL,

@@ -15,16 +15,16 @@ import obstore
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import bucket
-from gateway.accept import Repeat
 from gateway.api.calls import remove_clips
-from gateway.cleaning import Cleaner
-from gateway.job import Job, State
-from gateway.media import clip_folder, input_key
-from gateway.parts import take
-from gateway.registry import File
-from gateway.shelf import GoneError, Label
-from gateway.wish import Problem, Rendition
+from gateway.clips import bucket
+from gateway.clips.cleaning import Cleaner
+from gateway.clips.media import clip_folder, input_key
+from gateway.clips.parts import take
+from gateway.clips.shelf import GoneError, Label
+from gateway.door.accept import Repeat
+from gateway.engine.job import Job, State
+from gateway.offers.wish import Problem, Rendition
+from gateway.store.registry import File
 from providers.base.order import Input, Role
 from providers.base.wire import Call, Download
 from tests import objects
@@ -243,7 +243,7 @@ async def sweep(engine: Engine) -> None:
 
 async def test_a_cleaner_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a round raises, the next is made; else expired uploads and keys would lie there for ever."""
-    monkeypatch.setattr("gateway.cleaning.EVERY_SECONDS", 0.001)
+    monkeypatch.setattr("gateway.clips.cleaning.EVERY_SECONDS", 0.001)
     each, asked = cleaner(engine), list[str]()
     again = asyncio.Event()
 

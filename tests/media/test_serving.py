@@ -11,7 +11,7 @@ import openai
 import pytest
 from PIL import Image
 
-from gateway.shelf import Shelf
+from gateway.clips.shelf import Shelf
 from tests import objects
 from tests.server import Server, eventually
 

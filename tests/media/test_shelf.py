@@ -9,10 +9,10 @@ from typing import Any
 import obstore
 import pytest
 
-from gateway.folder import Folder
-from gateway.shelf import GoneError, Label, Shelf
+from gateway.clips.folder import Folder
+from gateway.clips.shelf import GoneError, Label, Shelf
+from gateway.offers.wish import Rendition
 from gateway.surfaces.google import Inline
-from gateway.wish import Rendition
 from tests.objects import shelf_in
 
 LABEL = Label("video/mp4", "a.mp4")

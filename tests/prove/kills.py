@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from gateway.database import Kind
+from gateway.store.database import Kind
 from tests.crash.arena import KINDS, Arena, arena
 from tests.crash.test_points import POINTS, random_kills, survive
 from tests.databases import PostgreSQL

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from gateway.ids import least_id
-from gateway.ledger import About, Budget, Entry, Posting, add, close, drift, hold
-from gateway.sqlite import Sqlite
-from gateway.store import held
+from gateway.money.ledger import About, Budget, Entry, Posting, add, close, drift, hold
+from gateway.store.sqlite import Sqlite
+from gateway.store.store import held
 from tests.crash.arena import Arena, arena, wait
 from tests.prove.part import Figures, Part, broken
 from tests.server import eventually

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from gateway.accounts import adapter
+from gateway.offers.accounts import adapter
 from providers.base.catalog import fit
 from providers.base.listing import Listing, Offer, listings
 from providers.base.order import CHOICES, Input, Mode, Order, Origin, Request, Role, Spec

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from gateway.accounts import Account
-from gateway.fetch import open_asset
-from gateway.finished import ClipError
+from gateway.clips.fetch import open_asset
+from gateway.engine.finished import ClipError
+from gateway.offers.accounts import Account
 from providers.base.listing import listings
 from providers.base.provider import Provider
 from providers.base.signing import HomeAuth, origin

@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.tables import MODES
+from gateway.offers.tables import MODES
 from providers.base.listing import listings
 from tests.server import ROOT, Server, eventually
 from tests.surfaces import test_relayed

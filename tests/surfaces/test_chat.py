@@ -15,9 +15,9 @@ import openai
 import pytest
 from msgspec.structs import replace
 
-from gateway.job import Job, State
+from gateway.engine.job import Job, State
+from gateway.events.watch import Watch
 from gateway.surfaces import chat, common
-from gateway.watch import Watch
 from tests import make
 from tests.sdk.test_openai_node import NODE
 from tests.server import Server, eventually

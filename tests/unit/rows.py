@@ -1,6 +1,6 @@
 """Rows that laws of the store write: the plainest there are."""
 
-from gateway.database import Statement
+from gateway.store.database import Statement
 
 
 def key(number: int, *, rows: int | None = 1) -> Statement:

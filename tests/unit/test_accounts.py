@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.accounts import EVERYTHING, FRESH_MS, LONG_MS, Account, adjusted
+from gateway.offers.accounts import EVERYTHING, FRESH_MS, LONG_MS, Account, adjusted
 from gateway.settings import OfferSettings
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.listing import Listing, Rate

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gateway.admission import LATE_SECONDS, SPREAD, SWEPT, TICK_SECONDS, YOUNG_SECONDS, Admission
+from gateway.door.admission import LATE_SECONDS, SPREAD, SWEPT, TICK_SECONDS, YOUNG_SECONDS, Admission
 from gateway.telemetry import Metrics
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.media import open_media
+from gateway.clips.media import open_media
 from gateway.settings import MediaSettings, SettingsError
 
 ENVIRON = {"AWS_REGION": "eu-central-1", "AZURE_STORAGE_ACCOUNT_NAME": "reelgate"}

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from gateway.api.openapi import COMPARED
 from gateway.cli.money import comparison
-from gateway.comparing import BY, Came, describe, records_of, share_of
-from gateway.job import Outcome
-from gateway.ledger import Spent
+from gateway.engine.job import Outcome
+from gateway.money.comparing import BY, Came, describe, records_of, share_of
+from gateway.money.ledger import Spent
 
 WORDS = st.sampled_from(["a", "b"])
 CAME = st.builds(

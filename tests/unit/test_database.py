@@ -11,7 +11,9 @@ import pytest
 
 from gateway.api.health import count
 from gateway.api.problems import understand
-from gateway.database import (
+from gateway.ids import least_id
+from gateway.money.ledger import INSTANCE, About, Budget, hold
+from gateway.store.database import (
     PLACES,
     TOUCHED,
     AbsentError,
@@ -28,9 +30,7 @@ from gateway.database import (
     migrations,
     queries,
 )
-from gateway.ids import least_id
-from gateway.ledger import INSTANCE, About, Budget, hold
-from gateway.store import Store, held
+from gateway.store.store import Store, held
 from gateway.telemetry import Metrics
 from tests import databases
 from tests.unit.rows import key
@@ -78,7 +78,7 @@ async def test_a_visitor_leaves_an_older_store_as_it_is(
     with databases.using(kind):
         visitor = databases.store_in(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("gateway.database.migrations", lambda: newer)
+        patch.setattr("gateway.store.database.migrations", lambda: newer)
         with pytest.raises(BehindError, match=f"version {last}, this program wants {last + 1}; start the gateway"):
             await visit(visitor, makes=True)
 
@@ -216,7 +216,7 @@ async def endless(
 ) -> AsyncIterator["asyncio.Task[list[Row]]"]:
     """A survey that never ends by itself."""
     known = {**queries(kind), "endless": Query(ENDLESS[kind], lambda _: (), lambda _: (), True)}
-    monkeypatch.setattr(f"gateway.{kind.removesuffix('ql')}.queries", lambda *_: known)
+    monkeypatch.setattr(f"gateway.store.{kind.removesuffix('ql')}.queries", lambda *_: known)
     await database.read("keys_all")
     await database.survey("keys_all")
     task = asyncio.create_task(database.survey("endless"))

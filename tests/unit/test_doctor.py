@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from gateway.database import Kind, bodies
-from gateway.ledger import Hold
+from gateway.money.ledger import Hold
+from gateway.store.database import Kind, bodies
 from tests import databases
 from tests.scripted import Engine
 

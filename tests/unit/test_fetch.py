@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts import Account
-from gateway.fetch import HOPS, Terms, fetch_clip
-from gateway.finished import ClipError, Missed
-from gateway.parts import take
+from gateway.clips.fetch import HOPS, Terms, fetch_clip
+from gateway.clips.parts import take
+from gateway.engine.finished import ClipError, Missed
+from gateway.offers.accounts import Account
 from providers.base.errors import Unavailable
 from providers.base.task import AssetRef
 from providers.base.wire import Call, Download

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from gateway.api.files import AT_ONCE
-from gateway.database import connect
 from gateway.ids import new_id
-from gateway.registry import File
-from gateway.store import Store
+from gateway.store.database import connect
+from gateway.store.registry import File
+from gateway.store.store import Store
 from tests.outside import gateway, world
 
 MANY = 3 * AT_ONCE + 1

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.configuration import load
-from gateway.guard import METADATA, NotAllowedError, Rules, is_public, make_rules
-from gateway.outbound import _Hop, is_own
+from gateway.network.guard import METADATA, NotAllowedError, Rules, is_public, make_rules
+from gateway.network.outbound import _Hop, is_own
 from gateway.settings import SettingsError
 
 PLAIN = Rules()
@@ -361,7 +361,7 @@ def test_no_other_kind_of_socket_is_made() -> None:
 def test_this_machines_own_public_address_is_not_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a firewall keeps outside is not reached from within, unless the operator says so."""
     assert is_own(socket.AF_INET, "127.0.0.1")
-    monkeypatch.setattr("gateway.outbound.is_own", lambda family, address: address == "8.8.8.8")
+    monkeypatch.setattr("gateway.network.outbound.is_own", lambda family, address: address == "8.8.8.8")
     wanted = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 80))
     guarded, made = hop()
     with pytest.raises(NotAllowedError, match="own"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.guesses import MOST_PEERS, Guesses, networks
+from gateway.door.guesses import MOST_PEERS, Guesses, networks
 
 
 def spent(guesses: Guesses, host: str, forwarded: tuple[str, ...] = (), now: int = 0) -> int:

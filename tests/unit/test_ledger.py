@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger import (
+from gateway.money.ledger import (
     INSTANCE,
     About,
     Billing,

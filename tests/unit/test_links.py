@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links import Links, open_key
-from gateway.wish import Rendition
+from gateway.clips.links import Links, open_key
+from gateway.offers.wish import Rendition
 from providers.base.order import Input, Role
 
 LINKS = Links(b"k" * 32)

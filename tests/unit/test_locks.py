@@ -9,13 +9,13 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from gateway.database import Statement, connect, queries
-from gateway.events import Delivery
+from gateway.engine.job import Job, State, born, move
+from gateway.events.events import Delivery
 from gateway.ids import least_id
-from gateway.job import Job, State, born, move
-from gateway.ledger import About, Budget, hold
-from gateway.locks import ROWS
-from gateway.postgres import Postgres
+from gateway.money.ledger import About, Budget, hold
+from gateway.store.database import Statement, connect, queries
+from gateway.store.locks import ROWS
+from gateway.store.postgres import Postgres
 from tests import databases
 
 DAY = 86_400_000

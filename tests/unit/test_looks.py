@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.looks import Looks
+from gateway.offers.looks import Looks
 
 NOW = 1_800_000_000_000
 

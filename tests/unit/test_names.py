@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.names import REST_SECONDS, Found, Names
+from gateway.network.names import REST_SECONDS, Found, Names
 
 HERE = [Found(socket.AF_INET, 6, "192.0.2.1")]
 SILENT = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.origins import foreign
+from gateway.door.origins import foreign
 
 NONE: frozenset[str] = frozenset()
 

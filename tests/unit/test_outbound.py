@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import pytest
 
-from gateway import outbound as module
-from gateway.errand import Errand, FetchError
-from gateway.guard import Rules, make_rules
-from gateway.names import Found, Names
-from gateway.outbound import MAX_REDIRECTS
+from gateway.network import outbound as module
+from gateway.network.errand import Errand, FetchError
+from gateway.network.guard import Rules, make_rules
+from gateway.network.names import Found, Names
+from gateway.network.outbound import MAX_REDIRECTS
 from tests.outside import CERTIFICATE, HOME, SITE, Outside, page, picture, redirect, world
 
 URL = "http://cdn.example.com/"

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from gateway.media import Media
-from gateway.parts import Mark, forget, take, touched
+from gateway.clips.media import Media
+from gateway.clips.parts import Mark, forget, take, touched
 
 MARK = Mark("https://a.test/clip", '"tag"', 10)
 

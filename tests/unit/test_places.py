@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.places import Places, portion
+from gateway.network.places import Places, portion
 
 
 async def taken(places: Places, owner: str) -> bool:

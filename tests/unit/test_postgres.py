@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from gateway.database import ConflictError, Statement, StoreUnavailableError, connect, migrations, queries
 from gateway.ids import least_id
-from gateway.ledger import About, Budget, hold
-from gateway.postgres import Postgres
-from gateway.store import held
+from gateway.money.ledger import About, Budget, hold
+from gateway.store.database import ConflictError, Statement, StoreUnavailableError, connect, migrations, queries
+from gateway.store.postgres import Postgres
+from gateway.store.store import held
 from tests import databases
 from tests.databases import ENVIRON, PostgreSQL
 from tests.unit.rows import key

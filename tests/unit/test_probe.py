@@ -7,7 +7,7 @@ import av
 import pytest
 from PIL import Image
 
-from gateway.probe import draw, is_short, last_picture, probe
+from gateway.clips.probe import draw, is_short, last_picture, probe
 from tests.scripted import clip
 
 

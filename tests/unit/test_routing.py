@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.routing import (
+from gateway.offers.routing import (
     WHY,
     Decision,
     Seller,
@@ -21,7 +21,7 @@ from gateway.routing import (
     expected_seconds,
     table,
 )  # fmt: skip
-from gateway.wish import Preferences
+from gateway.offers.wish import Preferences
 from providers.base.listing import listings
 from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role
 from tests.make import listing, offer, price

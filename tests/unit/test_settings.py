@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.accounts import adapter, open_accounts
 from gateway.configuration import load
 from gateway.credentials import missing, secrets
+from gateway.offers.accounts import adapter, open_accounts
 from gateway.settings import AccountSettings, Settings, SettingsError
 from providers.base.catalog import charge
 from providers.base.listing import Secret

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.shares import LEAST_MS, MOST_MS, UNBOUNDED, Shares
+from gateway.engine.shares import LEAST_MS, MOST_MS, UNBOUNDED, Shares
 
 
 def taken(shares: Shares, names: list[str]) -> ExitStack:

@@ -1,6 +1,6 @@
 """Laws of a source of clips: one try on behalf of all while it answers nobody."""
 
-from gateway.sources import LAST_MS, LONGEST_MS, LOOK_MS, TRY_MS, Source
+from gateway.offers.sources import LAST_MS, LONGEST_MS, LOOK_MS, TRY_MS, Source
 
 HOURS = 24 * 3_600_000
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.database import StoreUnavailableError, migrations, queries
 from gateway.ids import least_id
-from gateway.ledger import About, Budget, hold
-from gateway.sqlite import Sqlite
-from gateway.store import held
+from gateway.money.ledger import About, Budget, hold
+from gateway.store.database import StoreUnavailableError, migrations, queries
+from gateway.store.sqlite import Sqlite
+from gateway.store.store import held
 from tests.unit.rows import key
 
 
@@ -66,7 +66,7 @@ async def test_who_writes_beside_us_keeps_nobody_else_waiting(database: Sqlite) 
 
 async def test_who_writes_for_too_long_is_not_waited_for(database: Sqlite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers are told so; once it has ended the store goes on."""
-    monkeypatch.setattr("gateway.sqlite.LOCKED_SECONDS", 0.03)
+    monkeypatch.setattr("gateway.store.sqlite.LOCKED_SECONDS", 0.03)
     with locked(database):
         for number in range(2):
             with pytest.raises(StoreUnavailableError, match="locked"):

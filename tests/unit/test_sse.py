@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.sse import read_events, write_event
+from gateway.events.sse import read_events, write_event
 
 STREAM = 'retry: 5\n\n: hello\n\nid: 1\ndata: {"a":\ndata:"\u00e9\u2028\u0085"}\n\nid: 2\ndata: {}\n\nid: 3\ndata: {'
 """Comments, retries, several lines of data; what was cut off is no event."""

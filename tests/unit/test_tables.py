@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.tables import END, MARK, insert, tables
+from gateway.offers.tables import END, MARK, insert, tables
 from providers.base.catalog import Quote, fit, quote
 from providers.base.listing import Fee, Plan, Secret, listings
 from providers.base.order import Request, Spec

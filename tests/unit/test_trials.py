@@ -1,6 +1,6 @@
 """Laws of trials: a suspect is stepped by itself, one after the other, and hardly ever in anybody's way."""
 
-from gateway.trials import AGAIN_MS, ALONE_MS, CALM_MS, REST_MS, Trials
+from gateway.engine.trials import AGAIN_MS, ALONE_MS, CALM_MS, REST_MS, Trials
 
 
 def opened(*suspects: str) -> tuple[Trials, int]:

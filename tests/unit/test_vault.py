@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.events.vault import NAME, Vault, hash_token, open_vault
 from gateway.settings import SettingsError
-from gateway.vault import NAME, Vault, hash_token, open_vault
 
 
 def test_the_same_name_has_the_same_secret() -> None:

@@ -1,0 +1,381 @@
+"""
+Take clips and inputs in, measure them, and keep them on a shelf.
+
+Bytes arrive in a folder of this machine, are measured and hashed there, and go from there to the shelf
+(:mod:`gateway.clips.shelf`), which may be the same folder or an object store. What is on the shelf is whole.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import math
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryFile
+from typing import Any
+
+from gateway.clips import inputs
+from gateway.clips.folder import Folder
+from gateway.clips.inputs import InputError, Sniffed
+from gateway.clips.parts import discard, is_resumed, touched
+from gateway.clips.shelf import GoneError, Item, Label, Shelf, ShelfError
+from gateway.engine.finished import ClipError, Missed
+from gateway.offers.wish import Rendition
+from gateway.settings import MediaSettings, SettingsError
+
+SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
+DRAWN = (
+    ("thumbnail", "webp", "image/webp"),
+    ("spritesheet", "jpg", "image/jpeg"),
+    ("last_frame", "png", "image/png"),
+)
+"""What is drawn of a clip: its kind, how its file ends, and what that is."""
+Measure = tuple[int, str]
+"""How large a file is, and its sha256."""
+
+LITTER_SECONDS = 3600
+"""What has not grown for so long is nobody's any more."""
+
+
+class Media:
+    """Keep media on a shelf: ``inputs/`` by hash, ``clips/`` by job; ``incoming/`` here until whole."""
+
+    def __init__(
+        self,
+        root: Path,
+        pool: Executor | None,
+        *,
+        max_clip_bytes: int,
+        shelf: Shelf | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Keep media on ``shelf``, else in the folder itself; what is measured, is in ``pool``.
+
+        :param clock: what files and objects are dated by, in seconds.
+        """
+        self._clock = clock
+        self.root = root
+        self.incoming = root / "incoming"
+        """Where bytes lie while they arrive."""
+        self._disk = Folder(root)
+        self.shelf = shelf or self._disk
+        self._pool = pool
+        self.max_clip_bytes = max_clip_bytes
+
+    def open(self, *, alone: bool = True) -> None:
+        """
+        Make the folders, and clear away what an earlier process left half done.
+
+        Beside other processes only what has not grown for an hour is known to be left; and what has come of a clip
+        is gone on with.
+        """
+        for name in ("inputs", "clips"):
+            path = self.shelf.path(name)
+            if path is not None:
+                path.mkdir(parents=True, exist_ok=True)
+        self.incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.clear(0 if alone else LITTER_SECONDS)
+
+    def litter(self, seconds: float) -> list[Path]:
+        """List what arrived, was not kept, and was touched by nobody for so long; what a clip is of, for an hour."""
+        found: list[Path] = []
+        for left in self.incoming.iterdir() if self.incoming.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if touched(left) <= self._before(left, seconds):
+                    found.append(left)
+        return found
+
+    def clear(self, seconds: float = LITTER_SECONDS) -> None:
+        """Remove what arrived and was not kept."""
+        for left in self.litter(seconds):
+            self.discard(left.name, seconds)
+
+    def discard(self, name: str, seconds: float) -> bool:
+        """Remove what arrived and was not kept, unless somebody has taken it up meanwhile; says whether it did."""
+        path = self.incoming / name
+        return discard(path, self._before(path, seconds))
+
+    def _before(self, path: Path, seconds: float) -> float:
+        """Say since when nobody may have touched what arrived, so that it is nobody's."""
+        idle = max(seconds, LITTER_SECONDS) if is_resumed(path) else seconds
+        return self._clock() - idle if idle else math.inf
+
+    def free_bytes(self) -> int:
+        """Say how much room is left where bytes arrive."""
+        return shutil.disk_usage(self.root).free
+
+    async def ping(self) -> None:
+        """
+        Prove that clips can be kept.
+
+        :raises ShelfError: when they cannot, or there is no room for them to arrive.
+        """
+        await self._disk.ping()
+        await self.shelf.ping()
+
+    # Inputs
+
+    async def keep_input(self, path: Path, sha256: str, media_type: str) -> None:
+        """Put an input that has arrived in its place, durably; the same bytes are kept once."""
+        key = input_key(sha256)
+        kept = await self.shelf.find(key)
+        if kept and self._is_young(kept):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        else:
+            # Put there again, an old one is new to those who look for what nobody uses.
+            await self.shelf.put(path, key, Label(media_type))
+
+    async def refresh(self, sha256: str) -> None:
+        """
+        Let a kept input be as one that was just put there: it is about to be named.
+
+        :raises GoneError: when it is no longer there.
+        """
+        key = input_key(sha256)
+        kept = await self.shelf.find(key)
+        if kept is None:
+            raise GoneError(key)
+        if not self._is_young(kept):
+            await self.shelf.copy(key, key)
+
+    def _is_young(self, kept: Item) -> bool:
+        """Whether nobody can take it for litter before half the time is over that a row may take to name it."""
+        return kept.modified > (self._clock() - LITTER_SECONDS / 2) * 1000
+
+    async def place_of(self, sha256: str) -> str:
+        """Say under which key an input can be read, or signed for: where it was set aside, that is another."""
+        key = input_key(sha256)
+        kept = await self.shelf.find(key)
+        return kept.key if kept else key
+
+    async def reuse(self, key: str, sha256: str) -> None:
+        """
+        Let a kept clip be an input: no byte comes here.
+
+        :raises GoneError: when it is no longer there.
+        """
+        await self.shelf.copy(key, input_key(sha256))
+
+    @asynccontextmanager
+    async def at_hand(self, hashes: Iterable[str]) -> AsyncIterator[dict[str, Path]]:
+        """
+        Have inputs as files of this machine while the context is open.
+
+        :raises GoneError: when one is not kept.
+        :raises ShelfError: when nobody can tell.
+        """
+        async with AsyncExitStack() as lent:
+            yield {each: await lent.enter_async_context(self.shelf.lend(input_key(each))) for each in set(hashes)}
+
+    async def keep_bytes(self, data: bytes) -> tuple[str, Path]:
+        """Write bytes that came inside a request beside the ones still arriving; answers hash and path."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.incoming / f"data-{sha256}-{token_hex(4)}"
+        await asyncio.to_thread(path.write_bytes, data)
+        return sha256, path
+
+    async def study_input(self, path: Path, size: int) -> tuple[Sniffed, float]:
+        """
+        Say what an input is, and how many seconds a clip or voice lasts.
+
+        :raises InputError: when it is nothing we take.
+        """
+        sniffed = inputs.sniff(path, size)
+        if sniffed.kind == "image":
+            return sniffed, 0.0
+        facts = await self.probe(path)
+        if facts is None:
+            raise InputError("unsupported_video", "The clip cannot be read; send an MP4, MOV or WebM.")
+        size_ = (int(facts.get("width") or 0), int(facts.get("height") or 0))
+        return Sniffed(sniffed.media_type, *size_), float(facts.get("duration_seconds") or 0)
+
+    async def probe(self, path: Path) -> dict[str, Any] | None:
+        """Measure a file in another process; ``None`` when it is not media."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _probe, str(path))
+        except (ValueError, BrokenExecutor):
+            return None
+
+    async def study_kept(self, sha256: str, size: int) -> tuple[Sniffed, float]:
+        """
+        Say what a kept input is, as :meth:`study_input` does.
+
+        :raises GoneError: when it is not kept.
+        :raises InputError: when it is nothing we take.
+        """
+        async with self.shelf.lend(input_key(sha256)) as path:
+            return await self.study_input(path, size)
+
+    # Clips
+
+    async def keep_clip(self, job: str, index: int, part: Path, *, media_type: str = "video/mp4") -> list[Rendition]:
+        """
+        Measure a clip that has arrived, draw its renditions, move all to their places, and answer what is kept.
+
+        :param media_type: what it is where its own bytes do not say.
+        :raises ClipError: when it is not a clip, or not a whole one; it stays where it was.
+        :raises OSError: when our own disk takes nothing.
+        :raises ShelfError: when the shelf does not.
+        """
+        # A worker that lost its lease may still be at it: each has names of its own until the file is whole.
+        stem = f"{job}-{index}-{token_hex(4)}"
+        try:
+            facts, (measure, *drawings) = await self._study(part, stem)
+            media_type = facts.pop("media_type", None) or media_type
+            suffix = SUFFIXES.get(media_type, "mp4")
+            kept = [await self._place(part, job, index, "video", suffix, media_type, measure, facts)]
+            for (kind, suffix, content_type), measure in zip(DRAWN, drawings, strict=False):
+                drawing = self.incoming / f"{stem}.{suffix}"
+                kept.append(await self._place(drawing, job, index, kind, suffix, content_type, measure, {}))
+        except BaseException:
+            for _, suffix, _ in DRAWN:
+                (self.incoming / f"{stem}.{suffix}").unlink(missing_ok=True)
+            raise
+        return kept
+
+    async def _study(self, part: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
+        """Look a clip that has arrived over and draw its renditions, in another process."""
+        loop = asyncio.get_running_loop()
+        try:
+            facts, measures = await loop.run_in_executor(self._pool, _look_over, part, self.incoming, stem)
+        except (ValueError, BrokenExecutor) as error:
+            raise ClipError(str(error)) from error
+        if facts.pop("short", False):
+            raise ClipError("not a whole clip: it ends before it says it does", Missed.SHORT)
+        if "codec" not in facts:
+            raise ClipError("not a clip: no pictures")
+        return facts, measures
+
+    async def animate(self, rendition: Rendition) -> bytes:
+        """
+        Draw a kept clip as a GIF, in another process.
+
+        :raises ClipError: when it cannot be drawn.
+        """
+        try:
+            async with self.shelf.lend(rendition.path) as path:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, _animate, str(path))
+        except (OSError, ValueError, BrokenExecutor) as error:
+            raise ClipError("the clip cannot be drawn as a GIF") from error
+
+    async def whole(self, rendition: Rendition) -> bytes:
+        """
+        Read a rendition whole: for answers that hold it.
+
+        :raises GoneError: when it is no longer there.
+        """
+        return b"".join([piece async for piece in self.shelf.read(rendition.path, 0, rendition.bytes)])
+
+    async def remove_clips(self, job: str) -> None:
+        """Remove everything kept for a job."""
+        keys = [each.key async for each in self.shelf.walk(clip_folder(job))]
+        if keys:
+            await self.shelf.remove(keys)
+
+    async def _place(
+        self,
+        source: Path,
+        job: str,
+        index: int,
+        kind: str,
+        suffix: str,
+        content_type: str,
+        measure: Measure,
+        facts: dict[str, Any],
+    ) -> Rendition:
+        """Put a finished file in its place and describe it."""
+        key = f"{clip_folder(job)}/{index}.{suffix}"
+        size, sha256 = measure
+        await self.shelf.put(source, key, Label(content_type, f"{job}-{index}.{suffix}"))
+        return Rendition(
+            index=index, kind=kind, path=key, content_type=content_type, bytes=size, sha256=sha256, **facts
+        )
+
+
+def open_media(settings: MediaSettings, pool: Executor | None = None) -> Media:
+    """
+    Build it as configured.
+
+    :raises SettingsError: when the object store's own settings contradict each other.
+    """
+    shelf: Shelf | None = None
+    if not settings.in_folder:
+        from gateway.clips.bucket import Bucket  # noqa: PLC0415
+
+        scratch = settings.folder / "incoming"
+        try:
+            shelf = Bucket(
+                settings.url, scratch, endpoint=settings.endpoint, redirect_seconds=settings.redirect_seconds
+            )
+        except ShelfError as error:
+            raise SettingsError(f"media.url: {error}") from error
+    return Media(settings.folder, pool, max_clip_bytes=settings.max_clip_mb * 2**20, shelf=shelf)
+
+
+def make_folder(settings: MediaSettings) -> None:
+    """
+    Make the folder where media lie, or arrive, and prove that it can be written; a full disk is for the health to tell.
+
+    :raises SettingsError: naming the key that says where it is.
+    """
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.folder):
+            pass
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            key = "media.url" if settings.in_folder else "media.local"
+            raise SettingsError(f"{key}: {settings.folder} cannot be written: {error.strerror}") from error
+
+
+def input_key(sha256: str) -> str:
+    """Say under which key an input lies."""
+    return f"inputs/{sha256[:2]}/{sha256}"
+
+
+def clip_folder(job: str) -> str:
+    """Say in which folder of the shelf a job's renditions lie."""
+    return f"clips/{job[-2:]}/{job}"
+
+
+def _look_over(path: Path, folder: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
+    """Study a clip, draw its renditions, measure all of them, the clip first; runs in the pool."""
+    facts = _study(str(path), str(folder), stem)
+    drawn = [folder / f"{stem}.{suffix}" for _, suffix, _ in DRAWN] if facts.pop("drawn", False) else []
+    return facts, [_measure(each) for each in (path, *drawn)]
+
+
+def _measure(path: Path) -> Measure:
+    """Say a file's size and hash."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return os.fstat(file.fileno()).st_size, sha256
+
+
+def _probe(path: str) -> dict[str, Any]:
+    """Measure a file; runs in the pool, where alone PyAV is loaded."""
+    from gateway.clips.probe import probe  # noqa: PLC0415
+
+    return probe(path)
+
+
+def _study(path: str, folder: str, stem: str) -> dict[str, Any]:
+    """Measure a clip and draw its renditions; runs in the pool."""
+    from gateway.clips.probe import study  # noqa: PLC0415
+
+    return study(path, folder, stem)
+
+
+def _animate(path: str) -> bytes:
+    """Draw a clip as a GIF; runs in the pool."""
+    from gateway.clips.probe import animate  # noqa: PLC0415
+
+    return animate(path)

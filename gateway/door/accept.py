@@ -1,0 +1,276 @@
+"""
+Take a wish in: choose an offer, keep the job durably, wake the worker. Every surface ends here.
+
+The client hears of success only after the job is on disk, and nothing has been bought by then.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.api.problems import ProblemError, invalid
+from gateway.api.uploads import Upload
+from gateway.engine.job import Job, born
+from gateway.events.events import foretell
+from gateway.failpoints import failpoint
+from gateway.ids import new_id
+from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
+from gateway.network.addresses import Addresses
+from gateway.offers.routing import Decision, Line, UnknownModelError
+from gateway.offers.shop import Shop
+from gateway.offers.wish import Notice, Wish
+from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
+
+KEPT_MS = 72 * 3_600_000
+"""How long an Idempotency-Key is remembered."""
+FOLDED_MS = 30 * 60_000
+"""How long a retry an SDK makes by itself finds the job of its first try; longer than SDKs go on trying."""
+
+PATIENCE_SECONDS = 60
+"""The longest wait that SDKs keep to; told a longer one they would repeat the call within seconds."""
+
+OTHERS = 9
+"""The winner and how many of the next best are kept with a job."""
+
+SANDBOX = Notice(
+    type="sandbox",
+    feature="provider",
+    details="The sandbox renders a test clip here; no model is asked and nothing is paid.",
+)
+
+
+class Repeat(Struct, frozen=True):
+    """Say what a client said about repeating its call."""
+
+    key: str | None = None
+    """Its Idempotency-Key."""
+    retry: int = 0
+    """How often its SDK has tried this call before (``x-stainless-retry-count``)."""
+
+
+class Hands:
+    """Those who take a new job up at once: nobody here; a :class:`~gateway.engine.worker.Worker` where one runs."""
+
+    lease = 0
+    """How long a job taken up is theirs alone, in milliseconds."""
+
+    def reserve(self) -> bool:
+        """Keep a place for one more job, where there is one: it is then taken up or released."""
+        return False
+
+    def release(self) -> None:
+        """Give a reserved place back."""
+
+    def take_up(self, job: Job) -> None:
+        """Begin with a job that was kept as leased to us, in the place reserved for it."""
+
+    def wake(self) -> None:
+        """Hear that something may be due."""
+
+
+class Acceptor:
+    """Turn wishes into jobs."""
+
+    def __init__(
+        self,
+        store: Store,
+        shop: Shop,
+        clock: Callable[[], int],
+        hands: Hands,
+        addresses: Addresses | None = None,
+        *,
+        limits: Limits = NONE,
+    ) -> None:
+        self._addresses = addresses
+        self._store = store
+        self._shop = shop
+        self._clock = clock
+        self._hands = hands
+        self._limits = limits
+        """What the whole instance may spend."""
+
+    def decide(self, wish: Wish) -> Decision:
+        """
+        Choose among the offers as of today.
+
+        :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told, 503 when
+            whoever could only rests.
+        """
+        if self._addresses and wish.callback_url:
+            self._addresses.check(wish.callback_url, "callback_url")
+        try:
+            decision = self._shop.decide(wish)
+        except UnknownModelError as error:
+            shown = ", ".join(error.known[:12]) or "none"
+            raise ProblemError(
+                404, "model_not_found", f"No account here sells {error.model!r}. Sold: {shown}.", param="model"
+            ) from error
+        if not decision.ranked:
+            opens = self._shop.resting(wish)
+            raise _resting(decision, opens, self._clock()) if opens else _none(decision)
+        return decision
+
+    async def earlier(self, tenant: str, repeat: Repeat, fingerprint: str) -> Job | None:
+        """
+        Find the job an earlier call like this one made, whatever has become of sellers, prices and inputs since.
+
+        :raises MismatchError: the Idempotency-Key belongs to another call.
+        """
+        if not repeat.key and not repeat.retry:
+            return None  # Nobody says that there was one.
+        return await self._store.repeated(tenant, _name(repeat, fingerprint), fingerprint)
+
+    async def accept(
+        self,
+        wish: Wish,
+        decision: Decision,
+        tenant: str,
+        repeat: Repeat,
+        *,
+        fingerprint: str,
+        operation: str = "create",
+        parent: str | None = None,
+        buyer: str = "local",
+        limits: Limits = NONE,
+    ) -> tuple[Job, bool]:
+        """
+        Keep a job for a wish and what was decided of it; the flag says whether it is new, or an earlier call's.
+
+        ``fingerprint`` is by what the call is known again (:func:`fingerprint_of`), ``buyer`` the key that orders,
+        ``limits`` what it may spend and do.
+
+        :raises MismatchError: the Idempotency-Key belongs to another call.
+        :raises ProblemError: 402 where a budget has not enough left, 429 where the key has too many jobs under way.
+        """
+        choice = decision.ranked[0].choice
+        assert choice is not None
+        others = tuple((line.name, line.choice.usd_micros) for line in decision.ranked[1:OTHERS] if line.choice)
+        choice = replace(choice, why=decision.why, others=others)
+        listing = self._shop.accounts[choice.account].provider.listing
+        notices = [*decision.notices]
+        if listing.sandbox:
+            notices.append(SANDBOX)
+        now = self._clock()
+        # Whoever has a hand free begins at once: the job is born leased, and no claim has to be written.
+        leased = now + self._hands.lease if self._hands.reserve() else None
+        id_ = new_id("video", now)
+        about = About(id_, buyer, choice.offer, choice.account)
+        taken, postings = hold(about, choice.usd_micros, budgets_of(buyer, limits, self._limits, now), now)
+        job = born(
+            id_,
+            tenant,
+            now,
+            lease_until=leased,
+            deadline_at=now + int(listing.deadline_seconds * 1000),
+            operation=operation,
+            parent=parent,
+            wish=_json(wish if decision.request is wish.request else replace(wish, request=decision.request)),
+            offer=choice.offer,
+            quote=_json(choice),
+            warnings=_json(notices),
+            buyer=buyer,
+            hold=_json(taken),
+        )
+        idempotency = Idempotency(
+            name=_name(repeat, fingerprint),
+            fingerprint=fingerprint,
+            fresh=not repeat.key and not repeat.retry,
+            expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
+        )
+        new = False
+        failpoint("before_accept")
+        try:
+            begun = foretell(job) if wish.callback_url else ()
+            kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs, also=begun)
+        except BudgetError as error:
+            raise _over_budget(choice.usd_micros) from error
+        except CrowdError as error:
+            message = f"This key may have {limits.jobs} videos under way at a time; wait until one has ended."
+            raise ProblemError(429, "too_many_jobs", message, headers={"retry-after": "5"}) from error
+        finally:
+            if leased and not new:
+                self._hands.release()
+        failpoint("after_accept")
+        if new and leased:
+            self._hands.take_up(kept)
+        elif new:
+            self._hands.wake()
+        return kept, new
+
+
+def _over_budget(usd_micros: int) -> ProblemError:
+    """Say that a budget has not enough left."""
+    message = (
+        f"This video is quoted at ${usd_micros / 1_000_000:.6g}, and a budget it counts against has less left: "
+        "ask for a cheaper one, wait for the budget's next day or month, or have it raised."
+    )
+    return ProblemError(402, "budget_exceeded", message, param="max_cost_usd", headers={"x-should-retry": "false"})
+
+
+def _resting(decision: Decision, opens: Mapping[tuple[str, str], int], now: int) -> ProblemError:
+    """Say that whoever can do a wish rests, and until when; nothing of the call has to be changed."""
+    lines = [line for line in decision.others if (line.account, line.offer.model) in opens]
+    told = dict.fromkeys(refusal.message for line in lines for refusal in line.refusals)
+    wait = max(1, -(-(min(opens.values()) - now) // 1000))
+    message = f"No offer can do this now: {'; '.join(list(told)[:3])}. Nothing was bought; try again in {wait} s."
+    headers = {"retry-after": str(wait)}
+    if wait > PATIENCE_SECONDS:
+        headers["x-should-retry"] = "false"
+    return ProblemError(503, "no_offer_now", message, headers=headers, errors=_reasons(decision, lines))
+
+
+def _reasons(decision: Decision, resting: Sequence[Line] = ()) -> list[dict[str, str]]:
+    """Say of each offer why it cannot do a wish."""
+    return [
+        {
+            "pointer": f"/{refusal.field}",
+            "detail": f"{line.provider}: {refusal.message}",
+            "code": "resting" if line in resting else "not_sold",
+        }
+        for line in decision.others
+        for refusal in line.refusals
+    ][:20]
+
+
+def _none(decision: Decision) -> ProblemError:
+    """Say why no offer can do a wish, and which field to change."""
+    refusals = [(line, refusal) for line in decision.others for refusal in line.refusals]
+    fields = [refusal.field for _, refusal in refusals]
+    param = max(set(fields), key=fields.count) if fields else "model"
+    told = dict.fromkeys(refusal.message for _, refusal in refusals if refusal.field == param)
+    unpriced = bool(refusals) and all(
+        refusal.field == "model" and "price" in refusal.message for _, refusal in refusals
+    )
+    problem = invalid(
+        param,
+        f"No offer can do this: {'; '.join(list(told)[:3])}.",
+        code="price_unknown" if unpriced else "no_offer",
+    )
+    problem.errors = _reasons(decision)
+    return problem
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """Say by what a call is known again: by what its client said, an uploaded file by its hash."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted", enc_hook=_spoken)).hexdigest()
+
+
+def _spoken(upload: Any) -> Any:
+    """Write an uploaded file as what it holds, however it is named."""
+    if isinstance(upload, Upload):
+        return {"sha256": upload.sha256, "size": upload.size}
+    raise NotImplementedError(type(upload))
+
+
+def _name(repeat: Repeat, fingerprint: str) -> str:
+    """Name a call as its repeats will: by its key, else by what it says."""
+    return f"key:{repeat.key}" if repeat.key else f"fold:{fingerprint}"
+
+
+def _json(value: Any) -> str:
+    """Write a record as the store keeps it."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,123 @@
+"""Hand one order over, and keep what came of it; what an answer means is decided in :mod:`gateway.engine.job`."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from gateway.engine.ending import as_json
+from gateway.engine.findings import problem_of
+from gateway.engine.job import UNDER_WAY, Job, Outcome, State, backoff, move, standing, turned_down
+from gateway.engine.late import Late
+from gateway.engine.sending import OnTime, Withheld
+from gateway.failpoints import failpoint
+from gateway.offers.accounts import Account
+from gateway.offers.wish import Choice, Wish
+from gateway.store.database import ConflictError, StoreUnavailableError
+from gateway.telemetry import names
+from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
+from providers.base.task import Update
+
+log = structlog.get_logger()
+
+
+class Buying(Late):
+    """Know how an order leaves, and what its answer, or none, means for its job."""
+
+    async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
+        """Hand the order over, and keep what came of it."""
+        account = self._shop.accounts[choice.account]
+        # What is sent again under the same key may come as late as it likes.
+        wire = account.wire if job.state is State.UNKNOWN else self._on_time(job, account)
+        try:
+            update = await account.provider.submit(self._orders.write(job, wish, choice, files), wire)
+        except Withheld as withheld:
+            await self._withdraw(job, withheld)
+            return
+        except ProviderError as error:
+            self._metrics.submits.labels(choice.provider, error.kind).inc()
+            log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
+            await self._refused(job, error, choice)
+            return
+        except Exception as error:
+            # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.
+            log.exception("submit.crashed", **names(job), exc_info=error)
+            now = self._clock()
+            lost = standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
+            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
+            return
+        failpoint("after_answer")
+        self._metrics.submits.labels(choice.provider, "accepted").inc()
+        account.answered(self._clock())
+        assert job.attempt is not None
+        self._receipts.note(job.attempt, as_json(update.task))
+        failpoint("after_receipt")
+        try:
+            await self._observe(job, update, account)
+        except ConflictError:
+            await self._come_late(job, update, account)
+        except StoreUnavailableError:
+            self._receipts.sync()  # What was bought must outlive a database that could not be told.
+            raise
+
+    def _on_time(self, job: Job, account: Account) -> OnTime:
+        """Carry the calls of an order while it may leave."""
+
+        async def wanted() -> bool:
+            try:
+                return await self._store.may_buy(job.id)
+            except StoreUnavailableError:
+                return True  # Its intent is on disk; to break off now would leave it in doubt.
+
+        return OnTime(account.wire, self._clock, job.updated_at, wanted)
+
+    async def _withdraw(self, job: Job, withheld: Withheld) -> None:
+        """Begin anew with an order that was not sent, for reasons of our own."""
+        now = self._clock()
+        log.info("attempt.withheld", **names(job), reason=withheld.message)
+        self._free(job)
+        back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None)
+        await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, withheld.message))
+
+    async def _come_late(self, job: Job, update: Update, account: Account) -> None:
+        """Keep an answer that came once others had taken the job over: it is evidence, whoever holds the lease."""
+        found = await self._store.any_job(job.id)
+        told = {**names(job), "task": update.task.id}
+        if found is None or found.attempt != job.attempt or found.state not in {State.SUBMITTING, State.UNKNOWN}:
+            known = found is not None and found.attempt == job.attempt and found.task is not None
+            (log.info if known else log.error)("answer.overtaken" if known else "task.ownerless", **told)
+            return
+        log.warning("answer.late", **told)
+        try:
+            await self._observe(found, update, account)
+        except ConflictError:  # They are at it just now.
+            await self._come_late(job, update, account)
+
+    async def _refused(self, job: Job, error: ProviderError, choice: Choice) -> None:
+        """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
+        now = self._clock()
+        wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
+        self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
+        if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
+            # Turned away at the door this time; that says nothing of the first time.
+            await self._later(job, wait / 1000)
+        elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
+            # What was sent before may still be on its way, and find the provider in another mood.
+            await self._later(job, UNDER_WAY)
+        elif error.billed is not Billed.NO or error.again is Again.NEVER:
+            lost = standing(job, Outcome.UNKNOWN, now, error.message)
+            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
+        elif error.again is Again.HERE:
+            self._free(job)
+            back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
+            await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
+        else:
+            refused = standing(job, turned_down(error), now, error.message)
+            problem = problem_of(error, choice.provider)
+            if error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts:
+                await self._fail(job, problem, refused)
+            else:
+                self._free(job)
+                elsewhere = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=as_json(problem))
+                await self._store.save(elsewhere, refused)

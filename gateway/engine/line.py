@@ -1,0 +1,114 @@
+"""
+Keep jobs in line for a place at a full account: while they wait, nothing of them is written.
+
+A job stands in the line of every account that would make it for no more, and is called when one of these has a place.
+The lines are rows beside the job's own, so they outlive every process and are the same for all. Turns go round the
+buyers: who has ordered a thousand clips keeps nobody waiting who has ordered one. Whatever should go wrong with a
+call, the job is due again by itself in :data:`LONGEST_MS`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gateway.engine.job import Job
+from gateway.engine.shares import Shares
+from gateway.offers.accounts import Account
+from gateway.offers.wish import Choice
+from gateway.store.database import Statement
+from gateway.store.store import Store
+
+LONGEST_MS = 600_000
+"""A job that nobody called comes again by itself: with 100,000 in line 170 a second."""
+HALTED_MS = 2_000
+"""How soon a line is called again after an operator's halt was met."""
+
+Place = tuple[str, str]
+"""An account, and the model that is wanted there."""
+
+
+class Line:
+    """Know who waits where, and call the first when there is a place."""
+
+    def __init__(self, store: Store, accounts: Mapping[str, Account], clock: Callable[[], int], shares: Shares) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._shares = shares
+        self._clock = clock
+        self._waited: set[Place] = set()
+        """Places at accounts of this process for which somebody may be waiting."""
+        self._halted_until = 0
+
+    @property
+    def waited(self) -> bool:
+        """Whether anybody may be waiting anywhere."""
+        return bool(self._waited)
+
+    def is_open(self, choice: Choice, now: int) -> bool:
+        """Whether a job that was not called may be ordered there now: there is a place, and nobody waits for it."""
+        return (choice.account, choice.model) not in self._waited and self.has_room(choice, now)
+
+    def has_room(self, choice: Choice, now: int) -> bool:
+        """Whether there is a place for who was called: at the account, and among the steps that are its share."""
+        account = self._accounts[choice.account]
+        return account.has_room(choice.model, now) and self._shares.left(account.name) > 0
+
+    async def join(self, job: Job, choices: Sequence[Choice]) -> list[Statement]:
+        """Write that a job waits for these places and no others; one it waits for already keeps its turn."""
+        wanted = dict.fromkeys((each.account, each.model) for each in choices)
+        standing = await self._store.lines(job.id) if job.account else []
+        left = [place for place in standing if place not in wanted]
+        joined = [place for place in wanted if place not in standing]
+        return [
+            *(Statement("line_quit", {"job": job.id, "account": name, "model": model}) for name, model in left),
+            *(
+                Statement("line_join", {"job": job.id, "account": name, "model": model, "buyer": job.buyer or ""})
+                for name, model in joined
+            ),
+        ]
+
+    def joined(self, choices: Sequence[Choice]) -> None:
+        """Hear that what :meth:`join` wrote is on disk."""
+        self._remember((each.account, each.model) for each in choices)
+
+    @staticmethod
+    def leave(job: Job) -> list[Statement]:
+        """Write that a job waits no longer; one that is queued for an account is one that does."""
+        return [Statement("line_leave", {"job": job.id})] if job.account else []
+
+    async def call(self, *, lease: int, most: int) -> list[Job]:
+        """Lease those whose turn it is wherever there is a place."""
+        now = self._clock()
+        called: list[Job] = []
+        if now < self._halted_until:
+            return called
+        places: dict[str, int] = {}
+        for place in sorted(self._waited):
+            name, model = place
+            account = self._accounts.get(name)
+            room = account.room(model, now) - places.get(name, 0) if account else 0
+            room = min(room, most - len(called), self._shares.left(name, len(called), places.get(name, 0)))
+            if room <= 0:
+                continue
+            # Forgotten first: whoever joins while the store is asked is remembered.
+            self._waited.discard(place)
+            jobs = await self._store.claim(lease=lease, most=room, line=place)
+            if len(jobs) == room:
+                self._waited.add(place)
+            places[name] = places.get(name, 0) + len(jobs)
+            called += jobs
+        return called
+
+    def halted(self) -> None:
+        """Hear that an operator has halted purchases: nobody is called for a while."""
+        self._halted_until = self._clock() + HALTED_MS
+
+    async def recount(self) -> None:
+        """Learn where others have lined up."""
+        self._remember(await self._store.lines())
+
+    def _remember(self, places: Iterable[Place]) -> None:
+        """Call whoever waits for these from now on; a line for what is not sold in this process is others' to call."""
+        self._waited.update(
+            (name, model)
+            for name, model in places
+            if (account := self._accounts.get(name)) and account.listing.offer(model)
+        )

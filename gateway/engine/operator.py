@@ -1,0 +1,81 @@
+"""
+What an operator may decide about a job nobody knows the fate of: pure moves; each is refused where it makes no sense.
+
+The gateway never does any of this on its own: to buy again after a lost answer may be to buy twice.
+"""
+
+import msgspec
+from msgspec.structs import replace
+
+from gateway.engine.job import Attempt, Job, Outcome, State, move
+from gateway.events.events import announce, tell_settled
+from gateway.events.hooks import take_task
+from gateway.money.billing import Bill, closed, hold_of, settled
+from gateway.money.ledger import Billing, Posting
+from gateway.offers.wish import Problem
+from gateway.store.database import Statement
+from providers.base.task import Task
+
+
+class MoveError(Exception):
+    """The job is not where this could be done to it; the message says where it is."""
+
+
+def adopt(job: Job, open_: Attempt, task: str, now: int) -> tuple[Job, Attempt, list[Statement]]:
+    """
+    Take a task found at the provider for the one the lost order made; the next look says how it stands.
+
+    It holds only where the task is no other order's.
+
+    :raises MoveError: unless the job is unknown.
+    """
+    _must_be_unknown(job)
+    handle = msgspec.json.encode(Task(task)).decode()
+    running = move(job, State.RUNNING, now, task=handle, due_at=now)
+    accepted = replace(open_, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None)
+    return running, accepted, [take_task(job, Task(task), adopted=True)]
+
+
+def resubmit(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt]:
+    """
+    Order again, on the operator's word that the first order was never taken; if it was, the clip is bought twice.
+
+    :raises MoveError: unless the job is unknown.
+    """
+    _must_be_unknown(job)
+    again = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None)
+    return again, replace(open_, outcome=Outcome.ABSENT, ended_at=now, error="an operator said it was never taken")
+
+
+def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Posting], list[Statement]]:
+    """
+    End a job whose order nobody will ever hear of; its money stays in suspense until it is settled, its client is told.
+
+    :raises MoveError: unless the job is unknown.
+    """
+    _must_be_unknown(job)
+    message = "Nobody knows whether the provider took the order; an operator gave it up. It was not ordered twice."
+    problem = Problem(code="submission_unknown", message=message)
+    failed = move(job, State.FAILED, now, error=msgspec.json.encode(problem).decode())
+    ended, postings = closed(failed, Bill.DOUBT, now)
+    lost = replace(open_, outcome=Outcome.FAILED, ended_at=now, error="written off by an operator")
+    return ended, lost, postings, announce(ended)
+
+
+def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting], list[Statement]]:
+    """
+    Say what a job in doubt cost, by the provider's invoice; 0 gives its money back.
+
+    :raises MoveError: unless its money is in suspense.
+    """
+    held = hold_of(job)
+    if held is None or held.billing is not Billing.POSSIBLY_BILLED:
+        raise MoveError(f"the money of {job.id} is not in doubt")
+    done, postings = settled(move(job, job.state, now, due_at=None), usd_micros, now)
+    return done, postings, tell_settled(done)
+
+
+def _must_be_unknown(job: Job) -> None:
+    """Refuse to decide what is decided."""
+    if job.state is not State.UNKNOWN:
+        raise MoveError(f"{job.id} is {job.state}, not unknown")

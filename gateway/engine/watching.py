@@ -1,0 +1,236 @@
+"""
+Watch a task until its provider's verdict.
+
+What a provider's answer means is decided in :mod:`gateway.engine.job`; what happens next, here.
+"""
+
+import random
+from collections import Counter
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from gateway.clips.fetch import is_public
+from gateway.engine.collecting import Collecting, made_of, noted
+from gateway.engine.ending import as_json
+from gateway.engine.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
+from gateway.engine.finished import ClipError, Finished, Missed, next_try
+from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.events.events import foretell
+from gateway.events.hooks import take_task
+from gateway.failpoints import failpoint
+from gateway.money.billing import Bill, bill_of, in_doubt
+from gateway.offers.accounts import Account, link_hours
+from gateway.offers.wish import Problem, read_choice
+from gateway.telemetry import names
+from providers.base.errors import Missing, ProviderError, Unsupported
+from providers.base.task import State as TaskState
+from providers.base.task import Task, Update
+
+log = structlog.get_logger()
+
+LOOKED_AT = frozenset({State.RUNNING, State.STORING})
+"""Where a step asks the provider how a task stands."""
+ASKED_ABOUT = LOOKED_AT | {State.UNKNOWN}
+"""Where a step asks the provider at all, and buys nothing."""
+OTHERS_MS = 300_000
+"""How long past its deadline a job whose account a process lacks is left to others on its store, which may have it."""
+
+
+class Watching(Collecting):
+    """Know how a job with a task goes on."""
+
+    async def count(self) -> None:
+        """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
+        running = await self._store.running()
+        for name, account in self._shop.accounts.items():
+            account.recount(running.get(name, 0))
+        await self.line.recount()
+
+    def put_off(self, job: Job, ahead: Counter[str]) -> int | None:
+        """
+        Say when a job should come again whose account has no place or no look left for it now; else it is its turn.
+
+        ``ahead`` counts whose jobs are about to be stepped before it, and this one if it is.
+        """
+        name = job.account or ""
+        account = self._shop.accounts.get(name)
+        due = None if account is None else self._kept_from(job, account, ahead)
+        if due is None:
+            ahead[name] += 1
+        return due
+
+    def _kept_from(self, job: Job, account: Account, ahead: Counter[str]) -> int | None:
+        """Take a job's turn at its account, or say when that has a place and a look for it."""
+        name, now, late = account.name, self._clock(), in_doubt(job)
+        asks = job.state in ASKED_ABOUT or late
+        if asks and not self.shares.left(name, ahead.total(), ahead[name]):
+            return self.shares.again(name, now)
+        if job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
+            return due
+        if late and (due := account.late_looks.take(now)) > now:
+            return due
+        fetches = job.state is State.STORING or (late and made_of(job) is not None)
+        if fetches and (due := self._turn(job, account, now)) > now:
+            return due
+        return None
+
+    async def _look(self, job: Job) -> None:
+        """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
+        now = self._clock()
+        account = self._shop.accounts.get(job.account or "")
+        if account is None:
+            await self._without(job, now)
+            return
+        job = resumed(job)
+        if job.state is State.STORING:
+            await self._collect(job, account)
+            return
+        task = msgspec.json.decode(job.task or "", type=Task)
+        try:
+            if job.cancel_requested and job.state is State.RUNNING:
+                update = await self._stop(job, task, account)
+            else:
+                update = await account.provider.poll(task, account.wire)
+        except ProviderError as error:
+            log.info("poll.failed", **names(job), kind=error.kind)
+            self._health.heard(account, error, now)
+            await self._saw_nothing(job, account, error, now)
+            return
+        account.answered(now)
+        await self._observe(job, update, account)
+
+    async def _saw_nothing(self, job: Job, account: Account, error: ProviderError, now: int) -> None:
+        """Look again later, unless the task is lost or its time is over."""
+        listing = account.provider.listing
+        lost_after = (job.started_at or now) + int(listing.missing_seconds * 1000)
+        if isinstance(error, Missing) and now >= lost_after:
+            message = "The provider no longer knows the task; it may have been billed."
+            problem = Problem(code="task_lost", message=message, provider=listing.slug)
+            await self._fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
+        elif now >= job.deadline_at:
+            await self._give_up(job)
+        else:
+            wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
+            await self._later(job, max(wait, self._next_look(job, account, None, now)))
+
+    def _next_look(self, job: Job, account: Account, asked: float | None, now: int) -> float:
+        """Say in how many seconds a task is looked at again; who is sick is not asked more often than who is well."""
+        listing = account.provider.listing
+        told = listing.submit_class == "C" and bool(self._hooks and self._hooks.reachable)
+        wait = next_look(listing.poll_seconds, (now - (job.started_at or now)) / 1000, asked, told=told)
+        if job.state is State.RUNNING:
+            return account.looks.interval(wait, (now - job.updated_at) / 1000, now)
+        return wait
+
+    async def _without(self, job: Job, now: int) -> None:
+        """
+        Go on with a task whose account is not configured, as far as anybody could.
+
+        A clip that lies where it can be had without credentials is kept. All else waits for the account to be
+        configured again, and ends as any other: without a verdict at its deadline, else when its links die.
+        """
+        if job.state is not State.STORING:
+            if self._is_hopeless(job, now):
+                await self._give_up(job)
+            else:
+                await self._await_account(job, 30.0)
+            return
+        finished = msgspec.json.decode(job.task or "", type=Finished)
+        finished = replace(finished, at=finished.at or now)
+        former = self._shop.former(job.account or "", read_choice(job.quote).provider)
+        if former and finished.links() and all(is_public(former, each.url) for each in finished.links()):
+            finished, misses = await self._keep(job, finished, former)
+            if not misses:
+                await self._deliver(job, finished)
+                return
+        miss = ClipError(alone(job.account), Missed.NO_ACCOUNT)
+        wait = next_try(miss.kind, job.tries, 0, finished.left(self._clock(), link_hours(former)))
+        if wait is None:
+            await self._lose(job, finished, former, {0: miss})
+        else:
+            await self._await_account(replace(job, task=noted(finished)), wait)
+
+    def _is_hopeless(self, job: Job, now: int) -> bool:
+        """Whether nobody will tell any more what became of a job whose account is not configured here."""
+        return now >= job.deadline_at + (OTHERS_MS if self._store.shared else 0)
+
+    async def _await_account(self, job: Job, seconds: float) -> None:
+        """Look again later whether a job's account is configured, where everybody can see that it waits for that."""
+        if waiting_for(job) is None:
+            log.warning("account.missing", **names(job), state=job.state)
+        problem = Problem(code=NO_ACCOUNT, message=alone(job.account))
+        await self._later(job, seconds, error=as_json(problem))
+
+    async def _stop(self, job: Job, task: Task, account: Account) -> Update:
+        """Ask the provider to stop; one that cannot is looked at as ever."""
+        try:
+            return await account.provider.cancel(task, account.wire)
+        except Unsupported:
+            log.info("cancel.unsupported", **names(job))
+            return await account.provider.poll(task, account.wire)
+
+    async def _observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
+        """
+        Keep what was seen of a task, and go on where it is done.
+
+        :raises ConflictError: an ``adopted`` task is another attempt's.
+        """
+        own = () if job.task else (take_task(job, update.task, adopted=adopted), *foretell(job))
+        now = self._clock()
+        listing = account.provider.listing
+        task = as_json(update.task)
+        state = VERDICTS[update.state]
+        if update.state is TaskState.UNKNOWN:
+            log.warning("task.state_unknown", **names(job), word=update.raw_state)
+        seen = {"task": task, "progress": update.progress, "error": None}
+        if update.usage:
+            seen["usage"] = as_json(self._shop.settle(job, update.usage))
+            if update.usage.remaining_credits is not None:
+                account.note_credits(update.usage.remaining_credits, now)
+        if state is State.RUNNING:
+            if now >= job.deadline_at:
+                await self._give_up(job, task)
+                return
+            wait = self._next_look(job, account, update.poll_after, now)
+            running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
+            accepted = () if job.state is State.RUNNING else (standing(job, Outcome.ACCEPTED, now, None, task),)
+            await self._store.save(running, *accepted, also=own)
+            if accepted:
+                failpoint("after_running")
+        elif state is State.STORING:
+            failpoint("after_verdict")
+            lease = now + self._lease
+            finished = Finished(id=update.task.id, data=update.task.data, at=now, assets=update.assets)
+            storing = move(job, state, now, due_at=lease, lease_until=lease, **{**seen, "task": noted(finished)})
+            await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task), also=own)
+            failpoint("after_storing")
+            await self._fetch(storing, finished, account)
+        elif state is State.CANCELLED:
+            ended = standing(job, Outcome.CANCELLED, now, None, task)
+            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own)
+        else:
+            problem = verdict(update, listing.slug)
+            ended = standing(job, ENDINGS[update.state], now, problem.message, task)
+            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
+
+    async def _is_absent(self, job: Job) -> bool:
+        """Weigh a provider's word that it has no such order; unless that is final it is asked again."""
+        now = self._clock()
+        attempt = next(each for each in await self._store.attempts(job.id) if each.id == job.attempt)
+        waited = (now - attempt.intent_at) / 1000
+        wait, counts = until_absent(waited, job.tries, denied=attempt.error == DENIED)
+        if wait is not None:
+            await self._later(job, wait, *([replace(attempt, error=DENIED)] if counts else []))
+        return wait is None
+
+    async def _give_up(self, job: Job, task: str | None = None) -> None:
+        """End a job whose provider gave no verdict by the deadline."""
+        why = "The provider gave no verdict in time"
+        if job.account not in self._shop.accounts:
+            why = sentence(f"{alone(job.account)}, so nobody could ask for a verdict in time")
+        message = f"{why}; the clip may have been billed."
+        problem = Problem(code="deadline_exceeded", message=message, provider=read_choice(job.quote).provider)
+        late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
+        await self._fail(job, problem, late, bill=Bill.DOUBT)

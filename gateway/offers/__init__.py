@@ -1,0 +1,6 @@
+"""
+What can be bought here and now, from whom and for how much; and which of it to take.
+
+:mod:`~gateway.offers.routing` decides, :mod:`~gateway.offers.shop` knows the accounts, :mod:`~gateway.offers.wish`
+holds what was asked for and what was chosen.
+"""

@@ -1,0 +1,146 @@
+"""Know what can be bought here and now: the accounts at work, the aliases and the routing settings."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from secrets import token_hex
+from statistics import median
+
+from msgspec.structs import replace
+
+from gateway.engine.job import Job
+from gateway.offers.accounts import Account
+from gateway.offers.routing import Decision, Seller, Terms, decide
+from gateway.offers.wish import Choice, Wish, read_choice
+from gateway.settings import Alias, RoutingSettings
+from providers.base.catalog import charge, price_of
+from providers.base.listing import Offer, listings
+from providers.base.order import CHOICES, Input, Request, Spec, choices
+from providers.base.task import Usage
+
+ENOUGH = 5
+"""Clips an offer must have made before what it took is believed over its listing."""
+KEPT = 64
+"""Clips whose times are remembered, by offer."""
+
+
+class Shop:
+    """Answer what every offer would charge, and which to take."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        aliases: Mapping[str, Alias],
+        routing: RoutingSettings,
+        clock: Callable[[], int],
+        former: Callable[[str, str], Account | None] = lambda _name, _slug: None,
+    ) -> None:
+        """Sell from accounts; ``former`` makes what stands in for one that is not there any more, by its provider."""
+        self.former = former
+        self.accounts = accounts
+        self.aliases = aliases
+        self.routing = routing
+        self._clock = clock
+        self._times: dict[str, deque[float]] = {}
+        self._terms = Terms(policy=routing.policy, order=routing.order, split=routing.split)
+
+    @property
+    def sellers(self) -> list[Seller]:
+        """Describe every account as it stands now."""
+        now = self._clock()
+        return [account.seller(now) for account in self.accounts.values()]
+
+    @property
+    def today(self) -> date:
+        """The day whose prices hold, in UTC."""
+        return datetime.fromtimestamp(self._clock() / 1000, UTC).date()
+
+    @property
+    def speeds(self) -> Mapping[str, float]:
+        """Seconds an offer was observed to take, by its name."""
+        return self._terms.speeds
+
+    def decide(self, wish: Wish, *, lot: str = "", rested: bool = False) -> Decision:
+        """
+        Put the offers that can do a wish in the order they should be tried, by today's prices.
+
+        ``lot`` is what ``split`` draws by where the wish names no user, anew each time where nothing is given; with
+        ``rested`` everybody can who could if nobody rested.
+
+        :raises UnknownModelError: when nobody sells a model by that name.
+        """
+        terms = self._terms
+        split = (wish.preferences.policy or terms.policy) == "split"
+        return decide(
+            wish.request,
+            wish.preferences,
+            [replace(each, shut={}) for each in self.sellers] if rested else self.sellers,
+            self.aliases,
+            on=self.today,
+            terms=terms,
+            lot=(wish.user or lot or token_hex(8)) if split else "",
+        )
+
+    def resting(self, wish: Wish) -> dict[tuple[str, str], int]:
+        """
+        Say which offers could do a wish that none can now, if nobody rested: by account and model, from when on.
+
+        :raises UnknownModelError: when nobody sells a model by that name.
+        """
+        now = self._clock()
+        places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
+        return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
+
+    def observe(self, offer: str, seconds: float) -> None:
+        """Remember how long an offer took to make a clip."""
+        times = self._times.setdefault(offer, deque(maxlen=KEPT))
+        times.append(seconds)
+        if len(times) >= ENOUGH:
+            self._terms = replace(self._terms, speeds={**self._terms.speeds, offer: median(times)})
+
+    def settle(self, job: Job, usage: Usage) -> Usage:
+        """Put what a provider counted into dollars, by the price it was quoted at."""
+        choice = read_choice(job.quote)
+        account, day = self.accounts[choice.account], datetime.fromtimestamp(job.created_at / 1000, UTC).date()
+        price = price_of(account.listing, self.offer(choice), choice.spec, on=day, plan=account.plan)
+        micros = price and charge(account.listing, price, usage, on=day, plan=account.plan)
+        return replace(usage, usd_micros=micros)
+
+    def typical_seconds(self, offer: str | None) -> float:
+        """Say how long an offer usually takes: as observed, else as its listing says."""
+        observed = self.speeds.get(offer or "")
+        if observed is not None:
+            return observed
+        slug, _, model = (offer or ":").partition(":")
+        for account in self.accounts.values():
+            found = account.listing.offer(model) if account.listing.slug == slug else None
+            if found:
+                return found.typical_seconds
+        return 60.0
+
+    def offer(self, choice: Choice) -> Offer:
+        """Find the offer a choice was made of, also one that is sold no more."""
+        account = self.accounts[choice.account]
+        offer = account.listing.offer(choice.model) or listings()[choice.provider].offer(choice.model)
+        assert offer is not None
+        return offer
+
+
+def pin(wish: Wish, spec: Spec) -> Wish:
+    """
+    Close a wish's open choices as they were shown to the client; pure.
+
+    Whoever makes the clip in the end makes the one that was promised.
+    """
+    return replace(wish, request=promised(wish.request, spec))
+
+
+def promised(request: Request, spec: Spec) -> Request:
+    """Close a request's open choices likewise; pure."""
+    return replace(request, **dict(zip(CHOICES, choices(spec), strict=True)))
+
+
+def own(each: Input, choice: Choice) -> Input:
+    """Take an input's origin away unless the account that is asked made it: to any other its handle is a stranger's."""
+    mine = each.origin is not None and (each.origin.provider, each.origin.account) == (choice.provider, choice.account)
+    return each if mine else replace(each, origin=None)
