@@ -103,7 +103,7 @@ SHAPES = {
 }
 """What the rest of an address asks for."""
 OURS_TOO = {"models", "model", "files", "file"}
-"""What ``/v1/`` means in our own API as well, so that only Google's headers tell."""
+"""What ``/v1/`` means in our own API as well, so that only Google's headers tell; nothing is posted there at Google."""
 HEADERS = {b"x-goog-api-key", b"x-goog-api-client"}
 """What Google's clients send; other ``x-goog-`` headers are those of a proxy of Google's before us."""
 
@@ -140,7 +140,7 @@ def hear(scope: HTTPScope) -> None:
     rest, parent = f"{found['upload']}/{found['rest']}" if found["upload"] else found["rest"], found["parent"] or ""
     name, shape = next(((name, hit) for name, shape in SHAPES.items() if (hit := shape.fullmatch(rest))), ("", None))
     if found["version"] == "v1" and not parent:
-        known = any(header in HEADERS for header, _ in scope["headers"])
+        known = scope["method"] != "POST" and any(header in HEADERS for header, _ in scope["headers"])
         if not name or (name in OURS_TOO and not known):
             return
     scope[WRITTEN] = write  # type: ignore[literal-required]

@@ -278,7 +278,13 @@ def omni_streamed(app: App) -> Any:
         stream = app.client.interactions.create(model=OMNI, input=prompt, stream=True, response_format=FORMAT)
         return [each.event_type for each in stream]
 
-    return {"made": kinds("A kitten"), "failed": kinds("a cat [fail]")}
+    def told(last: str | None = None) -> list[Any]:
+        return [each.event_id for each in app.client.interactions.get(ended.id, stream=True, last_event_id=last)]
+
+    ended = app.client.interactions.create(model=OMNI, input="A kitten", response_format=FORMAT)
+    whole = told()
+    resumed = [told(last) == whole[at:] for at, last in enumerate(whole, 1)]
+    return {"made": kinds("A kitten"), "failed": kinds("a cat [fail]"), "resumed": resumed}
 
 
 def omni_ends_badly(app: App) -> Any:

@@ -76,6 +76,7 @@ OMNI: dict[str, Any] = {
     "omni_streamed": {
         "made": ["interaction.created", "step.start", "step.delta", "step.stop", "interaction.completed"],
         "failed": ["interaction.created", "error", "interaction.completed"],
+        "resumed": [True] * 5,
     },
     "omni_ends_badly": {
         "failed": ["failed", ["generation_failed", FAILED]],

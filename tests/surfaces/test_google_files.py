@@ -140,7 +140,7 @@ async def test_a_file_lasts_as_long_as_googles(tmp_path: Path, days: int, lasts:
 
 
 async def test_a_list_has_pages(client: httpx.AsyncClient) -> None:
-    """Newest first, each once; a proxy's headers make nobody Google's."""
+    """Newest first, each once; a proxy's headers make nobody Google's, and what is posted is OpenAI's in any case."""
     data = picture()
     made = [await sent(client, await opened(client, len(data)), data) for _ in range(3)]
     names = [each.json()["file"]["name"] for each in made]
@@ -152,6 +152,8 @@ async def test_a_list_has_pages(client: httpx.AsyncClient) -> None:
     assert (sorted(names, reverse=True), "") == (listed, token)
     behind = {"x-goog-authenticated-user-email": "accounts.google.com:jo@example.com"}
     assert 3 == len((await client.get("/v1/files", headers=behind)).json()["data"])
+    posted = await client.post("/v1/files", headers=GOOGLE, files={"file": ("a.png", data)})
+    assert "file" == posted.json()["object"]
 
 
 def test_a_piece_is_its_keys_and_whole(guarded: tuple[Server, str]) -> None:
