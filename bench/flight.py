@@ -29,7 +29,7 @@ from gateway.clock import Clock
 from gateway.database import Statement, connect
 from gateway.ids import new_id
 from gateway.job import Attempt, Job, Outcome, State, next_look
-from gateway.settings import Account, Routing, Settings
+from gateway.settings import AccountSettings, RoutingSettings, Settings
 from gateway.shop import Shop
 from gateway.store import Store
 from gateway.wish import Wish
@@ -114,7 +114,8 @@ class Field(msgspec.Struct, frozen=True):
     def settings(self, places: int) -> Settings:
         """Describe the accounts, one at each seller."""
         accounts = {
-            f"every{poll}": Account(provider=f"every{poll}", base_url=self.url, max_running=places) for poll in POLLS
+            f"every{poll}": AccountSettings(provider=f"every{poll}", base_url=self.url, max_running=places)
+            for poll in POLLS
         }
         return Settings(accounts=accounts)
 
@@ -163,7 +164,7 @@ async def seed(here: Field, count: int, *, overdue: bool = False) -> None:
     way = ByScheme({})
     accounts, held = open_accounts(here.settings(1), {}, way, partial(HttpWire, way), sandbox_only=True)
     assert not held, held
-    shop = Shop(accounts, {}, Routing(), clock)
+    shop = Shop(accounts, {}, RoutingSettings(), clock)
     acceptor = Acceptor(store, shop, clock, Hands())
     begun = clock()
     patterns: list[tuple[str, float, Job]] = []

@@ -37,7 +37,7 @@ from gateway.job import State
 from gateway.media import Media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
-from gateway.settings import Routing
+from gateway.settings import RoutingSettings
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
@@ -114,7 +114,7 @@ async def live(url: str, folder: Path, count: int) -> float:
         receipts = Receipts(folder / "receipts")
         receipts.open()
         account = Account("acme", Prompt(listing()), Clips(), plan="", max_running=10 * count)
-        shop = Shop({"acme": account}, {}, Routing(), clock)
+        shop = Shop({"acme": account}, {}, RoutingSettings(), clock)
         steps = Steps(
             store,
             shop,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gateway.credentials import missing, secrets
 from gateway.looks import Looks
 from gateway.routing import Seller
-from gateway.settings import OfferSettings, Settings
+from gateway.settings import AccountSettings, OfferSettings, Settings
 from gateway.sources import Source
 from providers.base.listing import Listing, Price, listings
 from providers.base.provider import Provider
@@ -134,6 +134,18 @@ class Account:
         rest = self.rest_of(model, now)
         return rest if rest and rest.until - now >= LONG_MS else None
 
+    def shut(self, model: str, now: int) -> str | None:
+        """Say why new jobs for a model are sent elsewhere; ``None`` where they are not."""
+        rests = (self._long_rest_of(each, now) for each in (model, EVERYTHING))
+        return next((rest.why for rest in rests if rest), None)
+
+    def lasting(self, model: str, now: int) -> Rest | None:
+        """Find the rest that only time ends; silence is over as soon as anybody answers."""
+        rests = (self.rest_of(each, now) for each in (model, EVERYTHING))
+        return max(
+            (rest for rest in rests if rest and rest.why != self._silence), key=lambda rest: rest.until, default=None
+        )
+
     def opens(self, model: str, now: int) -> int:
         """Say from when on jobs for a model are taken again: its rest is then short enough to be waited for."""
         rests = (self._long_rest_of(each, now) for each in (model, EVERYTHING))
@@ -212,7 +224,7 @@ def link_hours(account: Account | None) -> float:
     return account.provider.listing.link_hours if account else 24
 
 
-class Held(Struct, frozen=True):
+class Unused(Struct, frozen=True):
     """Name an account that is not used, and why."""
 
     account: str
@@ -237,25 +249,25 @@ def open_accounts(
     abroad: Callable[[httpx.Auth], Wire],
     *,
     sandbox_only: bool,
-) -> tuple[dict[str, Account], list[Held]]:
+) -> tuple[dict[str, Account], list[Unused]]:
     """
     Build every account that can be used, and say of the others why not.
 
     ``transport`` leads to the providers, what ``abroad`` makes to wherever they say their clips lie.
-    ``sandbox_only`` holds real accounts back: nobody without a key may spend money.
+    ``sandbox_only`` leaves real accounts unused: nobody without a key may spend money.
     """
     known = {slug: adjusted(listing, settings.offers) for slug, listing in listings().items()}
     accounts: dict[str, Account] = {}
-    held: list[Held] = []
+    unused: list[Unused] = []
     for name, each in settings.accounts.items():
         listing = known[each.provider]
         lacking = missing(name, listing, environ)
         if not each.enabled:
-            held.append(Held(name, "enabled = false"))
+            unused.append(Unused(name, "enabled = false"))
         elif lacking:
-            held.append(Held(name, f"the environment lacks {', '.join(lacking)}"))
+            unused.append(Unused(name, f"the environment lacks {', '.join(lacking)}"))
         elif sandbox_only and not listing.sandbox:
-            held.append(Held(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
+            unused.append(Unused(name, "no API key exists, so only the sandbox is served: reelgate keys create"))
         else:
             provider = adapter(listing.dialect)(listing, secrets(name, listing, environ), base_url=each.base_url)
             auth = provider.auth()
@@ -267,10 +279,10 @@ def open_accounts(
                 plan=each.plan,
                 max_running=each.max_running,
                 looks=each.looks_per_second,
-                listing=replace(listing, hosts=[*listing.hosts, *each.clip_hosts]) if each.clip_hosts else listing,
+                listing=_of_account(listing, each),
                 links=bool(settings.server.public_url),
             )
-    return accounts, held
+    return accounts, unused
 
 
 def adjusted(listing: Listing, said: Mapping[str, OfferSettings]) -> Listing:
@@ -297,6 +309,13 @@ def adjusted(listing: Listing, said: Mapping[str, OfferSettings]) -> Listing:
         ),
     ]
     return replace(listing, offers=offers, prices=prices)
+
+
+def _of_account(listing: Listing, said: AccountSettings) -> Listing:
+    """Change a listing as the operator says of one account at it, likewise."""
+    if not said.clip_hosts and not said.usd_credit:
+        return listing
+    return replace(listing, hosts=[*listing.hosts, *said.clip_hosts], usd_credit=said.usd_credit or listing.usd_credit)
 
 
 def _price(model: str, said: OfferSettings) -> Price:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway import surfaces
 from gateway.abroad import Abroad
 from gateway.accept import Acceptor, Hands
-from gateway.accounts import Held, open_accounts, stand_in
+from gateway.accounts import Unused, open_accounts, stand_in
 from gateway.admission import Admission
 from gateway.api import (
     content,
@@ -38,8 +38,8 @@ from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.api.problems import HANDLERS
 from gateway.buffers import Buffers
 from gateway.cleaning import Cleaner
-from gateway.clock import DAY_MS, clock_of
-from gateway.database import StoreUnavailableError, connect
+from gateway.clock import DAY_MS
+from gateway.database import StoreUnavailableError, clock_of, connect
 from gateway.edge import Edge
 from gateway.guard import make_rules
 from gateway.guesses import Guesses, networks
@@ -50,7 +50,7 @@ from gateway.media import Media, make_folder, open_media
 from gateway.orders import Orders
 from gateway.orphans import report
 from gateway.receipts import Receipts
-from gateway.settings import Network, Settings, SettingsError, is_loopback
+from gateway.settings import NetworkSettings, Settings, SettingsError, is_loopback
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
@@ -74,7 +74,7 @@ class Gateway(Struct, frozen=True):
     """Hold a built gateway: what to serve, and what was found on the way."""
 
     asgi: ASGIApp
-    held: tuple[Held, ...]
+    unused: tuple[Unused, ...]
     guarded: bool
     """Whether callers need a key."""
     alive: Callable[[], AbstractAsyncContextManager[None]]
@@ -122,7 +122,7 @@ def _internet() -> httpx.AsyncBaseTransport:
     return AiohttpTransport()
 
 
-def _abroad(network: Network) -> Callable[[], "Outbound"]:
+def _abroad(network: NetworkSettings) -> Callable[[], "Outbound"]:
     """Find the way to strangers' addresses, opened when a call first names one."""
 
     @cache
@@ -187,7 +187,7 @@ def _build(
     studio = Studio(root / "sandbox", rendering)
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     abroad = outbound or _abroad(settings.network)
-    accounts, held = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
+    accounts, unused = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
     links = Links(_links_key(settings, environ, shared=store.shared))
     former = partial(stand_in, abroad=partial(Abroad, abroad))
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
@@ -236,17 +236,11 @@ def _build(
         clock=clock,
     )
     cleaner = Cleaner(media, store, clock, retention_ms=int(settings.media.retention_days * DAY_MS))
-
-    pools = (probing, rendering)
-
     admission = Admission(settings.server.max_waiting, metrics.lateness)
-
-    def alive() -> AbstractAsyncContextManager[None]:
-        return _work(desk, steps, worker, receipts, cleaner, transport, pools, admission)
-
+    alive = partial(_work, desk, steps, worker, receipts, cleaner, transport, (probing, rendering), admission)
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
-    return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(held), guarded, alive, telling.watch.close)
+    return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(unused), guarded, alive, telling.watch.close)
 
 
 def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:

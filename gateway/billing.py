@@ -30,9 +30,14 @@ def bill_of(fault: Fault | None, usage: Usage | None) -> Bill:
     return Bill.PRICE if counted else Bill.DOUBT
 
 
+def hold_of(job: Job) -> Hold | None:
+    """Read what is set aside for a job."""
+    return msgspec.json.decode(job.hold, type=Hold) if job.hold else None
+
+
 def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     """Close what is set aside for a job; one whose cost nobody can tell is looked at again."""
-    held = _hold(job)
+    held = hold_of(job)
     if held is None:
         return job, []
     choice, usage = read_choice(job.quote), msgspec.json.decode(job.usage, type=Usage)
@@ -49,7 +54,7 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
 
 def in_doubt(job: Job) -> bool:
     """Whether a job has ended and nobody can tell yet what it cost."""
-    held = _hold(job) if job.state.final else None
+    held = hold_of(job) if job.state.final else None
     return held is not None and held.billing is Billing.POSSIBLY_BILLED
 
 
@@ -62,7 +67,7 @@ def share(choice: Choice, clips: int | None) -> int | None:
 
 def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:
     """Close what is in suspense, on an operator's word."""
-    held = _hold(job)
+    held = hold_of(job)
     if held is None:
         return job, []
     done, postings = close(_about(job, held), held, charge, now, told=True)
@@ -71,16 +76,11 @@ def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:
 
 def raised(job: Job, choice: Choice, attempt: str, now: int) -> tuple[Job, list[Posting]]:
     """Set aside what a dearer offer costs more."""
-    held = _hold(job)
+    held = hold_of(job)
     if held is None or choice.usd_micros <= held.usd_micros:
         return job, []
     more, postings = add(_about(job, held), held, choice.usd_micros, attempt, now)
     return replace(job, hold=msgspec.json.encode(more).decode()), postings
-
-
-def _hold(job: Job) -> Hold | None:
-    """Read what is set aside for a job."""
-    return msgspec.json.decode(job.hold, type=Hold) if job.hold else None
 
 
 def _about(job: Job, held: Hold) -> About:

@@ -11,7 +11,7 @@ from gateway.database import ConflictError, StoreUnavailableError
 from gateway.ending import as_json
 from gateway.failpoints import failpoint
 from gateway.findings import problem_of
-from gateway.job import UNDER_WAY, Job, Outcome, State, backoff, move, standing
+from gateway.job import UNDER_WAY, Job, Outcome, State, backoff, move, standing, turned_down
 from gateway.late import Late
 from gateway.sending import OnTime, Withheld
 from gateway.telemetry import names
@@ -113,7 +113,7 @@ class Buying(Late):
             back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
             await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
         else:
-            refused = standing(job, Outcome.REFUSED, now, error.message)
+            refused = standing(job, turned_down(error), now, error.message)
             problem = problem_of(error, choice.provider)
             if error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts:
                 await self._fail(job, problem, refused)

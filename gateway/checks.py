@@ -10,7 +10,7 @@ from gateway.database import is_postgres
 from gateway.guard import make_rules
 from gateway.guesses import networks
 from gateway.routing import AUTO
-from gateway.settings import Account, OfferSettings, Routing, Settings, SettingsError, local_path
+from gateway.settings import AccountSettings, OfferSettings, RoutingSettings, Settings, SettingsError, local_path
 from providers.base.listing import is_amount, listings
 
 Key = tuple[str, ...]
@@ -115,7 +115,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _of_account(account: Account) -> Iterator[tuple[str, str]]:
+def _of_account(account: AccountSettings) -> Iterator[tuple[str, str]]:
     """Look for an account no listing knows how to use."""
     listing = listings().get(account.provider)
     if listing is None:
@@ -128,6 +128,10 @@ def _of_account(account: Account) -> Iterator[tuple[str, str]]:
         yield "base_url", f"is {account.base_url!r}; it {LIKE_A_URL}"
     if account.max_running < 1:
         yield "max_running", "must be at least 1"
+    if account.usd_credit and plans:
+        yield "usd_credit", f"has no say: at {account.provider} the plan says what a credit costs; leave it out"
+    elif account.usd_credit and not is_amount(account.usd_credit):
+        yield "usd_credit", f'is {account.usd_credit!r}; write plain dollars in quotes, like "0.005"'
     if account.looks_per_second < 1:
         yield "looks_per_second", "must be at least 1"
 
@@ -162,7 +166,7 @@ def _of_routing(settings: Settings) -> Iterator[Mistake]:
                 yield ("aliases", alias), f"stands for {target!r}, which nobody sells; {nearest(target, _models({}))}"
     model = routing.default_model
     # Who writes aliases of their own may leave out the one that is the default, and sell to none who names no model.
-    if model != Routing().default_model and model not in settings.aliases and not _is_sold(model):
+    if model != RoutingSettings().default_model and model not in settings.aliases and not _is_sold(model):
         said = f"is {model!r}, which is no alias and which nobody sells; {nearest(model, _models(settings.aliases))}"
         yield ("routing", "default_model"), said
 

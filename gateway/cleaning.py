@@ -34,7 +34,7 @@ from gateway.media import Media
 from gateway.registry import FIRST
 from gateway.shelf import Item
 from gateway.store import Store
-from gateway.wish import Rendition, Wish
+from gateway.wish import Wish, read_renditions
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Cleaner:
         job = await self._store.any_job(id_)
         if job is None or job.deleted_at is not None:
             return False
-        kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+        kept = read_renditions(job.outputs)
         return not job.state.final or in_doubt(job) or any(each.path == key for each in kept)
 
     async def _pointless_inputs(self, items: Iterable[Item]) -> list[Item]:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway.database import Database
-
 log = structlog.get_logger()
 
 DAY_MS = 86_400_000
@@ -14,7 +12,8 @@ JUMP_MS = 2_000
 """A wall clock that is off by more, from one reading to the next, was set; by less, it was trimmed."""
 
 
-def _wall() -> int:
+def wall_ms() -> int:
+    """Read the clock of this machine, which anybody may set."""
     return time.time_ns() // 1_000_000
 
 
@@ -22,7 +21,8 @@ RUNNING = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The clock nobody sets, which goes on while the machine sleeps."""
 
 
-def _running() -> int:
+def running_ms() -> int:
+    """Read how long it has run."""
     return time.clock_gettime_ns(RUNNING) // 1_000_000
 
 
@@ -34,7 +34,7 @@ class Clock:
     deadline come early or never; it is told of and holds from the next start on.
     """
 
-    def __init__(self, wall: Callable[[], int] = _wall, running: Callable[[], int] = _running) -> None:
+    def __init__(self, wall: Callable[[], int] = wall_ms, running: Callable[[], int] = running_ms) -> None:
         self._wall = wall
         self._running = running
         self._apart = wall() - running()
@@ -52,19 +52,3 @@ class Clock:
             log.warning("clock.jumped", seconds=(apart - self._apart) / 1000)
         self._last = max(self._last, running + self._apart)
         return self._last
-
-
-async def clock_of(database: Database, wall: Callable[[], int] = _wall, running: Callable[[], int] = _running) -> Clock:
-    """
-    Make the clock by which a process counts: all on one database count by the same.
-
-    That is the database's, as it was when the process started, wherever it has one; else this machine's.
-
-    :raises StoreUnavailableError: when nobody answers.
-    """
-    asked = wall()
-    said = await database.time()
-    off = 0 if said is None else said - (asked + wall()) // 2
-    if abs(off) > JUMP_MS:
-        log.warning("clock.apart", seconds=off / 1000)
-    return Clock(lambda: wall() + off, running)

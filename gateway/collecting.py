@@ -22,7 +22,7 @@ from gateway.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed
 from gateway.job import VERDICTS, Job, Outcome, State, backoff, move, standing
 from gateway.shelf import ShelfError
 from gateway.telemetry import names
-from gateway.wish import Notice, Problem, ResultLink, read_choice, read_wish
+from gateway.wish import Notice, Problem, ResultLink, read_choice, read_notices, read_wish
 from providers.base.errors import ProviderError
 from providers.base.task import Task
 
@@ -158,8 +158,14 @@ class Collecting(Ending):
         now = self._clock()
         done = move(job, State.SUCCEEDED, now, **self._kept(job, finished, *notices))
         if job.started_at is not None:
-            self._shop.observe(read_choice(job.quote).offer, (now - job.started_at) / 1000)
-        await self._end(done, standing(job, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+            self._shop.observe(read_choice(job.quote).offer, (now - await self._ordered_at(job, job.started_at)) / 1000)
+        await self._end(done, standing(done, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+
+    async def _ordered_at(self, job: Job, started_at: int) -> int:
+        """Say when the order was begun that made a clip; of a job's only one its own row tells."""
+        if job.attempts == 1:
+            return started_at
+        return next(each.intent_at for each in await self._store.attempts(job.id) if each.id == job.attempt)
 
     def _kept(self, job: Job, finished: Finished, *notices: Notice) -> dict[str, Any]:
         """Write what a job has of a finished task, and for how long, saying where it differs from what was ordered."""
@@ -171,7 +177,7 @@ class Collecting(Ending):
         return {
             "task": _plain(finished),
             "outputs": as_json(finished.kept),
-            "warnings": as_json([*msgspec.json.decode(job.warnings, type=list[Notice]), *differences, *notices]),
+            "warnings": as_json([*read_notices(job.warnings), *differences, *notices]),
             "expires_at": expires,
             "due_at": expires,
         }

@@ -25,8 +25,8 @@ from gateway.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try
 from gateway.guard import NotAllowedError
 from gateway.letters import Letter, Letters
 from gateway.outbox import Outbox
-from gateway.places import Places, lot
-from gateway.settings import Webhooks
+from gateway.places import Places, portion
+from gateway.settings import WebhookSettings
 from gateway.telemetry import Metrics
 from gateway.vault import Vault
 from providers.base.advice import retry_after
@@ -88,7 +88,7 @@ class Courier:
         vault: Vault,
         outbound: Callable[[], "Outbound"],
         clock: Callable[[], int],
-        settings: Webhooks,
+        settings: WebhookSettings,
         metrics: Metrics,
         letters: Letters,
     ) -> None:
@@ -179,7 +179,7 @@ class Courier:
         old = time.monotonic() - YOUNG_SECONDS
         counts = Counter(delivery.tenant for delivery, _ in self._under_way.values())
         young = Counter(delivery.tenant for delivery, since in self._under_way.values() if since > old)
-        free, share = MOST - len(self._under_way), lot(self._settings.at_once)
+        free, share = MOST - len(self._under_way), portion(self._settings.at_once)
         full = {each for each, count in counts.items() if count >= free or young[each] >= share}
         most = max((count for each, count in young.items() if each not in full), default=0)
         return " ".join(f'"{each}"' for each in full), share - most

@@ -13,11 +13,18 @@ from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 from operator import attrgetter, itemgetter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
+import structlog
 from msgspec import Struct
 
+from gateway.clock import JUMP_MS, Clock, running_ms, wall_ms
+from gateway.settings import local_path
+
+log = structlog.get_logger()
+
 Row = tuple[Any, ...]
+Record = TypeVar("Record", bound=Struct)
 Params = Mapping[str, Any] | Struct
 """Values by name: of a mapping, or of a record."""
 Kind = Literal["sqlite", "postgresql"]
@@ -25,6 +32,10 @@ PLACES: Mapping[Kind, str] = {"sqlite": "?", "postgresql": "$"}
 """How a numbered place begins."""
 TOUCHED = "\nRETURNING 1"
 """How a statement ends that is only to say whether it touched a row: to answer that takes SQLite a temporary table."""
+BATCH = 256
+"""Most writes in one transaction: keeps the loop free and the fsync worth it."""
+PATIENCE = 20.0
+"""Seconds a survey waits for those before it."""
 
 
 def known(record: type[Struct], row: Row) -> Row:
@@ -37,12 +48,19 @@ def known(record: type[Struct], row: Row) -> Row:
     return row[: len(record.__struct_fields__)]
 
 
-BATCH = 256
-"""Most writes in one transaction: keeps the loop free and the fsync worth it."""
+def record_of(record: type[Record], row: Row) -> Record:
+    """Read a whole row as a record, whose fields are the columns in their order."""
+    return record(**dict(zip(record.__struct_fields__, known(record, row), strict=True)))
 
 
-PATIENCE = 20.0
-"""Seconds a survey waits for those before it."""
+def first_of(record: type[Record], rows: Sequence[Row]) -> Record | None:
+    """Read the first row, if there is one."""
+    return record_of(record, rows[0]) if rows else None
+
+
+def page(record: type[Record], rows: Sequence[Row], limit: int) -> tuple[list[Record], bool]:
+    """Read a page of so many rows, and whether another follows: one more was asked for than is wanted."""
+    return [record_of(record, row) for row in rows[:limit]], len(rows) > limit
 
 
 class Statement(Struct, frozen=True):
@@ -184,8 +202,6 @@ def connect(url: str, environ: Mapping[str, str]) -> Database:
 
     :raises SettingsError: for a URL neither reads.
     """
-    from gateway.settings import local_path  # noqa: PLC0415
-
     if is_postgres(url):
         from gateway.postgres import Postgres  # noqa: PLC0415
 
@@ -193,6 +209,24 @@ def connect(url: str, environ: Mapping[str, str]) -> Database:
     from gateway.sqlite import Sqlite  # noqa: PLC0415
 
     return Sqlite(local_path(url, "sqlite"))
+
+
+async def clock_of(
+    database: Database, wall: Callable[[], int] = wall_ms, running: Callable[[], int] = running_ms
+) -> Clock:
+    """
+    Make the clock by which a process counts: all on one database count by the same.
+
+    That is the database's, as it was when the process started, wherever it has one; else this machine's.
+
+    :raises StoreUnavailableError: when nobody answers.
+    """
+    asked = wall()
+    said = await database.time()
+    off = 0 if said is None else said - (asked + wall()) // 2
+    if abs(off) > JUMP_MS:
+        log.warning("clock.apart", seconds=off / 1000)
+    return Clock(lambda: wall() + off, running)
 
 
 def is_postgres(url: str) -> bool:

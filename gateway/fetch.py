@@ -25,7 +25,7 @@ from gateway.parts import Mark, Part
 from providers.base.errors import ProviderError
 from providers.base.signing import origin
 from providers.base.task import AssetRef
-from providers.base.wire import HIDDEN, LEAST_SECRET, Download, Wire
+from providers.base.wire import HIDDEN, LEAST_SECRET, Download, Wire, parsed
 
 HOPS = 5
 """Redirects followed."""
@@ -241,7 +241,7 @@ def is_public(account: Account, url: str) -> bool:
     """
     try:
         scheme, host, _ = origin(url)
-        userinfo = httpx.URL(url).userinfo
+        userinfo = parsed(url).userinfo
     except UNREADABLE:
         return False
     written = {url, unquote(url)}

@@ -19,6 +19,8 @@ DENIED = "its provider does not know it"
 """What an attempt says that its provider has denied once when it was no longer on its way."""
 NO_ACCOUNT = "account_missing"
 """The code of what a job says while it waits for its account to be configured again."""
+RESTING = "account_resting"
+"""The code of what a job says while it waits for an account that rests for long."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
 
 
@@ -102,11 +104,11 @@ def sentence(said: str) -> str:
 
 
 def waiting_for(job: Job) -> str | None:
-    """Say what a job under way waits for that only the operator can bring about."""
+    """Say what a job under way waits for beside its turn: an account that is not configured, or rests for long."""
     if job.error is None or job.state.final:
         return None
     problem = msgspec.json.decode(job.error, type=Problem)
-    return problem.message if problem.code == NO_ACCOUNT else None
+    return problem.message if problem.code in {NO_ACCOUNT, RESTING} else None
 
 
 def resumed(job: Job) -> Job:

@@ -6,9 +6,10 @@ by guessing from behind the same address either. The peer is who opened the conn
 (``X-Forwarded-For``) is believed of the proxies an operator names, and of nobody else.
 """
 
-import math
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from gateway.rates import Allowance, take
 
 MOST_PEERS = 10_000
 """Peers remembered; beyond that the one that guessed first is forgotten."""
@@ -35,8 +36,8 @@ class Guesses:
     def __init__(self, per_minute: int, proxies: Sequence[Network] = ()) -> None:
         self._per_minute = per_minute
         self._proxies = proxies
-        self._allowance: dict[str, tuple[int, float]] = {}
-        """Wrong keys a peer may still send, as of a time."""
+        self._allowance: dict[str, Allowance] = {}
+        """Wrong keys a peer may still send."""
 
     def count(self, host: str, forwarded: Sequence[str], now: int) -> int | None:
         """
@@ -45,12 +46,11 @@ class Guesses:
         ``host`` opened the connection, ``forwarded`` are its ``X-Forwarded-For`` headers.
         """
         peer = self._peer(host, forwarded)
-        at, left = self._allowance.pop(peer, (now, float(self._per_minute)))
-        left = min(self._per_minute, left + max(0, now - at) * self._per_minute / 60_000)
+        left, wait = take(self._allowance.pop(peer, None), self._per_minute, now)
         if len(self._allowance) >= MOST_PEERS:
             del self._allowance[next(iter(self._allowance))]
-        self._allowance[peer] = (now, left - 1 if left >= 1 else left)
-        return None if left >= 1 else max(1, math.ceil((1 - left) * 60 / self._per_minute))
+        self._allowance[peer] = left
+        return wait or None
 
     def _peer(self, host: str, forwarded: Sequence[str]) -> str:
         """Name who asks: the nearest who is no proxy of ours."""

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
 
 from gateway.api.problems import ProblemError, invalid, missing_video
@@ -24,7 +23,7 @@ from gateway.job import State
 from gateway.media import Media
 from gateway.shelf import GoneError
 from gateway.store import Store
-from gateway.wish import Rendition
+from gateway.wish import read_renditions
 from providers.base.order import Input, Origin, Role
 
 if TYPE_CHECKING:
@@ -249,7 +248,7 @@ class Intake:
         job = await self._store.job(id_, tenant) if is_id("video", id_) else None
         if job is None:
             raise missing_video(id_)
-        kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+        kept = read_renditions(job.outputs)
         if not kept and job.state is not State.SUCCEEDED:
             raise ProblemError(400, "video_not_ready", f"Video '{id_}' is not completed.", param=param)
         of_index = {each.kind: each for each in kept if each.index == index}

@@ -16,9 +16,13 @@ again unless its provider proves that it never took it.
 
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.wish import Rendition, read_choice, read_wish
+from providers.base.errors import Exhausted, ProviderError, Scope
+from providers.base.order import Mode
 from providers.base.task import State as TaskState
 
 
@@ -42,7 +46,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the job will never change again."""
+        """Whether the job has ended; only what it cost, and the clips kept of it, may still change."""
         return self in FINAL
 
 
@@ -76,10 +80,14 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REFUSED = "refused"
+    ACCOUNT_REFUSED = "account_refused"
+    """Turned down for its account's sake: not let in, or with nothing left."""
     CANCELLED = "cancelled"
 
 
 OPEN = frozenset({Outcome.INTENT, Outcome.UNKNOWN, Outcome.ACCEPTED})
+IN_VAIN = frozenset({Outcome.REFUSED, Outcome.ACCOUNT_REFUSED})
+"""After these the same order is not made again at the same offer of the same account."""
 
 
 class Attempt(Struct, frozen=True):
@@ -100,6 +108,10 @@ class Attempt(Struct, frozen=True):
     ended_at: int | None = None
     task: str | None = None
     error: str | None = None
+    clips: int | None = None
+    """How many of those it made were kept; ``None`` where it made none."""
+    clips_ms: int | None = None
+    """How long those are together, an extension without its source."""
 
 
 CRASHES = 3
@@ -244,7 +256,7 @@ def move(job: Job, state: State, now: int, **changes: object) -> Job:
     Move a job along one arrow, giving its lease up unless ``lease_until`` says otherwise.
 
     Whoever comes to move a job has survived its step, so what was counted against it is forgotten. Progress never runs
-    backwards; a final state keeps its time and is looked at no more.
+    backwards; who comes to a final state keeps the time of that, and is looked at no more unless ``due_at`` says so.
 
     :raises IllegalMoveError: when there is no such arrow.
     """
@@ -343,8 +355,13 @@ def backoff(tries: int, asked: float | None, jitter: float) -> float:
 
 
 def standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str | None = None) -> Attempt:
-    """Describe how the open attempt of a job now stands; what was written at the intent stays."""
+    """
+    Describe how the open attempt of a job now stands; what was written at the intent stays.
+
+    One that succeeded brought what its ``job`` keeps of it.
+    """
     assert job.attempt is not None
+    clips, clips_ms = kept_of(job) if outcome is Outcome.SUCCEEDED else (None, None)
     return Attempt(
         id=job.attempt,
         job=job.id,
@@ -359,4 +376,27 @@ def standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str 
         ended_at=None if outcome in OPEN else now,
         task=task,
         error=error,
+        clips=clips,
+        clips_ms=clips_ms,
     )
+
+
+def kept_of(job: Job) -> tuple[int, int]:
+    """
+    Count the clips kept of a job, and their milliseconds; what an extension goes on from was made before.
+
+    A clip nobody could measure is taken to be as long as it was ordered.
+    """
+    clips = [each for each in msgspec.json.decode(job.outputs, type=list[Rendition]) if each.kind == "video"]
+    if not clips:
+        return 0, 0
+    spec, request = read_choice(job.quote).spec, read_wish(job.wish).request
+    lengths = [each.duration_seconds or spec.length(request) for each in clips]
+    had = request.source_seconds() if spec.mode is Mode.EXTEND else 0.0
+    return len(clips), round(1000 * sum(max(0.0, length - had) for length in lengths))
+
+
+def turned_down(error: ProviderError) -> Outcome:
+    """Say for whose sake an order was turned down: its own, or its account's."""
+    own = error.scope is Scope.ORDER and not isinstance(error, Exhausted)
+    return Outcome.REFUSED if own else Outcome.ACCOUNT_REFUSED

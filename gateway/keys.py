@@ -1,12 +1,11 @@
 """
-Make, recognise and revoke API keys: pure but for one look-up.
+Make API keys, and recognise who calls with one.
 
 A key is ``rgk_``, 27 random letters (160 bits) and a checksum, so that a scanner knows a leaked one and a
 mistyped one never reaches the database. Only its SHA-256 is kept; a random key needs no slow hash.
 """
 
 import hashlib
-import math
 import secrets
 import zlib
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from gateway.api.problems import ProblemError
 from gateway.guesses import Guesses
 from gateway.ledger import NONE, Limits
 from gateway.origins import foreign
+from gateway.rates import Allowance, take
 from gateway.registry import Key
 from gateway.store import Store
 
@@ -80,8 +80,8 @@ class Gatekeeper:
         self._guesses = guesses
         self._known: dict[str, tuple[int, Key | None]] = {}
         self._guarded: tuple[int, bool] = (0, True)
-        self._allowance: dict[str, tuple[int, float]] = {}
-        """Requests a key may still make at once, as of a time."""
+        self._allowance: dict[str, Allowance] = {}
+        """Requests a key may still make at once."""
 
     async def guarded(self) -> bool:
         """Whether there ever was a key; until then everybody on this machine is the same local caller."""
@@ -142,18 +142,14 @@ class Gatekeeper:
 
     def _count(self, key: str, per_minute: int, now: int) -> None:
         """
-        Count a request against a key's rate: a minute's worth at once, filling up evenly; in this process.
+        Count a request against a key's rate, in this process.
 
         :raises ProblemError: 429, saying when to come back.
         """
-        at, left = self._allowance.get(key, (now, float(per_minute)))
-        left = min(per_minute, left + (now - at) * per_minute / 60_000)
-        if left < 1:
-            self._allowance[key] = (now, left)
-            wait = max(1, math.ceil((1 - left) * 60 / per_minute))
+        self._allowance[key], wait = take(self._allowance.get(key), per_minute, now)
+        if wait:
             message = f"This key may make {per_minute} requests a minute; come back in {wait} s."
             raise ProblemError(429, "rate_limit_exceeded", message, headers={"retry-after": str(wait)})
-        self._allowance[key] = (now, left - 1)
 
 
 def _in_force(key: Key | None, now: int) -> TypeGuard[Key]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gateway.events import CREATED, STARTED, Delivery, payload
 from gateway.job import Job, State
-from gateway.wish import Wish
+from gateway.wish import read_wish
 
 
 class Letter(Struct, frozen=True):
@@ -38,7 +38,7 @@ class Letters:
     async def write(self, delivery: Delivery) -> Letter:
         """Write a delivery; an endpoint of a tenant's own is always told in ours."""
         job = await self._find(delivery.job) if delivery.endpoint is None else None
-        echo = msgspec.json.decode(job.wish, type=Wish).echo if job else {}
+        echo = read_wish(job.wish).echo if job else {}
         dialect = self._dialects.get(echo.get("told_in", ""))
         if job is None or dialect is None:
             ours = payload(delivery.event, delivery.type, delivery.created_at, delivery.job)

@@ -8,12 +8,11 @@ derived from ``REELGATE_SECRET_KEY``: whoever serves the same media opens the sa
 
 import hashlib
 import hmac
-import os
 import secrets
 from base64 import urlsafe_b64encode
-from contextlib import suppress
 from pathlib import Path
 
+from gateway.vault import made_once
 from gateway.wish import Rendition
 from providers.base.order import Input
 
@@ -71,18 +70,4 @@ class Links:
 
 def open_key(path: Path) -> bytes:
     """Read the signing key; made once, whoever comes first."""
-    with suppress(FileNotFoundError):
-        return path.read_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
-    handle = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        os.write(handle, secrets.token_bytes(KEY_BYTES))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    # A link fails where the name is taken: another process was first, and its key is everybody's.
-    with suppress(FileExistsError):
-        os.link(made, path)
-    made.unlink()
-    return path.read_bytes()
+    return made_once(path, lambda: secrets.token_bytes(KEY_BYTES))

@@ -37,6 +37,8 @@ DRAWN = (
     ("last_frame", "png", "image/png"),
 )
 """What is drawn of a clip: its kind, how its file ends, and what that is."""
+Measure = tuple[int, str]
+"""How large a file is, and its sha256."""
 
 LITTER_SECONDS = 3600
 """What has not grown for so long is nobody's any more."""
@@ -226,31 +228,31 @@ class Media:
         # A worker that lost its lease may still be at it: each has names of its own until the file is whole.
         stem = f"{job}-{index}-{token_hex(4)}"
         try:
-            facts = await self._study(part, stem)
+            facts, (measure, *drawings) = await self._study(part, stem)
             media_type = facts.pop("media_type", None) or media_type
-            drawn = facts.pop("drawn")
             suffix = SUFFIXES.get(media_type, "mp4")
-            kept = [await self._place(part, job, index, "video", suffix, media_type, facts)]
-            for kind, suffix, content_type in DRAWN if drawn else ():
+            kept = [await self._place(part, job, index, "video", suffix, media_type, measure, facts)]
+            for (kind, suffix, content_type), measure in zip(DRAWN, drawings, strict=False):
                 drawing = self.incoming / f"{stem}.{suffix}"
-                kept.append(await self._place(drawing, job, index, kind, suffix, content_type, {}))
-            return kept
-        finally:
+                kept.append(await self._place(drawing, job, index, kind, suffix, content_type, measure, {}))
+        except BaseException:
             for _, suffix, _ in DRAWN:
                 (self.incoming / f"{stem}.{suffix}").unlink(missing_ok=True)
+            raise
+        return kept
 
-    async def _study(self, part: Path, stem: str) -> dict[str, Any]:
-        """Measure a clip that has arrived and draw its renditions, in another process."""
+    async def _study(self, part: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
+        """Look a clip that has arrived over and draw its renditions, in another process."""
         loop = asyncio.get_running_loop()
         try:
-            facts = await loop.run_in_executor(self._pool, _study, str(part), str(self.incoming), stem)
+            facts, measures = await loop.run_in_executor(self._pool, _look_over, part, self.incoming, stem)
         except (ValueError, BrokenExecutor) as error:
             raise ClipError(str(error)) from error
         if facts.pop("short", False):
             raise ClipError("not a whole clip: it ends before it says it does", Missed.SHORT)
         if "codec" not in facts:
             raise ClipError("not a clip: no pictures")
-        return facts
+        return facts, measures
 
     async def animate(self, rendition: Rendition) -> bytes:
         """
@@ -279,11 +281,19 @@ class Media:
             await self.shelf.remove(keys)
 
     async def _place(
-        self, source: Path, job: str, index: int, kind: str, suffix: str, content_type: str, facts: dict[str, Any]
+        self,
+        source: Path,
+        job: str,
+        index: int,
+        kind: str,
+        suffix: str,
+        content_type: str,
+        measure: Measure,
+        facts: dict[str, Any],
     ) -> Rendition:
         """Put a finished file in its place and describe it."""
         key = f"{clip_folder(job)}/{index}.{suffix}"
-        size, sha256 = await asyncio.to_thread(_measure, source)
+        size, sha256 = measure
         await self.shelf.put(source, key, Label(content_type, f"{job}-{index}.{suffix}"))
         return Rendition(
             index=index, kind=kind, path=key, content_type=content_type, bytes=size, sha256=sha256, **facts
@@ -336,7 +346,14 @@ def clip_folder(job: str) -> str:
     return f"clips/{job[-2:]}/{job}"
 
 
-def _measure(path: Path) -> tuple[int, str]:
+def _look_over(path: Path, folder: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
+    """Study a clip, draw its renditions, measure all of them, the clip first; runs in the pool."""
+    facts = _study(str(path), str(folder), stem)
+    drawn = [folder / f"{stem}.{suffix}" for _, suffix, _ in DRAWN] if facts.pop("drawn", False) else []
+    return facts, [_measure(each) for each in (path, *drawn)]
+
+
+def _measure(path: Path) -> Measure:
     """Say a file's size and hash."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

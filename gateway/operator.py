@@ -7,12 +7,12 @@ The gateway never does any of this on its own: to buy again after a lost answer 
 import msgspec
 from msgspec.structs import replace
 
-from gateway.billing import Bill, closed, settled
+from gateway.billing import Bill, closed, hold_of, settled
 from gateway.database import Statement
 from gateway.events import announce, tell_settled
 from gateway.hooks import take_task
 from gateway.job import Attempt, Job, Outcome, State, move
-from gateway.ledger import Billing, Hold, Posting
+from gateway.ledger import Billing, Posting
 from gateway.wish import Problem
 from providers.base.task import Task
 
@@ -68,7 +68,7 @@ def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting], lis
 
     :raises MoveError: unless its money is in suspense.
     """
-    held = msgspec.json.decode(job.hold, type=Hold) if job.hold else None
+    held = hold_of(job)
     if held is None or held.billing is not Billing.POSSIBLY_BILLED:
         raise MoveError(f"the money of {job.id} is not in doubt")
     done, postings = settled(move(job, job.state, now, due_at=None), usd_micros, now)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.database import Database, Statement, known
+from gateway.database import Database, Statement, first_of, page, record_of
 from gateway.events import ROTATION_MS, Delivery, Endpoint, Try
 from gateway.registry import FIRST, LAST
 
@@ -64,7 +64,7 @@ class Outbox:
     async def endpoint(self, id_: str, tenant: str) -> Endpoint | None:
         """Find a tenant's endpoint; another tenant's is as unknown as none."""
         rows = await self._database.read("endpoint_of_tenant", {"id": id_, "tenant": tenant})
-        return _endpoint(rows[0]) if rows else None
+        return first_of(Endpoint, rows)
 
     async def endpoints(
         self, tenant: str, *, after: str | None, limit: int, newest_first: bool = True
@@ -72,7 +72,7 @@ class Outbox:
         """List a tenant's endpoints, a page at a time."""
         query, start = ("endpoints_newest", LAST) if newest_first else ("endpoints_oldest", FIRST)
         rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
-        return [_endpoint(row) for row in rows[:limit]], len(rows) > limit
+        return page(Endpoint, rows, limit)
 
     async def delete_endpoint(self, endpoint: Endpoint) -> None:
         """Forget an endpoint, and send it nothing more."""
@@ -118,7 +118,7 @@ class Outbox:
         now = self._clock()
         asked = {"now": now, "until": now + lease, "each": each, "most": most, "busy": busy, "full": full}
         (rows,) = await self._database.write(Statement("deliveries_claim", asked))
-        return [_delivery(row) for row in rows]
+        return [record_of(Delivery, row) for row in rows]
 
     async def next_due(self) -> int | None:
         """Say when the next delivery is due that is not due yet."""
@@ -128,7 +128,7 @@ class Outbox:
     async def receiver(self, delivery: Delivery) -> Endpoint | None:
         """Find the endpoint a delivery goes to."""
         rows = await self._database.read("endpoint_read", {"id": delivery.endpoint})
-        return _endpoint(rows[0]) if rows else None
+        return first_of(Endpoint, rows)
 
     async def record(self, delivery: Delivery, made: Try, *, url: str, disable: str | None = None) -> None:
         """
@@ -165,28 +165,28 @@ class Outbox:
         """Make a delivery due again, at the start of its schedule; ``None`` where it is unknown or under way."""
         asked = {"id": id_, "tenant": tenant, "now": self._clock()}
         (rows,) = await self._database.write(Statement("delivery_replay", asked))
-        return _delivery(rows[0]) if rows else None
+        return first_of(Delivery, rows)
 
     async def delivery(self, id_: str, tenant: str) -> Delivery | None:
         """Find a tenant's delivery."""
         rows = await self._database.read("delivery_of_tenant", {"id": id_, "tenant": tenant})
-        return _delivery(rows[0]) if rows else None
+        return first_of(Delivery, rows)
 
     async def deliveries_to(self, endpoint: Endpoint, *, after: str | None, limit: int) -> tuple[list[Delivery], bool]:
         """List what was sent or is to be sent to an endpoint, newest first, a page at a time."""
         asked = {"endpoint": endpoint.id, "tenant": endpoint.tenant, "after": after or LAST, "most": limit + 1}
         rows = await self._database.read("deliveries_of_endpoint", asked)
-        return [_delivery(row) for row in rows[:limit]], len(rows) > limit
+        return page(Delivery, rows, limit)
 
     async def deliveries_of(self, job: str, tenant: str) -> list[Delivery]:
         """List whom a job's end was told."""
         rows = await self._database.read("deliveries_of_job", {"job": job, "tenant": tenant})
-        return [_delivery(row) for row in rows]
+        return [record_of(Delivery, row) for row in rows]
 
     async def tries(self, delivery: str) -> list[Try]:
         """List how often a delivery was sent, and how each time went."""
         rows = await self._database.read("tries_of_delivery", {"delivery": delivery})
-        return [Try(**dict(zip(Try.__struct_fields__, known(Try, row), strict=True))) for row in rows]
+        return [record_of(Try, row) for row in rows]
 
     async def sweep(self, *, before: int) -> None:
         """Forget what was settled long ago, a thousand at a time."""
@@ -229,13 +229,3 @@ class Outbox:
     async def hasten(self, job: str, due: int) -> None:
         """Have a job looked at by ``due``, unless its step is under way."""
         await self._database.write(Statement("job_hasten", {"id": job, "due": due}))
-
-
-def _endpoint(row: tuple[object, ...]) -> Endpoint:
-    """Read a row of ``endpoints``."""
-    return Endpoint(**dict(zip(Endpoint.__struct_fields__, known(Endpoint, row), strict=True)))
-
-
-def _delivery(row: tuple[object, ...]) -> Delivery:
-    """Read a row of ``deliveries``."""
-    return Delivery(**dict(zip(Delivery.__struct_fields__, known(Delivery, row), strict=True)))

@@ -7,11 +7,10 @@ holds fewest first. :mod:`gateway.shares` is what steps have instead, which nobo
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 
-def lot(places: int) -> int:
+def portion(places: int) -> int:
     """Say how many of so many places one owner may have; pure."""
     return places - (max(1, places // 4) if places > 1 else 0)
 
@@ -21,24 +20,11 @@ class Places:
 
     def __init__(self, most: int) -> None:
         self._free = most
-        self._kept = most - lot(most)
+        self._kept = most - portion(most)
         """How many are for who has none."""
         self._held: Counter[str] = Counter()
         self._lines: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner, who has waited longest since it was last called first: who waits, oldest first."""
-
-    @asynccontextmanager
-    async def hold(self, owner: str, seconds: float | None = None) -> AsyncIterator[None]:
-        """
-        Have a place while open.
-
-        :raises TimeoutError: when none comes free within ``seconds``.
-        """
-        await self.take(owner, seconds)
-        try:
-            yield
-        finally:
-            self.leave(owner)
 
     async def take(self, owner: str, seconds: float | None = None) -> None:
         """

@@ -1,11 +1,10 @@
 """Remember who may call, and what they have uploaded: every query about keys and files, as one verb each."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 from msgspec import Struct
 
-from gateway.database import Database, Row, Statement, known
+from gateway.database import Database, Statement, first_of, page, record_of
 
 FIRST = ""
 LAST = "~"
@@ -48,9 +47,6 @@ class File(Struct, frozen=True):
     expires_at: int | None = None
 
 
-Record = TypeVar("Record", bound=Struct)
-
-
 class Registry:
     """Remember keys and files on one database."""
 
@@ -64,15 +60,15 @@ class Registry:
 
     async def key(self, hash_: str) -> Key | None:
         """Find a key by its hash, revoked or not."""
-        return _first(Key, await self._database.read("key_by_hash", {"hash": hash_}))
+        return first_of(Key, await self._database.read("key_by_hash", {"hash": hash_}))
 
     async def key_named(self, id_: str) -> Key | None:
         """Find a key by its id, revoked or not."""
-        return _first(Key, await self._database.read("key_by_id", {"id": id_}))
+        return first_of(Key, await self._database.read("key_by_id", {"id": id_}))
 
     async def keys(self) -> list[Key]:
         """List every key there ever was."""
-        return [Key(*known(Key, row)) for row in await self._database.read("keys_all")]
+        return [record_of(Key, row) for row in await self._database.read("keys_all")]
 
     async def has_keys(self) -> bool:
         """Whether there ever was a key: who revokes the last one shuts the door, and does not take it off."""
@@ -82,7 +78,7 @@ class Registry:
     async def revoke_key(self, id_: str) -> Key | None:
         """Put a key out of force; ``None`` where it is unknown or already is."""
         (rows,) = await self._database.write(Statement("key_revoke", {"id": id_, "now": self._clock()}))
-        return _first(Key, rows)
+        return first_of(Key, rows)
 
     async def add_file(self, file: File) -> None:
         """Keep what is known of an uploaded input."""
@@ -90,7 +86,7 @@ class Registry:
 
     async def file(self, id_: str, tenant: str) -> File | None:
         """Find a tenant's file."""
-        return _first(
+        return first_of(
             File, await self._database.read("file_of_tenant", {"id": id_, "tenant": tenant, "now": self._clock()})
         )
 
@@ -102,14 +98,9 @@ class Registry:
         now = self._clock()
         asked = {"tenant": tenant, "after": after or start, "most": limit + 1, "now": now, "purpose": purpose}
         rows = await self._database.read(query, asked)
-        return [File(*known(File, row)) for row in rows[:limit]], len(rows) > limit
+        return page(File, rows, limit)
 
     async def delete_file(self, id_: str, tenant: str) -> File | None:
         """Forget a tenant's file; jobs made from it keep its bytes."""
         (rows,) = await self._database.write(Statement("file_delete", {"id": id_, "tenant": tenant}))
-        return _first(File, rows)
-
-
-def _first(record: type[Record], rows: Sequence[Row]) -> Record | None:
-    """Read the first row, if there is one."""
-    return record(*known(record, rows[0])) if rows else None
+        return first_of(File, rows)

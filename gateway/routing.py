@@ -90,8 +90,8 @@ class UnknownModelError(Exception):
         self.known = known
 
 
-def names(model: str, aliases: Mapping[str, str | list[str]]) -> list[str]:
-    """Follow an alias to the models it stands for, in order of preference."""
+def stands_for(model: str, aliases: Mapping[str, str | list[str]]) -> list[str]:
+    """Say which models a name stands for, in order of preference: those of an alias, else itself."""
     target = aliases.get(model, model)
     return [target] if isinstance(target, str) else list(target)
 
@@ -106,7 +106,7 @@ def table(
     """
     lines: dict[tuple[str, str], Line] = {}  # An alias may name an offer twice: alone, and among others.
     wanted = shape(request)
-    for name in names(request.model, aliases):
+    for name in stands_for(request.model, aliases):
         slug, _, model = name.rpartition(":")
         for seller in sellers:
             if slug and slug != seller.listing.slug:
@@ -173,8 +173,8 @@ def choose(
     Put the offers that can do a request in the order they should be tried.
 
     An alias's models come in its order; within a model the policy decides, then the named order of
-    providers. ``lot`` is what ``split`` draws by: the same lot, the same seller. The sandbox is chosen
-    only by name once a real account is enabled.
+    providers. ``lot`` is what ``split`` draws by: the same lot, the same seller, and of its accounts that
+    charge the same the same one. The sandbox is chosen only by name once a real account is enabled.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
@@ -194,7 +194,7 @@ def choose(
             again = choose(softer, strict, sellers, aliases, on=on, terms=terms, lot=lot)
             return replace(again, notices=notices)
     policy = "order" if preferences.order else preferences.policy or terms.policy
-    wanted, named = names(request.model, aliases), preferences.order or terms.order
+    wanted, named = stands_for(request.model, aliases), preferences.order or terms.order
     if len(able) > 1:
         able = _ranked(able, policy, named, wanted, terms, lot)
     return Decision(
@@ -216,9 +216,38 @@ def _ranked(
         assert line.choice is not None
         seller = place.get(line.provider, len(place))
         merit = _merit(policy, line, terms, lot, seller)
-        return (_preference(line, models), *merit, line.choice.usd_micros, seller)
+        shared = policy == "split" and _share(line, terms.split)
+        alike = -_draw(lot, f"{line.account}\0{line.name}") if shared else 0.0
+        return (_preference(line, models), *merit, line.choice.usd_micros, seller, alike)
 
     return sorted(able, key=rank)
+
+
+def still(
+    decision: Decision, quoted: Choice, refused: set[tuple[str, str]], *, keeps: bool, begun: bool
+) -> list[Choice]:
+    """
+    Keep a job to what it was quoted, the best that can now first, with those that take its turn where it is full.
+
+    The accounts and offers that ``refused`` are out. A job that ``keeps`` to its offer is made there alone, at the
+    account it was quoted at or where it costs no more. For others that holds until an order was ``begun``, and while
+    anybody still asks no more. What ``split`` drew stays drawn while it can be had at all.
+    """
+    able = [line.choice for line in decision.ranked if line.choice]
+    able = [each for each in able if (each.account, each.offer) not in refused]
+    if keeps:
+        able = [each for each in able if each.offer == quoted.offer]
+        able = [each for each in able if each.account == quoted.account or each.usd_micros <= quoted.usd_micros]
+    elif not begun:
+        able = [each for each in able if each.usd_micros <= quoted.usd_micros] or able
+    if able and decision.policy == "split":
+        drawn = quoted.offer if quoted.offer in {each.offer for each in able} else able[0].offer
+        able = [each for each in able if each.offer == drawn]
+    return [
+        replace(each, why=quoted.why if each.offer == quoted.offer else decision.why)
+        for each in able
+        if each.usd_micros <= able[0].usd_micros
+    ]
 
 
 def _preference(line: Line, models: Sequence[str]) -> int:
@@ -277,14 +306,17 @@ def expected_seconds(line: Line, speeds: Mapping[str, float]) -> float:
 
 def _drawn(line: Line, shares: Mapping[str, float], lot: str) -> float:
     """
-    Draw a line's place by its share (weighted rendezvous hashing): a lot keeps its seller while it is there.
+    Draw the place of whoever a line's share is given to: it is one draw, however many accounts and offers share it.
 
     Lines without a share come after all others.
     """
     share = _share(line, shares)
-    if not share:
-        return 0.0
-    digest = hashlib.blake2b(f"{lot}\0{line.account}\0{line.name}".encode(), digest_size=8).digest()
+    return _draw(lot, line.name if line.name in shares else line.provider, share) if share else 0.0
+
+
+def _draw(lot: str, name: str, share: float = 1.0) -> float:
+    """Draw by a share (weighted rendezvous hashing): the highest is first, and a lot keeps it while it is there."""
+    digest = hashlib.blake2b(f"{lot}\0{name}".encode(), digest_size=8).digest()
     return -share / math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
 
 

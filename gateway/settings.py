@@ -25,7 +25,7 @@ class SettingsError(Exception):
     """A configuration that cannot be started with; the message says what to change."""
 
 
-class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the gateway listens and what it takes."""
 
     host: str = "127.0.0.1"
@@ -56,7 +56,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return frozenset({self.host.lower(), urlsplit(self.public_url).hostname or self.host.lower()})
 
 
-class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which addresses clients may name, and what fetching from them may take."""
 
     allow: list[str] = []
@@ -68,7 +68,7 @@ class Network(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Addresses fetched at the same time; one tenant has three quarters of them at most."""
 
 
-class Webhooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How clients are told what becomes of their videos."""
 
     http: bool = False
@@ -120,7 +120,7 @@ class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 Policy = Literal["cheapest", "fastest", "best", "order", "split"]
 
 
-class Routing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RoutingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an offer is chosen where the client leaves the choice open."""
 
     policy: Policy = "cheapest"
@@ -162,7 +162,7 @@ def micros(usd: str) -> int | None:
     return int(Decimal(usd) * 1_000_000)
 
 
-class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorkerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How waiting jobs are worked off."""
 
     enabled: bool = True
@@ -172,10 +172,10 @@ class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: int = 0
     """Where ``reelgate work`` answers /health and /metrics; 0 for nowhere."""
     renderers: int = 1
-    """Processes that render sandbox clips and probe finished ones."""
+    """Processes that render sandbox clips."""
 
 
-class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AccountSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One set of credentials at a provider."""
 
     provider: str
@@ -187,6 +187,8 @@ class Account(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Most looks at its tasks; the more tasks, the longer it is between two looks at each."""
     clip_hosts: list[str] = []
     """Hosts its clips may be fetched from beside the listing's; ``*.example.com`` for every host below."""
+    usd_credit: str = ""
+    """Exact decimal dollars one of its credits costs, where there are no plans; what it says it charged then counts."""
     enabled: bool = True
 
 
@@ -208,14 +210,14 @@ Alias = str | list[str]
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything the gateway was told."""
 
-    server: Server = field(default_factory=Server)
-    network: Network = field(default_factory=Network)
-    webhooks: Webhooks = field(default_factory=Webhooks)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     media: MediaSettings = field(default_factory=MediaSettings)
-    routing: Routing = field(default_factory=Routing)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
     budget: BudgetSettings = field(default_factory=BudgetSettings)
-    worker: Worker = field(default_factory=Worker)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
     aliases: dict[str, Alias] = field(
         default_factory=lambda: {
             "sora-2": ["google/veo-3.1-fast", "google/gemini-omni-flash"],
@@ -225,8 +227,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A name clients use: a model, or several of which the first that can do what is asked is taken."""
     offers: dict[str, OfferSettings] = {}
     """What the operator says of an offer, by ``provider:model``."""
-    accounts: dict[str, Account] = field(
-        default_factory=lambda: {"sandbox": Account(provider="sandbox", max_running=16)}
+    accounts: dict[str, AccountSettings] = field(
+        default_factory=lambda: {"sandbox": AccountSettings(provider="sandbox", max_running=16)}
     )
 
 

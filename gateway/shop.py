@@ -1,7 +1,7 @@
 """Know what can be bought here and now: the accounts at work, the aliases and the routing settings."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from secrets import token_hex
 from statistics import median
@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from gateway.accounts import Account
 from gateway.job import Job
-from gateway.routing import Decision, Line, Seller, Terms, decide, table
-from gateway.settings import Alias, Routing
+from gateway.routing import Decision, Seller, Terms, decide
+from gateway.settings import Alias, RoutingSettings
 from gateway.wish import Choice, Wish, read_choice
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
@@ -31,7 +31,7 @@ class Shop:
         self,
         accounts: Mapping[str, Account],
         aliases: Mapping[str, Alias],
-        routing: Routing,
+        routing: RoutingSettings,
         clock: Callable[[], int],
         former: Callable[[str, str], Account | None] = lambda _name, _slug: None,
     ) -> None:
@@ -60,13 +60,26 @@ class Shop:
         """Seconds an offer was observed to take, by its name."""
         return self._terms.speeds
 
-    def decide(self, wish: Wish) -> Decision:
+    def decide(self, wish: Wish, *, lot: str = "", rested: bool = False) -> Decision:
         """
         Put the offers that can do a wish in the order they should be tried, by today's prices.
 
+        ``lot`` is what ``split`` draws by where the wish names no user, anew each time where nothing is given; with
+        ``rested`` everybody can who could if nobody rested.
+
         :raises UnknownModelError: when nobody sells a model by that name.
         """
-        return self._decide(wish, self.sellers)
+        terms = self._terms
+        split = (wish.preferences.policy or terms.policy) == "split"
+        return decide(
+            wish.request,
+            wish.preferences,
+            [replace(each, shut={}) for each in self.sellers] if rested else self.sellers,
+            self.aliases,
+            on=self.today,
+            terms=terms,
+            lot=(wish.user or lot or token_hex(8)) if split else "",
+        )
 
     def resting(self, wish: Wish) -> dict[tuple[str, str], int]:
         """
@@ -75,27 +88,8 @@ class Shop:
         :raises UnknownModelError: when nobody sells a model by that name.
         """
         now = self._clock()
-        rested = self._decide(wish, [replace(each, shut={}) for each in self.sellers]).ranked
-        places = [(line.account, line.offer.model) for line in rested]
+        places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
         return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
-
-    def _decide(self, wish: Wish, sellers: Sequence[Seller]) -> Decision:
-        """Put the offers of sellers in the order they should be tried."""
-        terms = self._terms
-        split = (wish.preferences.policy or terms.policy) == "split"
-        return decide(
-            wish.request,
-            wish.preferences,
-            sellers,
-            self.aliases,
-            on=self.today,
-            terms=terms,
-            lot=(wish.user or token_hex(8)) if split else "",
-        )
-
-    def table(self, request: Request) -> list[Line]:
-        """Ask every offer of the wanted models what it would charge today."""
-        return table(request, self.sellers, self.aliases, on=self.today)
 
     def observe(self, offer: str, seconds: float) -> None:
         """Remember how long an offer took to make a clip."""

@@ -22,12 +22,12 @@ from gateway.database import ConflictError, Statement
 from gateway.ending import as_json
 from gateway.events import foretell
 from gateway.failpoints import failpoint
-from gateway.findings import NO_ACCOUNT, alone, alone_with, resumed, sentence
+from gateway.findings import NO_ACCOUNT, RESTING, alone, alone_with, resumed, sentence
 from gateway.finished import ClipError, Finished
 from gateway.ids import new_id
-from gateway.job import ASIDE_MS, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
+from gateway.job import ASIDE_MS, IN_VAIN, LATE_MOST, Attempt, Job, Outcome, State, backoff, has_time, move, standing
 from gateway.line import LONGEST_MS
-from gateway.routing import UnknownModelError
+from gateway.routing import Decision, UnknownModelError, still
 from gateway.shelf import GoneError, ShelfError
 from gateway.shop import pin
 from gateway.store import BudgetError, FullError, HaltedError
@@ -37,6 +37,9 @@ from gateway.wish import Choice, Problem, Wish, read_choice, read_wish
 from providers.base.errors import ProviderError, Unsupported
 
 log = structlog.get_logger()
+
+ALL_REFUSED = "every account that could has refused it"
+"""Why no offer is left of those that can."""
 
 
 class Steps(Buying):
@@ -203,6 +206,8 @@ class Steps(Buying):
         if lacks:
             log.warning("account.missing", **names(job), state=job.state, reason=lacks)
             error = error or as_json(Problem(code=NO_ACCOUNT, message=lacks))
+        elif shut := self._shop.accounts[able[0].account].shut(able[0].model, now):
+            error = error or as_json(Problem(code=RESTING, message=shut))
         queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, error=error, **counted)
         await self._store.save(queued, also=places)
         self.line.joined(able)
@@ -227,7 +232,7 @@ class Steps(Buying):
 
         The best comes first; the others take its turn where it has no place free.
         """
-        now = self._clock()
+        now, keeps = self._clock(), not wish.preferences.allow_fallbacks
         if (
             not job.attempts
             and job.created_at // DAY_MS == now // DAY_MS
@@ -235,26 +240,37 @@ class Steps(Buying):
             and self._in_time(job, first, now)
         ):
             return [first], ""  # Decided when it was accepted, by the same prices.
+        pinned = pin(wish, first.spec)
         try:
-            decision = self._shop.decide(pin(wish, first.spec))
+            decision = self._shop.decide(pinned, lot=job.id)
         except UnknownModelError as error:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
-        spent = {(each.account, each.offer) for each in tried if each.outcome is Outcome.REFUSED}
-        able = [
-            line.choice
-            for line in decision.ranked
-            if line.choice and (line.choice.account, line.choice.offer) not in spent
-        ]
-        if job.attempts and not wish.preferences.allow_fallbacks:
-            able = [choice for choice in able if choice.offer == first.offer]
-        if not job.attempts:
-            # Nobody refused it yet: what was quoted is not exceeded while anybody still asks no more.
-            able = [choice for choice in able if choice.usd_micros <= first.usd_micros] or able
+        spent = {(each.account, each.offer) for each in tried if each.outcome in IN_VAIN}
+        able = still(decision, first, spent, keeps=keeps, begun=job.attempts > 0)
+        if keeps and not able:
+            return self._outlast(job, pinned, first, spent, decision)
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
-        if not able:
-            return [], next(iter(refusals), "every account that could has refused it")
-        return [replace(each, why=decision.why) for each in able if each.usd_micros <= able[0].usd_micros], ""
+        return able, next(iter(refusals), ALL_REFUSED)
+
+    def _outlast(
+        self, job: Job, pinned: Wish, first: Choice, spent: set[tuple[str, str]], decision: Decision
+    ) -> tuple[list[Choice], str]:
+        """Have a job that falls back on nobody wait out its offer's rest, if that is in time; else say why not."""
+        now, rested = self._clock(), self._shop.decide(pinned, lot=job.id, rested=True)
+        choices = [line.choice for line in rested.ranked if line.choice]
+        late = {(each.account, each.offer) for each in choices if self._is_outlasted(job, each, now)}
+        able = still(rested, first, spent | late, keeps=True, begun=job.attempts > 0)
+        refusals = [
+            refusal.message for line in decision.others if line.name == first.offer for refusal in line.refusals
+        ]
+        why = self._lacks(first) or next(iter(refusals), ALL_REFUSED)
+        return able, f"{why}; provider.allow_fallbacks is false, so no other was tried"
+
+    def _is_outlasted(self, job: Job, choice: Choice, now: int) -> bool:
+        """Whether an offer rests until it is too late for a job."""
+        rest = self._shop.accounts[choice.account].lasting(choice.model, now)
+        return rest is not None and not self._in_time(job, choice, rest.until)
 
     def _in_time(self, job: Job, choice: Choice, now: int) -> bool:
         """Whether a clip ordered now can be ready before its job is given up."""

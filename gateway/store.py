@@ -405,8 +405,10 @@ class Store(Registry):
         """Count what came of the orders made from one time to another."""
         ends = {"first": least_id("att", since), "last": least_id("att", until)}
         return [
-            Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), orders)
-            for owner, offer, account, outcome, seconds, wrong, orders in await self._database.survey("orders_by", ends)
+            Came(owner, offer, account, Outcome(outcome), seconds, bool(wrong), bool(late), bool(lost), *map(int, sums))
+            for owner, offer, account, outcome, seconds, wrong, late, lost, *sums in await self._database.survey(
+                "orders_by", ends
+            )
         ]
 
     async def ailments(self) -> dict[str, list[Row]]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from structlog.typing import Processor
 
 from gateway.job import Job, State
 
@@ -15,15 +16,22 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 
 
 def start_logging(level: str) -> None:
-    """Write events as one JSON object a line to standard error; other people's loggers only warn."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    """Write events as one JSON object a line to standard error; other people's loggers only warn, and likewise."""
+    dated: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    written: list[Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_dump),
+    ]
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *dated],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *written],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[others])
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_dump),
-        ],
+        processors=[*dated, *written],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -61,7 +69,9 @@ class Metrics:
             ["provider", "outcome"],
             registry=self.registry,
         )
-        self.jobs = Counter("reelgate_jobs", "Jobs ended.", ["provider", "model", "state"], registry=self.registry)
+        self.jobs_ended = Counter(
+            "reelgate_jobs", "Jobs ended.", ["provider", "model", "state"], registry=self.registry
+        )
         self.job_seconds = Histogram(
             "reelgate_job_seconds",
             "Time from accepting a job to its end.",
@@ -98,12 +108,12 @@ class Metrics:
         )
         self.counted_at: int | None = None
         """When the last census was taken."""
-        self.waiting = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
+        self.jobs_now = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
 
     def ended(self, job: Job) -> None:
         """Count a job's end."""
         provider, _, model = (job.offer or ":").partition(":")
-        self.jobs.labels(provider, model, job.state).inc()
+        self.jobs_ended.labels(provider, model, job.state).inc()
         if job.completed_at is not None:
             self.job_seconds.labels(provider, model).observe((job.completed_at - job.created_at) / 1000)
 
@@ -112,7 +122,7 @@ class Metrics:
         self.counted_at = now
         self.aside.set(aside)
         for state in State:
-            self.waiting.labels(state).set(counts.get(state, 0))
+            self.jobs_now.labels(state).set(counts.get(state, 0))
 
     def exposition(self) -> bytes:
         """Write everything in Prometheus' text format."""

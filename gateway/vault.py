@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -85,23 +85,30 @@ def open_vault(environ: Mapping[str, str], folder: Path) -> Vault:
         return vault
     path = folder / "secret.key"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            _make(path)
-        return Vault(path.read_bytes().strip())
+        return Vault(made_once(path, lambda: secrets.token_hex(32).encode() + b"\n").strip())
     except OSError as error:
         raise SettingsError(f"{path} cannot be kept ({error.strerror}): set {NAME}") from error
 
 
-def _make(path: Path) -> None:
-    """Write a new key; whole or not at all, and over no other's."""
-    written = path.with_suffix(f".{os.getpid()}")
+def made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """
+    Read a secret that lies in a file for us alone; whoever comes first makes it.
+
+    :raises OSError: when it cannot be kept.
+    """
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
     descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123  A descriptor, not a path.
-            file.write(secrets.token_hex(32).encode() + b"\n")
+            file.write(make())
             file.flush()
             os.fsync(file.fileno())
-        os.link(written, path)
+        # A link fails where the name is taken: another process was first, and its secret is everybody's.
+        with suppress(FileExistsError):
+            os.link(written, path)
     finally:
         written.unlink()
+    return path.read_bytes()

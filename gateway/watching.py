@@ -56,18 +56,24 @@ class Watching(Collecting):
         """
         name = job.account or ""
         account = self._shop.accounts.get(name)
-        now, late = self._clock(), in_doubt(job)
+        due = None if account is None else self._kept_from(job, account, ahead)
+        if due is None:
+            ahead[name] += 1
+        return due
+
+    def _kept_from(self, job: Job, account: Account, ahead: Counter[str]) -> int | None:
+        """Take a job's turn at its account, or say when that has a place and a look for it."""
+        name, now, late = account.name, self._clock(), in_doubt(job)
         asks = job.state in ASKED_ABOUT or late
-        if account is not None and asks and not self.shares.left(name, ahead.total(), ahead[name]):
+        if asks and not self.shares.left(name, ahead.total(), ahead[name]):
             return self.shares.again(name, now)
-        if account is not None and job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
+        if job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
             return due
-        if account is not None and late and (due := account.late_looks.take(now)) > now:
+        if late and (due := account.late_looks.take(now)) > now:
             return due
         fetches = job.state is State.STORING or (late and made_of(job) is not None)
-        if account is not None and fetches and (due := self._turn(job, account, now)) > now:
+        if fetches and (due := self._turn(job, account, now)) > now:
             return due
-        ahead[name] += 1
         return None
 
     async def _look(self, job: Job) -> None:
@@ -81,7 +87,6 @@ class Watching(Collecting):
         if job.state is State.STORING:
             await self._collect(job, account)
             return
-        listing = account.provider.listing
         task = msgspec.json.decode(job.task or "", type=Task)
         try:
             if job.cancel_requested and job.state is State.RUNNING:
@@ -91,23 +96,24 @@ class Watching(Collecting):
         except ProviderError as error:
             log.info("poll.failed", **names(job), kind=error.kind)
             self._health.heard(account, error, now)
-            lost_after = (job.started_at or now) + int(listing.missing_seconds * 1000)
-            if isinstance(error, Missing) and now >= lost_after:
-                message = "The provider no longer knows the task; it may have been billed."
-                await self._fail(
-                    job,
-                    Problem(code="task_lost", message=message, provider=listing.slug),
-                    standing(job, Outcome.FAILED, now, error.message),
-                    bill=Bill.DOUBT,
-                )
-            elif now >= job.deadline_at:
-                await self._give_up(job)
-            else:
-                wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
-                await self._later(job, max(wait, self._next_look(job, account, None, now)))
+            await self._saw_nothing(job, account, error, now)
             return
         account.answered(now)
         await self._observe(job, update, account)
+
+    async def _saw_nothing(self, job: Job, account: Account, error: ProviderError, now: int) -> None:
+        """Look again later, unless the task is lost or its time is over."""
+        listing = account.provider.listing
+        lost_after = (job.started_at or now) + int(listing.missing_seconds * 1000)
+        if isinstance(error, Missing) and now >= lost_after:
+            message = "The provider no longer knows the task; it may have been billed."
+            problem = Problem(code="task_lost", message=message, provider=listing.slug)
+            await self._fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
+        elif now >= job.deadline_at:
+            await self._give_up(job)
+        else:
+            wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
+            await self._later(job, max(wait, self._next_look(job, account, None, now)))
 
     def _next_look(self, job: Job, account: Account, asked: float | None, now: int) -> float:
         """Say in how many seconds a task is looked at again; who is sick is not asked more often than who is well."""

@@ -1,4 +1,4 @@
-"""What a client asked for, as kept in the job's row: the request and everything around it."""
+"""What a job's row keeps as JSON: what its client asked for, the offer that was chosen, and what came of it."""
 
 from functools import lru_cache
 from typing import Literal
@@ -125,3 +125,23 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     details: str
     result_links: tuple[ResultLink, ...] = ()
     """As of a :class:`Problem`."""
+
+
+_renditions = msgspec.json.Decoder(list[Rendition])
+_problem = msgspec.json.Decoder(Problem)
+_notices = msgspec.json.Decoder(list[Notice])
+
+
+def read_renditions(text: str) -> list[Rendition]:
+    """Read what is kept of a job's clips."""
+    return _renditions.decode(text)
+
+
+def read_problem(text: str) -> Problem:
+    """Read why a job ended badly, or what it waits for."""
+    return _problem.decode(text)
+
+
+def read_notices(text: str) -> list[Notice]:
+    """Read what a job's client should know beside."""
+    return _notices.decode(text)

@@ -42,7 +42,7 @@ class Grade(IntEnum):
 
 
 # What a line says of the links after it. apidoc.poloapi.com/340080677e0 (the same upstream, in Chinese); the English
-# are what callers of this vendor look for.
+# are what callers of this provider look for.
 GRADES = {
     "Preview video generated": Grade.PREVIEW,
     "Online Preview": Grade.PREVIEW,
@@ -53,10 +53,10 @@ GRADES = {
 # What labels a link as a clip, whatever it ends in. The same sources.
 WATCH = ("Watch Online", "Play online", "在线观看", "在线播放")
 
-# What is said when it came to nothing, there being no code beside it. Callers of this vendor's sora-2 chat.
+# What is said when it came to nothing, there being no code beside it. Callers of this provider's sora-2 chat.
 FAILURES = ("Generation failed", "Failure reason:", "❌")
 
-# How a chat can end beside "stop". platform.openai.com/docs/api-reference/chat/object, which the vendor's chat follows.
+# How a chat can end beside "stop". platform.openai.com/docs/api-reference/chat/object, which this chat follows.
 FINISHES = {"content_filter": State.REFUSED}
 
 # asyncdata.net documents nothing: the words are those a caller of a sibling relay (apicore.ai) looks for.

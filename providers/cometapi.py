@@ -46,7 +46,7 @@ from providers.base.wire import Call, Download, Reply, Wire
 
 # queued to failed: apidoc.cometapi.com/api/video/omni/retrieve; error: apidoc.cometapi.com/api/video/veo3.
 # SUCCESS and FAILED: cometapi.com/new-veo3-1-more-consistency-diverse-output-and-richer/ (its pending: the same page).
-# The rest: github QuantumNous/new-api dto/openai_video.go and model/task.go, which this vendor's answers look like.
+# The rest: github QuantumNous/new-api dto/openai_video.go and model/task.go, which this provider's answers look like.
 # One caller of it lowers the case before comparing, so the case varies.
 STATES = {
     "queued": State.QUEUED,
@@ -65,7 +65,7 @@ STATES = {
 # Codes that say more than the status they come with; 200 is an error inside an answer.
 # invalid_request: apidoc.cometapi.com/errors/error-codes-handling, "500 with error.code: invalid_request: A malformed
 # request surfaced through a server-status response", not to be retried; below 500 the status says it already.
-# insufficient_user_quota: callers of this vendor; stock new-api checks the balance before it passes an order on.
+# insufficient_user_quota: callers of this provider; stock new-api checks the balance before it passes an order on.
 CODES: dict[str, tuple[type[ProviderError], frozenset[int]]] = {
     "invalid_request": (Invalid, frozenset({200, 500})),
     "insufficient_user_quota": (Exhausted, frozenset({200, 400, 402, 403, 429})),
@@ -174,7 +174,7 @@ def _google(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _uri(given: Input, data: Mapping[str, bytes]) -> str:
-    """Say where an input lies: where the vendor left it, if it made it; else in the address itself."""
+    """Say where an input lies: where the provider left it, if it made it; else in the address itself."""
     handle = given.origin.handle if given.origin else ""
     if handle.startswith("https://"):
         return handle
@@ -194,7 +194,7 @@ def decode(body: Any, task: Task | None = None, *, route: str = "videos") -> Upd
     if not known.id or not (words or task is None):
         raise Malformed("the answer is no task", status=200)
     word = words[0] if words else ""
-    # The vendor's sample is done when the task, or else the upstream's task inside it, says so.
+    # The provider's sample is done when the task, or else the upstream's task inside it, says so.
     word = next((each for each in words[1:] if _state(each) is State.SUCCEEDED and not _state(word).final), word)
     state = _state(word)
     links = [link for each in layers for link in (each.video_url, each.metadata.url if each.metadata else None) if link]
@@ -338,7 +338,7 @@ class CometApi(Provider):
         reply = await wire.send(Call(method="GET", url=where, repeatable=True))
         if reply.status == 200:
             return decode_source(reply.body, task)
-        # Not the vendor's answer, so nothing to do with its account.
+        # Not the provider's answer, so nothing to do with its account.
         kind = Missing if reply.status in {404, 410} else Unavailable
         raise kind(f"{DATA_HOST} answered {reply.status}", status=reply.status)
 
@@ -349,7 +349,7 @@ class CometApi(Provider):
         )
 
     def _placed(self, update: Update) -> Update:
-        """Fetch a clip from its link where the listing knows the host, and else from the vendor's own address."""
+        """Fetch a clip from its link where the listing knows the host, and else from the provider's own address."""
         if update.state is not State.SUCCEEDED or update.task.data.get("route") == "veo":
             return update
         asset = next(iter(update.assets), AssetRef())
@@ -362,7 +362,7 @@ class CometApi(Provider):
         """
         Read what the client passes on.
 
-        :raises Invalid: when it is nothing the vendor documents.
+        :raises Invalid: when it is nothing the provider documents.
         """
         options = order.request.options.get(self.listing.slug) or {}
         if not isinstance(options, dict):

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from providers._flow import Job, marked, owner, read_error, voice, words
+from providers._flow import Job, Response, marked, owner, read_error, voice, words
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
@@ -141,7 +141,6 @@ def decode(body: Any) -> Update:
     fault = None
     if state is State.FAILED:
         state, fault = _failed(job, said.error, *failures)
-    left = said.remaining_credits
     return Update(
         state=state,
         task=Task(name),
@@ -150,9 +149,23 @@ def decode(body: Any) -> Update:
         if state is State.SUCCEEDED
         else (),
         fault=fault,
-        usage=None if left is None else Usage(remaining_credits=int(left)),
+        usage=_usage(said, done=state is State.SUCCEEDED),
         raw_state=word,
     )
+
+
+def _usage(said: Response, *, done: bool) -> Usage | None:
+    """
+    Read what is left on the account, and how many clips were charged where some of those ``done`` did not come.
+
+    That no clip costs credits which Google turned down or never took is inferred: it was seen of jobs of which nothing
+    came, and no page speaks of one of several.
+    """
+    left, clips, failures = said.remaining_credits, said.clips(), said.failures()
+    fewer = done and bool(failures) and all(words(each).verdict for each in failures)
+    if left is None and not fewer:
+        return None
+    return Usage(clips=len(clips) if fewer else None, remaining_credits=None if left is None else int(left))
 
 
 def _failed(job: Job, *said: Any) -> tuple[State, Fault]:

@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plan", default="pro", metavar="NAME", help="the plan --live has at sellers with plans")
 
 
+def pytest_configure() -> None:
+    """Keep what tests write in memory, where there is room: they wait for the disk thousands of times."""
+    if memory := databases.memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
 LONG = (
     "tests/crash/", "tests/machine/", "tests/many/", "tests/sdk/", "tests/surfaces/test_both_ways",
     "tests/surfaces/test_relayed", "tests/cli/test_batch", "tests/cli/test_new_provider", "tests/engine/test_steps",

@@ -67,7 +67,7 @@ class PostgreSQL:
 
     def __init__(self, *, fsync: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="reelgate-pg-"))
-        self._place = self.folder if fsync else Path(tempfile.mkdtemp(prefix="reelgate-pg-", dir=_memory()))
+        self._place = self.folder if fsync else Path(tempfile.mkdtemp(prefix="reelgate-pg-", dir=memory()))
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
         self.port = free_port()
@@ -174,7 +174,7 @@ class PostgreSQL:
         return done.returncode
 
 
-def _memory() -> Path | None:
+def memory() -> Path | None:
     """Say where files cost no disk, on a machine that has such a place and room there."""
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 

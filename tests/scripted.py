@@ -18,7 +18,7 @@ from gateway.job import Job
 from gateway.media import Media
 from gateway.orders import Orders
 from gateway.receipts import Receipts
-from gateway.settings import Routing
+from gateway.settings import RoutingSettings
 from gateway.shop import Shop
 from gateway.steps import Steps
 from gateway.store import Store
@@ -145,7 +145,9 @@ def done(task: str, **changes: object) -> Update:
 class Engine:
     """Everything between a wish and a kept clip, one step at a time, on a clock that stands still."""
 
-    def __init__(self, folder: Path, *sold: Listing, routing: Routing | None = None, max_running: int = 4) -> None:
+    def __init__(
+        self, folder: Path, *sold: Listing, routing: RoutingSettings | None = None, max_running: int = 4
+    ) -> None:
         self.now = START
         self.folder = folder
         self.store = Store(store_in(folder), self.clock)
@@ -159,7 +161,7 @@ class Engine:
             slug: Account(slug, provider, self.wire, plan="", max_running=max_running)
             for slug, provider in self.providers.items()
         }
-        self.shop = Shop(self.accounts, {}, routing or Routing(), self.clock)
+        self.shop = Shop(self.accounts, {}, routing or RoutingSettings(), self.clock)
         self.metrics = Metrics()
         self.receipts: list[Receipts] = []
         self.steps = self.new_steps()

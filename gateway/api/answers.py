@@ -9,11 +9,22 @@ from typing import Any
 
 import msgspec
 
+from gateway.billing import hold_of
 from gateway.findings import waiting_for
 from gateway.job import Attempt, Job, State
-from gateway.ledger import Hold
+from gateway.ledger import Billing
 from gateway.routing import source_seconds
-from gateway.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish, read_choice, read_wish
+from gateway.wish import (
+    Choice,
+    Rendition,
+    ResultLink,
+    Wish,
+    read_choice,
+    read_notices,
+    read_problem,
+    read_renditions,
+    read_wish,
+)
 
 STATUS = {
     State.QUEUED: "queued",
@@ -37,18 +48,13 @@ DETAIL = {
     State.CANCELLED: "cancelled",
 }
 
-_renditions = msgspec.json.Decoder(list[Rendition])
-_problem = msgspec.json.Decoder(Problem)
-_notices = msgspec.json.Decoder(list[Notice])
-_hold = msgspec.json.Decoder(Hold)
-
 
 def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
     """Write one job as a Video; ``observed_seconds`` is how long its offer was seen to take."""
     wish = read_wish(job.wish)
     choice = read_choice(job.quote)
     request = wish.request
-    kept = _renditions.decode(job.outputs) if job.outputs != "[]" else []
+    kept = read_renditions(job.outputs) if job.outputs != "[]" else []
     clip = next((each for each in kept if each.kind == "video"), None)
     width, height = choice.spec.frame
     path = f"/v1/videos/{job.id}"
@@ -59,8 +65,8 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "status": STATUS[job.state],
         "progress": job.progress,
         "created_at": job.created_at // 1000,
-        "completed_at": _seconds(job.completed_at),
-        "expires_at": _seconds(job.expires_at),
+        "completed_at": whole_seconds(job.completed_at),
+        "expires_at": whole_seconds(job.expires_at),
         "prompt": request.prompt,
         "seconds": str(round(choice.spec.length(request))),
         "size": f"{width}x{height}",
@@ -68,7 +74,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "error": _error(job),
         "status_detail": "expired" if job.state is State.SUCCEEDED and clip is None else DETAIL[job.state],
         "waiting": waiting_for(job),
-        "started_at": _seconds(job.started_at),
+        "started_at": whole_seconds(job.started_at),
         "updated_at": job.updated_at // 1000,
         "eta_seconds": _eta(job, observed_seconds),
         "provider": choice.provider,
@@ -77,7 +83,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "parent_video_id": job.parent,
         "outputs": [_output(job, each) for each in kept],
         "usage": _usage(job, wish, choice),
-        "routing": {"why": choice.why, "others": [{"offer": name, "usd": _usd(at)} for name, at in choice.others]},
+        "routing": {"why": choice.why, "others": [{"offer": name, "usd": usd(at)} for name, at in choice.others]},
         "warnings": msgspec.Raw(job.warnings.encode()),
         "request": {
             **msgspec.to_builtins(request),
@@ -102,17 +108,6 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
     }
 
 
-def listing(jobs: list[Job], *, more: bool) -> dict[str, Any]:
-    """Write a page of jobs; the SDK pages by ``last_id``."""
-    return {
-        "object": "list",
-        "data": [video(job) for job in jobs],
-        "first_id": jobs[0].id if jobs else None,
-        "last_id": jobs[-1].id if jobs else None,
-        "has_more": more,
-    }
-
-
 def attempt(each: Attempt, job: Job) -> dict[str, Any]:
     """Write one attempt of a job; the provider's own ids stay here."""
     provider, _, model = each.offer.partition(":")
@@ -123,10 +118,10 @@ def attempt(each: Attempt, job: Job) -> dict[str, Any]:
         "provider": provider,
         "model": model,
         "outcome": each.outcome,
-        "quoted_usd": each.usd_micros / 1_000_000,
-        "intent_at": _seconds(each.intent_at),
-        "answered_at": _seconds(each.answered_at),
-        "ended_at": _seconds(each.ended_at),
+        "quoted_usd": usd(each.usd_micros),
+        "intent_at": whole_seconds(each.intent_at),
+        "answered_at": whole_seconds(each.answered_at),
+        "ended_at": whole_seconds(each.ended_at),
         "error": each.error,
         "result_links": msgspec.to_builtins(_result_links(job) if each.id == job.attempt else ()),
     }
@@ -160,7 +155,7 @@ def _error(job: Job) -> dict[str, Any] | None:
         }
     if job.state is not State.FAILED or job.error is None:
         return None
-    problem = _problem.decode(job.error)
+    problem = read_problem(job.error)
     return {
         "code": problem.code,
         "message": problem.message,
@@ -176,8 +171,8 @@ def _error(job: Job) -> dict[str, Any] | None:
 def _result_links(job: Job) -> tuple[ResultLink, ...]:
     """List where clips of a job still lie that were lost here."""
     if job.state is State.FAILED and job.error:
-        return _problem.decode(job.error).result_links
-    return tuple(link for each in _notices.decode(job.warnings) for link in each.result_links)
+        return read_problem(job.error).result_links
+    return tuple(link for each in read_notices(job.warnings) for link in each.result_links)
 
 
 def _output(job: Job, kept: Rendition) -> dict[str, Any]:
@@ -197,23 +192,26 @@ def _output(job: Job, kept: Rendition) -> dict[str, Any]:
         "has_audio": kept.has_audio,
         "codec": kept.codec,
         "audio_codec": kept.audio_codec,
-        "expires_at": _seconds(job.expires_at),
+        "expires_at": whole_seconds(job.expires_at),
     }
 
 
 def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     """Write what a job costs, on whose word, and whether that is settled."""
     said = msgspec.json.decode(job.usage)
-    held = _hold.decode(job.hold) if job.hold else None
+    held = hold_of(job)
     charged = held.charged if held else None
     seconds = choice.spec.seconds or source_seconds(wish.request)
+    counted = said.get("seconds", seconds * said.get("clips", choice.spec.n))
+    credits_ = said.get("credits", choice.credits)
+    free = held is not None and held.billing is Billing.NOT_BILLED
     return {
-        "cost": _usd(choice.usd_micros if charged is None else charged),
+        "cost": usd(choice.usd_micros if charged is None else charged),
         "currency": "USD",
-        "estimated": charged is None or not held or not held.told,
+        "estimated": not free and (held is None or charged is None or not held.told),
         "billing": held.billing if held else None,
-        "billed_seconds": said.get("seconds", seconds * said.get("clips", choice.spec.n)),
-        "credits": said.get("credits", choice.credits),
+        "billed_seconds": 0 if free else counted,
+        "credits": "0" if free and credits_ is not None else credits_,
         "price_source": choice.source,
     }
 
@@ -224,11 +222,11 @@ def _input(each: Any) -> dict[str, Any]:
     return shown | {name: getattr(each, name) for name in ("width", "height", "name") if getattr(each, name)}
 
 
-def _usd(micros: int) -> float:
+def usd(micros: int) -> float:
     """Write micro-dollars as dollars."""
     return micros / 1_000_000
 
 
-def _seconds(milliseconds: int | None) -> int | None:
+def whole_seconds(milliseconds: int | None) -> int | None:
     """Write a time as OpenAI does: whole seconds."""
     return None if milliseconds is None else milliseconds // 1000

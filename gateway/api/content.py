@@ -14,17 +14,16 @@ from contextlib import aclosing
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
-import msgspec
 from litestar import get
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
+from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, Reply, desk
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.shelf import Shelf
-from gateway.wish import Rendition
+from gateway.wish import Rendition, read_renditions
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")
 PRECONDITIONS = ("if-match", "if-range", "if-modified-since", "if-unmodified-since")
@@ -38,10 +37,19 @@ async def download_video(request: Incoming, video_id: str) -> ASGIApp:
     variant = request.query_params.get("variant", "video")
     if variant not in VARIANTS:
         raise invalid("variant", f"variant is one of {', '.join(VARIANTS)}.")
+    return await serve(request, job, variant, index_of(request))
+
+
+def index_of(request: Incoming) -> int:
+    """
+    Read which clip of several is meant.
+
+    :raises ProblemError: 422 when it is no number.
+    """
     index = request.query_params.get("index", "0")
     if not (index.isascii() and index.isdigit() and len(index) <= 2):
         raise invalid("index", "index is the number of the clip, from 0.")
-    return await serve(request, job, variant, int(index))
+    return int(index)
 
 
 async def serve(request: Incoming, job: Job, variant: str, index: int) -> ASGIApp:
@@ -191,17 +199,17 @@ def judge(etag: str, modified: str, headers: Mapping[str, str]) -> int:
     unmodified, since = _time(headers.get("if-unmodified-since")), _time(headers.get("if-modified-since"))
     at = _time(modified) or 0
     if match is not None:
-        if not names(match, etag, strong=True):
+        if not lists(match, etag, strong=True):
             return 412
     elif unmodified is not None and at > unmodified:
         return 412
     if none_match is not None:
-        return 304 if names(none_match, etag) else 200
+        return 304 if lists(none_match, etag) else 200
     return 304 if since is not None and at <= since else 200
 
 
-def names(tags: str, etag: str, *, strong: bool = False) -> bool:
-    """Whether a list of validators names one; ``strong`` takes weak ones for none."""
+def lists(tags: str, etag: str, *, strong: bool = False) -> bool:
+    """Whether validators, between commas, list one; ``strong`` takes weak ones for none."""
     listed = [each.strip() for each in tags.split(",")]
     if strong:
         return "*" in listed or (etag in listed and not etag.startswith("W/"))
@@ -259,7 +267,7 @@ def find_rendition(job: Job, variant: str, index: int) -> Rendition:
         raise ProblemError(
             409, "video_not_ready", f"Video '{job.id}' is not ready yet.", headers={"x-should-retry": "false"}
         )
-    kept = msgspec.json.decode(job.outputs, type=list[Rendition])
+    kept = read_renditions(job.outputs)
     if not kept and job.state is not State.SUCCEEDED:  # Else it came late.
         raise ProblemError(404, "video_has_no_content", f"Video '{job.id}' was not made.")
     if not kept:

@@ -27,11 +27,22 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may make the clip, and who first."""
 
     only: Slugs = []
-    order: Slugs = []
+    order: Annotated[
+        Slugs,
+        Meta(
+            description="Whom to try first, in this order. It stands before any `policy`; the others follow by price."
+        ),
+    ] = []
     ignore: Slugs = []
-    allow_fallbacks: bool = True
+    allow_fallbacks: Annotated[
+        bool,
+        Meta(
+            description="With `false` it is made at the offer it is quoted at, and waits while that is full or rests, "
+            "or it fails. Else the next best may make it, at any price up to `max_cost_usd`."
+        ),
+    ] = True
     max_cost: int | float | str | None = None
-    policy: Policy | None = None
+    policy: Annotated[Policy | None, Meta(description="How the offer is chosen, unless `order` names somebody.")] = None
 
 
 class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

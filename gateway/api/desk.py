@@ -1,6 +1,7 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from msgspec import Struct
 
 from gateway.accept import Acceptor, Repeat
 from gateway.api.forms import Body, read_body
-from gateway.api.problems import ProblemError
+from gateway.api.problems import ProblemError, invalid
 from gateway.buffers import Buffers
 from gateway.ids import is_id
 from gateway.intake import Intake
@@ -142,16 +143,21 @@ def with_heads(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
     return [*listed, *heads]
 
 
-async def body_of(request: Incoming) -> Body:
-    """Read a request's body within the limits set."""
+@asynccontextmanager
+async def body_of(request: Incoming) -> AsyncIterator[Body]:
+    """Have a request's body, read within the limits set; what nobody kept of it goes when the context is left."""
     services, who = desk(request), caller(request)
-    return await read_body(
+    body = await read_body(
         request,
         folder=services.media.incoming,
         max_bytes=services.settings.server.max_body_mb * 2**20,
         seconds=services.settings.server.body_seconds,
         lend=partial(services.buffers.lend, who.key or who.tenant),
     )
+    try:
+        yield body
+    finally:
+        body.drop()
 
 
 def repeat_of(request: Incoming) -> Repeat:
@@ -230,7 +236,7 @@ def limit_of(request: Incoming, *, usual: int = 20, most: int = 100) -> int:
     """
     limit = request.query_params.get("limit", str(usual))
     if not (limit.isascii() and limit.isdigit() and len(limit) <= len(str(most)) and 1 <= int(limit) <= most):
-        raise ProblemError(422, "invalid_value", f"limit is a whole number between 1 and {most}.", param="limit")
+        raise invalid("limit", f"limit is a whole number between 1 and {most}.")
     return int(limit)
 
 
@@ -245,13 +251,23 @@ def page_of(
     :param most: how many it may have.
     :raises ProblemError: 400 for a cursor that is none, 422 for the rest.
     """
-    query = request.query_params
     check_query(request, ("after", "limit", "order", *own))
     limit = limit_of(request, usual=usual, most=most)
-    order = query.get("order", "desc")
+    order = request.query_params.get("order", "desc")
     if order not in {"asc", "desc"}:
-        raise ProblemError(422, "invalid_value", "order is asc or desc.", param="order")
-    after = query.get("after")
+        raise invalid("order", "order is asc or desc.")
+    after = request.query_params.get("after")
     if after is not None and not is_id(prefix, after):
-        raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+        raise bad_cursor()
     return after, limit, order == "desc"
+
+
+def bad_cursor() -> ProblemError:
+    """Describe a cursor that no page ended with."""
+    return ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+
+
+def page(data: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:
+    """Write a page of anything with an id; OpenAI's SDK pages by ``last_id``."""
+    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+    return {"object": "list", "data": data, **ends, "has_more": more}

@@ -7,16 +7,17 @@ import msgspec
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
+from gateway.api.answers import whole_seconds
 from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Arrived, Upload
+from gateway.clock import DAY_MS
 from gateway.ids import is_id, new_id
 from gateway.inputs import InputError, Sniffed
 from gateway.registry import File
 
-DAY_MS = 86_400_000
 MAX_PURPOSE = 64
 """Characters of a purpose that are kept."""
 MOST_LISTED = 10_000
@@ -31,8 +32,7 @@ EXPIRY = (3_600, 2_592_000)
 async def create_file(request: Incoming) -> ASGIApp:
     """Upload a picture, clip or voice to use in later calls."""
     services = desk(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         upload = body.fields.get("file")
         if not isinstance(upload, Upload):
             raise invalid("file", "Send the file as multipart/form-data, in the field file.")
@@ -46,8 +46,6 @@ async def create_file(request: Incoming) -> ASGIApp:
         file = await keep_upload(
             request, upload, sniffed, seconds=seconds, filename=upload.filename, purpose=named, expires=expires
         )
-    finally:
-        body.drop()
     return reply(_shown(file))
 
 
@@ -190,7 +188,7 @@ def _shown(file: File) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": "processed",
-        "expires_at": None if file.expires_at is None else file.expires_at // 1000,
+        "expires_at": whole_seconds(file.expires_at),
         "media_type": file.media_type,
         "sha256": file.sha256,
     }

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 from gateway.api.desk import Desk, Incoming, desk, reply
 from gateway.api.offers import describe
 from gateway.api.problems import ProblemError
-from gateway.routing import names
+from gateway.routing import stands_for
 
 
 @get("/models", opt={"scope": "read"}, operation_id="listModels")
@@ -33,13 +33,13 @@ async def retrieve_model(request: Incoming, model: str) -> ASGIApp:
 def _sold(services: Desk) -> list[str]:
     """Name every model, and every alias of one that is sold."""
     sold = {offer.model for seller in services.shop.sellers for offer in seller.listing.offers}
-    aliases = {alias for alias in services.shop.aliases if set(names(alias, services.shop.aliases)) & sold}
+    aliases = {alias for alias in services.shop.aliases if set(stands_for(alias, services.shop.aliases)) & sold}
     return sorted(sold | aliases)
 
 
 def _model(services: Desk, name: str) -> dict[str, Any]:
     """Describe a model in OpenAI's four fields and our own."""
-    meant = names(name, services.shop.aliases)
+    meant = stands_for(name, services.shop.aliases)
     offers = [
         describe(services, account, offer)
         for model in meant

@@ -7,6 +7,7 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from gateway.accounts import Account
+from gateway.api.answers import usd
 from gateway.api.desk import Desk, Incoming, check_query, desk, reply
 from providers.base.catalog import Quote, fit, quote
 from providers.base.listing import Listing, Offer, Price
@@ -67,7 +68,7 @@ def describe(services: Desk, account: Account, offer: Offer) -> dict[str, Any]:
         "ended": offer.ended.isoformat() if offer.ended else None,
         "unconfirmed": offer.unconfirmed or None,
         "expected_seconds": services.shop.speeds.get(name, offer.typical_seconds),
-        "default_usd": price.usd_micros / 1_000_000 if isinstance(price, Quote) else None,
+        "default_usd": usd(price.usd_micros) if isinstance(price, Quote) else None,
         "price_source": price.price.source if isinstance(price, Quote) else None,
         "prices": [describe_price(line) for line in in_force(listing, offer, on=today, plan=account.plan)],
     }

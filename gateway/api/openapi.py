@@ -24,8 +24,6 @@ from gateway.api.files import MOST_LISTED
 from gateway.api.webhooks import DELIVERY, EndpointCreate, EndpointUpdate, Rotation, Sample
 from gateway.events import TYPES
 
-VERSION = "1"
-
 CREATE_BODIES = {
     "createVideo": ["prompt"],
     "editVideo": ["prompt", "video"],
@@ -49,7 +47,7 @@ ANSWERS = {
     "createVideo": "Video", "editVideo": "Video", "extendVideo": "Video", "remixVideo": "Video",
     "retrieveVideo": "Video", "cancelVideo": "Video", "listVideos": "VideoList", "quote": "QuoteList",
     "createFile": "File", "retrieveFile": "File", "listFiles": "FileList", "listModels": "ModelList",
-    "retrieveModel": "Model",
+    "retrieveModel": "Model", "getComparison": "Comparison",
 }  # fmt: skip
 
 OPEN = {"live", "ready"}
@@ -169,14 +167,63 @@ THIRTEEN: dict[str, Any] = {
     },
 }
 
+COUNTS = {
+    "orders": "All of them: each is counted once more, from `made` to `under_way`.",
+    "made": "A clip of it was kept; late, or not as ordered, too.",
+    "lost": "Made and paid for, and no clip of it was kept.",
+    "failed": "Taken and not made, or given up.",
+    "refused": "Turned down for what they were.",
+    "turned_away": "Not taken for another reason: a full queue, a rest, an account not let in or with nothing left.",
+    "cancelled": "",
+    "in_doubt": "Nobody can tell whether they were taken.",
+    "under_way": "",
+    "mismatched": "Of those made: not as ordered.",
+    "late": "Of those made: kept only once their videos had ended without them.",
+    "clips": "Kept, late and mismatched ones as they came.",
+}
+"""What is counted in a comparison, and what each count means."""
+
+COMPARED: dict[str, Any] = {
+    **{word: {"type": "string"} for word in comparing.BY},
+    **{name: {"type": "integer", **({"description": text} if text else {})} for name, text in COUNTS.items()},
+    "made_share": _nullable("number", "`made` of all that came to a verdict: with `lost`, `failed` and `refused`."),
+    "seconds_p50": _nullable("integer", "From order to kept clip for half of those made in time."),
+    "seconds_p90": _nullable("integer", "The same for nine in ten."),
+    "clip_seconds": {"type": "number", "description": "How long `clips` are, extensions without their sources."},
+    "usd": {"type": "number", "description": "Spent in that time, on these orders or on older ones."},
+    "usd_per_clip": _nullable("number", "`usd` by `clips`: what was paid for nothing is in it."),
+    "usd_per_second": _nullable("number", "`usd` by `clip_seconds`."),
+}
+"""One line of a comparison."""
+
 SCHEMAS: dict[str, Any] = {
+    "Comparison": {
+        "type": "object",
+        "required": ["object", "since", "until", "currency", "data"],
+        "properties": {
+            "object": {"const": "comparison"},
+            "since": {"type": "integer"},
+            "until": {"type": "integer"},
+            "currency": {"const": "USD"},
+            "data": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": [name for name in COMPARED if name not in comparing.BY],
+                    "properties": COMPARED,
+                },
+            },
+        },
+    },
     "Video": {
         "type": "object",
         "required": list(THIRTEEN),
         "properties": {
             **THIRTEEN,
             "status_detail": {"type": "string"},
-            "waiting": _nullable("string", "What it waits for that only the operator can bring about."),
+            "waiting": _nullable(
+                "string", "What it waits for beside its turn: an account that is not configured, or rests for long."
+            ),
             "provider": {"type": "string", "description": "Who makes it; `sandbox` makes test clips."},
             "resolved_model": {"type": "string"},
             "outputs": {"type": "array", "items": {"type": "object"}},

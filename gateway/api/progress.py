@@ -3,18 +3,18 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 from litestar import get
 from litestar.datastructures import Headers
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from gateway.api import answers
-from gateway.api.desk import Desk, Incoming, Reply, caller, desk
+from gateway.api.calls import job_of
+from gateway.api.desk import Desk, Incoming, Reply, desk
 from gateway.api.problems import missing_video
+from gateway.api.streams import Stream
 from gateway.events import ENDS
-from gateway.ids import is_id
 from gateway.job import Job
 from gateway.sse import write_event
 from gateway.watch import Watch
@@ -29,11 +29,6 @@ RETRY_MS = 2000
 """How soon a client whose stream broke asks again."""
 WAIT = re.compile(r"\bwait\s*=\s*\"?([0-9]{1,6})\"?\s*(?:[,;]|$)", re.IGNORECASE)
 SECONDS = re.compile(r"([0-9]{1,9})(?:\.[0-9]*)?", re.ASCII)
-HEADERS = {
-    "content-type": "text/event-stream",
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",
-}
 
 
 def wait_of(headers: Headers) -> int:
@@ -67,46 +62,13 @@ async def wait(request: Incoming, services: Desk, job: Job) -> tuple[Job, dict[s
 async def stream_video(request: Incoming, video_id: str) -> ASGIApp:
     """Stream a video's progress as server-sent events, to its end; ``Last-Event-ID`` goes on where a stream broke."""
     services = desk(request)
-    job = await services.store.job(video_id, caller(request).tenant) if is_id("video", video_id) else None
-    if job is None:
-        raise missing_video(video_id)
+    job = await job_of(request, video_id)
     said = request.headers.get("last-event-id", "")
     seen = int(said) if said.isascii() and said.isdigit() and len(said) <= 18 else -1
     if job.state.final and seen >= job.seq:
         return Reply(204, {"cache-control": "no-store"}, b"")  # By which a browser knows not to ask again.
-    return Stream(services, job, seen if seen <= job.seq else -1)  # Nobody saw what has not been: it is told all.
-
-
-class Stream:
-    """Send one video's events until its end, or until nobody listens."""
-
-    def __init__(self, services: Desk, job: Job, seen: int) -> None:
-        self._services = services
-        self._job = job
-        self._seen = seen
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if scope["method"] != "HEAD":  # type: ignore[typeddict-item]
-            telling = asyncio.create_task(self._tell(send))
-            leaving = asyncio.create_task(_left(receive))
-            try:
-                await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if telling.done():
-                    telling.result()
-            finally:
-                for each in (telling, leaving):
-                    each.cancel()
-                    with suppress(asyncio.CancelledError, Exception):
-                        await each
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _tell(self, send: Send) -> None:
-        """Send what there is to say, as it comes."""
-        async for text in events(self._services, self._job, self._seen):
-            await send({"type": "http.response.body", "body": text, "more_body": True})
+    # Nobody saw what has not been: it is told all.
+    return Stream(events(services, job, seen if seen <= job.seq else -1))
 
 
 async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
@@ -137,12 +99,6 @@ def event(job: Job, shown: dict[str, Any]) -> bytes:
     """Write one event; its id says which state of the job it shows."""
     kind = ENDS.get(job.state, "video.progress")
     return write_event(shown, kind=kind, number=job.seq)
-
-
-async def _left(receive: Receive) -> None:
-    """Wait until the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 HANDLERS = (stream_video,)

@@ -6,10 +6,11 @@ import msgspec
 from litestar import post
 from litestar.types import ASGIApp
 
+from gateway.api.answers import usd
+from gateway.api.calls import is_dry, of_parent
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
 from gateway.api.offers import describe_price
-from gateway.api.order import is_dry, of_parent
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
 from gateway.routing import Line, UnknownModelError, expected_seconds
@@ -24,12 +25,9 @@ async def create_quote(request: Incoming) -> ASGIApp:
 
     ``place`` says in which order they would be tried; those that cannot say why.
     """
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         is_dry(request)  # Either way nothing is bought.
         return reply(await quotes_of(request, parse(body)))
-    finally:
-        body.drop()
 
 
 async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None = None) -> dict[str, Any]:
@@ -76,7 +74,7 @@ def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
         "sandbox": line.sandbox,
         "can": choice is not None,
         "place": place,
-        "usd": choice.usd_micros / 1_000_000 if choice else None,
+        "usd": usd(choice.usd_micros) if choice else None,
         "credits": choice.credits if choice else None,
         "price": describe_price(price) if price else None,
         "price_source": choice.source if choice else None,

@@ -6,6 +6,7 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from gateway import comparing
+from gateway.api.answers import usd
 from gateway.api.desk import Incoming, caller, check_query, desk, reply
 from gateway.api.problems import ProblemError
 from gateway.ledger import INSTANCE
@@ -33,16 +34,16 @@ async def get_spend(request: Incoming) -> ASGIApp:
             "since": since // 1000,
             "until": until // 1000,
             "currency": "USD",
-            "total": _usd(sum(each.usd_micros for each in sums)),
-            "data": [{**each.of, "usd": _usd(each.usd_micros), "purchases": each.purchases} for each in sums],
+            "total": usd(sum(each.usd_micros for each in sums)),
+            "data": [{**each.of, "usd": usd(each.usd_micros), "purchases": each.purchases} for each in sums],
             "budgets": [
                 {
                     "id": each.id,
                     "owner": each.owner,
                     "period": each.period,
-                    "held": _usd(each.held),
-                    "spent": _usd(each.spent),
-                    "in_doubt": _usd(each.suspense),
+                    "held": usd(each.held),
+                    "spent": usd(each.spent),
+                    "in_doubt": usd(each.suspense),
                 }
                 for each in kept
             ],
@@ -97,11 +98,6 @@ def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int
 def _no_days() -> ProblemError:
     """Describe a stretch of time that is none."""
     return ProblemError(422, "invalid_value", "since and until are days: 2026-11-01.", param="since")
-
-
-def _usd(micros: int) -> float:
-    """Write micro-dollars as dollars."""
-    return micros / 1_000_000
 
 
 HANDLERS = (get_spend, get_comparison)

@@ -8,11 +8,11 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
-from gateway.api.content import names
+from gateway.api.calls import is_dry, job_of, remove_clips, take_in
+from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, Reply, body_of, caller, desk, page_of, reply
+from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import Body
-from gateway.api.order import is_dry, job_of, place, remove_clips
 from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
@@ -75,9 +75,9 @@ async def list_videos(request: Incoming) -> ASGIApp:
     after, limit, newest_first = page_of(request, "video")
     store, tenant = desk(request).store, caller(request).tenant
     if after is not None and not await store.owns(after, tenant):
-        raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
-    page = await store.jobs(tenant, after=after, limit=limit, newest_first=newest_first)
-    return reply(answers.listing(page.jobs, more=page.more))
+        raise bad_cursor()
+    found = await store.jobs(tenant, after=after, limit=limit, newest_first=newest_first)
+    return reply(page([answers.video(job) for job in found.jobs], more=found.more))
 
 
 @get(
@@ -96,7 +96,7 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
         raise missing_video(video_id)
     if "if-none-match" in request.headers:
         etag = _etag(video_id, *version)
-        if names(request.headers["if-none-match"], etag):
+        if lists(request.headers["if-none-match"], etag):
             return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
     # Clients ask far more often than anything changes.
     shown = services.shown.get((video_id, version))
@@ -160,13 +160,13 @@ async def list_attempts(request: Incoming, video_id: str) -> ASGIApp:
 @post("/videos/characters", status_code=200, opt=WRITE, operation_id="createCharacter", include_in_schema=False)
 async def create_character(request: Incoming) -> ASGIApp:
     """Refuse to make a character of a clip, once that has been heard out."""
-    (await body_of(request)).drop()
-    raise invalid(
-        "video",
-        "No offer here makes a character of a clip. Give pictures of it in input_references, the clip itself where "
-        "the model takes one, or a seller's own character in characters.",
-        code="not_sold",
-    )
+    async with body_of(request):
+        raise invalid(
+            "video",
+            "No offer here makes a character of a clip. Give pictures of it in input_references, the clip itself where "
+            "the model takes one, or a seller's own character in characters.",
+            code="not_sold",
+        )
 
 
 @get("/videos/characters/{name:str}", opt=READ, operation_id="retrieveCharacter", include_in_schema=False)
@@ -188,13 +188,11 @@ async def _order(
     request: Incoming, read: Callable[[Body], VideoCreate], *, mode: Mode | None, operation: str
 ) -> ASGIApp:
     """Order a clip, and answer it, at once or when it has ended, as the client prefers; or only say what it costs."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         if is_dry(request):
             return reply(await quotes_of(request, read(body), mode=mode))
-        job, new = await place(request, read(body), mode=mode, operation=operation)
-    finally:
-        body.drop()  # Before anything is waited for: nobody keeps pictures in memory for as long as a clip takes.
+        job, new = await take_in(request, read(body), mode=mode, operation=operation)
+    # The body is let go of by now: nobody keeps pictures in memory for as long as a clip takes.
     job, waited = await wait(request, desk(request), job)
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:

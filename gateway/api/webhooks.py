@@ -9,9 +9,23 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from gateway.api.answers import whole_seconds
+from gateway.api.calls import job_of
 from gateway.api.create import explain
-from gateway.api.desk import Desk, Incoming, body_of, caller, check_query, desk, limit_of, page_of, reply
-from gateway.api.problems import ProblemError, invalid, missing_video
+from gateway.api.desk import (
+    Desk,
+    Incoming,
+    bad_cursor,
+    body_of,
+    caller,
+    check_query,
+    desk,
+    limit_of,
+    page,
+    page_of,
+    reply,
+)
+from gateway.api.problems import ProblemError, invalid
 from gateway.courier import callback_owner
 from gateway.errand import FetchError
 from gateway.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
@@ -92,7 +106,7 @@ async def list_endpoints(request: Incoming) -> ASGIApp:
     found, more = await services.telling.outbox.endpoints(
         caller(request).tenant, after=after, limit=limit, newest_first=newest_first
     )
-    return reply(_page([_shown(services, each) for each in found], more=more))
+    return reply(page([_shown(services, each) for each in found], more=more))
 
 
 @get("/webhook_endpoints/{endpoint_id:str}", opt=READ, operation_id="retrieveWebhookEndpoint")
@@ -190,20 +204,19 @@ async def list_deliveries(request: Incoming, endpoint_id: str) -> ASGIApp:
     after, limit = _cursor(request)
     found, more = await services.telling.outbox.deliveries_to(endpoint, after=after, limit=limit)
     shown = [await _logged(services, each, endpoint.url) for each in found]
-    return reply(_page(shown, more=more))
+    return reply(page(shown, more=more))
 
 
 @get("/videos/{video_id:str}/deliveries", opt=READ, operation_id="listVideoDeliveries")
 async def list_video_deliveries(request: Incoming, video_id: str) -> ASGIApp:
     """List whom a video's end was told, its own ``callback_url`` included."""
-    services, tenant = desk(request), caller(request).tenant
-    if not is_id("video", video_id) or await services.store.job(video_id, tenant) is None:
-        raise missing_video(video_id)
+    services = desk(request)
+    job = await job_of(request, video_id)
     shown = []
-    for each in await services.telling.outbox.deliveries_of(video_id, tenant):
+    for each in await services.telling.outbox.deliveries_of(job.id, job.tenant):
         endpoint = await services.telling.outbox.receiver(each) if each.endpoint else None
         shown.append(await _logged(services, each, endpoint.url if endpoint else each.url))
-    return reply(_page(shown, more=False))
+    return reply(page(shown, more=False))
 
 
 @post("/webhook_deliveries/{delivery_id:str}/replay", status_code=200, opt=WRITE, operation_id="replayDelivery")
@@ -253,9 +266,8 @@ async def _read(request: Incoming, shape: type[T]) -> T:
     if empty:
         fields, strict = {}, True  # An SDK sends nothing where everything may be left out.
     else:
-        body = await body_of(request)
-        fields, strict = body.fields, body.strict
-        body.drop()
+        async with body_of(request) as body:
+            fields, strict = body.fields, body.strict
     try:
         return msgspec.convert(fields, shape, strict=strict)
     except msgspec.ValidationError as error:
@@ -297,15 +309,9 @@ def _cursor(request: Incoming) -> tuple[str | None, int]:
     if after is None:
         return None, page_of(request, "evt")[1]
     if not DELIVERY.fullmatch(after):
-        raise ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+        raise bad_cursor()
     check_query(request, ("after", "limit", "order"))
     return after, limit_of(request)
-
-
-def _page(data: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
-    """Write a page of anything with an id."""
-    ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
-    return {"object": "list", "data": data, **ends, "has_more": more}
 
 
 def _shown(services: Desk, endpoint: Endpoint) -> dict[str, Any]:
@@ -320,8 +326,8 @@ def _shown(services: Desk, endpoint: Endpoint) -> dict[str, Any]:
         "event_types": endpoint.event_types.split(),
         "signing_secret_hint": _hint(services.telling.vault.signing_secret(endpoint.id, endpoint.version)),
         "status": "enabled" if endpoint.disabled_at is None else "disabled",
-        "failing_since": _seconds(endpoint.failing_since),
-        "disabled_at": _seconds(endpoint.disabled_at),
+        "failing_since": whole_seconds(endpoint.failing_since),
+        "disabled_at": whole_seconds(endpoint.disabled_at),
         "disabled_why": endpoint.disabled_why,
     }
 
@@ -350,8 +356,8 @@ async def _logged(services: Desk, each: Delivery, url: str) -> dict[str, Any]:
         "url": url,
         "state": each.state,
         "created_at": each.created_at // 1000,
-        "next_try_at": _seconds(each.due_at) if each.state == "pending" else None,
-        "ended_at": _seconds(each.ended_at),
+        "next_try_at": whole_seconds(each.due_at) if each.state == "pending" else None,
+        "ended_at": whole_seconds(each.ended_at),
         "tries": [
             {
                 "number": made.number,
@@ -363,11 +369,6 @@ async def _logged(services: Desk, each: Delivery, url: str) -> dict[str, Any]:
             for made in tries
         ],
     }
-
-
-def _seconds(milliseconds: int | None) -> int | None:
-    """Write a time in whole seconds."""
-    return None if milliseconds is None else milliseconds // 1000
 
 
 HANDLERS = (

@@ -8,6 +8,7 @@ Commands that talk to a running gateway find it at ``--url`` or ``REELGATE_URL``
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -42,6 +43,7 @@ app.command("gateway.cli.media:app", name="media")
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command, the program's own words where none are given; what the user can mend is said in a line."""
+    _heed_term()
     from gateway.cli.common import UsageError  # noqa: PLC0415
     from gateway.database import StoreUnavailableError  # noqa: PLC0415
     from gateway.settings import SettingsError  # noqa: PLC0415
@@ -67,6 +69,12 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _heed_term() -> None:
+    """End on SIGTERM as everybody does: a container's first process has no default, and what comes early is lost."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 def _load() -> None:

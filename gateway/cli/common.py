@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,19 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 
 class UsageError(Exception):
     """Something the person at the terminal can mend."""
+
+
+class RefusedError(UsageError):
+    """The gateway's own no."""
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.doubtful = False
+        """Whether the call had been sent before, and may have been heard then."""
 
 
 def settings_of(config: Path | None) -> Settings:
@@ -84,7 +98,8 @@ def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:
     """
     Call the gateway and read its answer.
 
-    :raises UsageError: with the gateway's own words where it refuses.
+    :raises RefusedError: with the gateway's own words.
+    :raises UsageError: when nobody answers.
     """
     try:
         answer = client_.request(method, path, **options)
@@ -92,11 +107,38 @@ def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:
         raise UsageError(f"no gateway answers at {client_.base_url}: start one with `reelgate serve`") from error
     if answer.is_success:
         return answer.json()
+    raise refusal(answer)
+
+
+def refusal(answer: httpx.Response) -> RefusedError:
+    """Read a no."""
+    hint = HINTS.get(answer.status_code, "")
     try:
-        message = answer.json()["error"]["message"]
+        said = answer.json()["error"]
+        return RefusedError(answer.status_code, str(said["code"]), f"{said['message']}{hint}", said.get("param"))
     except (ValueError, KeyError, TypeError):
-        message = f"HTTP {answer.status_code}"
-    raise UsageError(f"{message}{HINTS.get(answer.status_code, '')}")
+        return RefusedError(answer.status_code, "http", f"HTTP {answer.status_code}{hint}")
+
+
+def items(client_: httpx.Client, path: str) -> Iterator[dict[str, Any]]:
+    """Go through a list, newest first, to its end."""
+    after: dict[str, str] = {}
+    while True:
+        page = call(client_, "GET", path, params={"limit": 100, **after})
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        after = {"after": page["last_id"]}
+
+
+def moment(seconds: int | None) -> str:
+    """
+    Write a time in UTC.
+
+    >>> moment(0)
+    '1970-01-01 00:00:00'
+    """
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plain(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.cli.common import HINTS, UsageError, reachable, signed
+from gateway.cli.common import RefusedError, UsageError, reachable, refusal, signed
 from gateway.sse import read_events
 
 LOST_SECONDS = 60.0
@@ -38,19 +38,6 @@ Video = dict[str, Any]
 
 class GoneError(UsageError):
     """No gateway answers."""
-
-
-class RefusedError(UsageError):
-    """The gateway's own no."""
-
-    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.param = param
-        self.doubtful = False
-        """Whether the call had been sent before, and may have been heard then."""
 
 
 class Gate:
@@ -138,7 +125,7 @@ class Gate:
         found: Video = await self.call("GET", f"/v1/videos/{id_}", patient=patient)
         return found
 
-    async def pages(self, path: str = "/v1/videos") -> AsyncIterator[dict[str, Any]]:
+    async def items(self, path: str = "/v1/videos") -> AsyncIterator[dict[str, Any]]:
         """Go through a list, newest first, to its end."""
         after: dict[str, str] = {}
         while True:
@@ -300,16 +287,6 @@ def try_places(targets: Iterable[Path]) -> None:
                 part.unlink()
         except OSError as error:
             raise UsageError(f"{target} cannot be written: {error.strerror}; nothing was bought") from error
-
-
-def refusal(answer: httpx.Response) -> RefusedError:
-    """Read a no."""
-    hint = HINTS.get(answer.status_code, "")
-    try:
-        said = answer.json()["error"]
-        return RefusedError(answer.status_code, str(said["code"]), f"{said['message']}{hint}", said.get("param"))
-    except (ValueError, KeyError, TypeError):
-        return RefusedError(answer.status_code, "http", f"HTTP {answer.status_code}")
 
 
 async def _timely(events: AsyncIterator[tuple[str, Video]], seconds: float | None) -> AsyncIterator[tuple[str, Video]]:

@@ -4,12 +4,11 @@ what is in doubt, and deciding it.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import msgspec
 from cyclopts import App
 
-from gateway.cli.common import Config, UsageError
+from gateway.cli.common import Config, UsageError, moment
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
 from gateway.database import ConflictError
@@ -17,7 +16,7 @@ from gateway.job import OPEN, Attempt, Job
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.settings import micros
 from gateway.store import Store, TakenError
-from gateway.wish import Choice
+from gateway.wish import read_choice
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
 app.default(list_)
@@ -61,9 +60,9 @@ def in_doubt(*, config: Config = None) -> None:
 
 def _order(job: Job, at: int) -> str:
     """Write what was ordered where and for how much, and since when that is open."""
-    choice = msgspec.json.decode(job.quote, type=Choice)
-    since = f"since {datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-    return f"{job.id}  {choice.offer}  {job.account}  ${choice.usd_micros / 1_000_000:.4f}  {since}"
+    choice = read_choice(job.quote)
+    price, since = f"${choice.usd_micros / 1_000_000:.4f}", f"since {moment(at // 1000)}"
+    return f"{job.id}  {choice.offer}  {job.account}  {price}  {since}"
 
 
 @app.command(name="adopt")
@@ -111,7 +110,7 @@ def resubmit_(job: str, *, sure: bool = False, config: Config = None) -> None:
     async def work(store: Store) -> str:
         found, open_ = await _open(store, job)
         if not sure:
-            price = msgspec.json.decode(found.quote, type=Choice).usd_micros / 1_000_000
+            price = read_choice(found.quote).usd_micros / 1_000_000
             raise UsageError(f"this may spend ${price:.4f} a second time: look at the provider, then say --sure")
         again, absent = resubmit(found, open_, now())
         await store.save(again, absent)

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter, validators
 from gateway.cleaning import Cleaner
 from gateway.cli.common import Config, UsageError, settings_of
 from gateway.cli.store import now
+from gateway.clock import DAY_MS
 from gateway.database import connect
 from gateway.media import LITTER_SECONDS, open_media
 from gateway.settings import Settings
@@ -17,7 +18,6 @@ from gateway.store import Store
 
 app = App(name="media", help="Look after what is kept.")
 
-DAY_MS = 86_400_000
 KINDS = {"clip": "clips no job has", "input": "inputs no job and no file has", "arrival": "never arrived whole"}
 
 

@@ -1,12 +1,14 @@
 """``reelgate spend``, ``compare``, ``halt`` and ``go-on``: what was spent, on whom it was well spent, and a switch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Column, Table
 
 from gateway import comparing
 from gateway.cli.common import Config, UsageError
@@ -45,9 +47,9 @@ def spend(
         shown = [{**line.of, "usd": line.usd_micros / 1_000_000, "purchases": line.purchases} for line in lines]
         print(json.dumps(shown, indent=2))
         return
-    table = Table(*words, "spent", "purchases")
+    table = _table(words, "spent", "purchases")
     for line in lines:
-        table.add_row(*line.of.values(), f"${line.usd_micros / 1_000_000:,.4f}", str(line.purchases))
+        table.add_row(_words(line.of), f"${line.usd_micros / 1_000_000:,.4f}", str(line.purchases))
     total = sum(line.usd_micros for line in lines)
     table.caption = f"${total / 1_000_000:,.4f} in all"
     Console().print(table)
@@ -86,14 +88,32 @@ def compare(
     if json_:
         print(json.dumps([comparing.describe(record) for record in records], indent=2))
         return
-    table = Table(*words, "orders", "made", "not as ordered", "half within", "nine in ten", "spent", "for each made")
+    Console().print(comparison(records, words))
+
+
+def comparison(records: Sequence[comparing.Record], words: Sequence[str]) -> Group:
+    """Draw what came of the orders, and beneath it what they cost."""
+    came = _table(words, "orders", "made", "lost", "not as\nordered", "half\nwithin", "nine in\nten")
+    cost = _table(words, "clips", "seconds", "spent", "a clip", "a second")
     for each in records:
         share = "-" if each.made_share is None else f"{each.made} ({each.made_share:.0%})"
         times = [f"{seconds} s" for seconds in each.seconds] if each.seconds else ["-", "-"]
-        price = "-" if each.usd_per_made is None else f"${each.usd_per_made:,.4f}"
+        came.add_row(_words(each.of), str(each.orders), share, str(each.lost), str(each.mismatched), *times)
+        shares = ["-" if usd is None else f"${usd:,.4f}" for usd in (each.usd_per_clip, each.usd_per_second)]
         paid = f"${each.usd_micros / 1_000_000:,.4f}"
-        table.add_row(*each.of.values(), str(each.orders), share, str(each.mismatched), *times, paid, price)
-    Console().print(table)
+        cost.add_row(_words(each.of), str(each.clips), f"{each.clips_ms / 1_000:.0f}", paid, *shares)
+    return Group(came, cost)
+
+
+def _table(words: Sequence[str], *figures: str) -> Table:
+    """Begin a table of figures, shown whole; the words of a line stand below each other, folded if need be."""
+    shown = [Column(each, justify="right", no_wrap=True) for each in figures]
+    return Table(Column("\n".join(words), overflow="fold"), *shown, box=SIMPLE_HEAD, collapse_padding=True)
+
+
+def _words(of: Mapping[str, str]) -> str:
+    """Write what a line is of."""
+    return escape("\n".join(of.values()))
 
 
 def _asked(by: str, known: Sequence[str], since: str, until: str) -> tuple[list[str], int, int]:

@@ -59,8 +59,8 @@ async def _serve(settings: Settings) -> None:
 
 def tell(gateway: "Gateway") -> None:
     """Say what the person who started it should know."""
-    for held in gateway.held:
-        print(f"reelgate: account {held.account} is not used: {held.reason}", file=sys.stderr)
+    for each in gateway.unused:
+        print(f"reelgate: account {each.account} is not used: {each.reason}", file=sys.stderr)
     if not gateway.guarded:
         print(
             "reelgate: no API key exists, so only this machine is served, and only the sandbox: "

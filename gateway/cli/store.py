@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.cli.common import Config, private, settings_of
-from gateway.clock import clock_of
 from gateway.credentials import missing
-from gateway.database import connect
+from gateway.database import clock_of, connect
 from gateway.settings import Settings
 from gateway.store import Store
 from providers.base.listing import listings

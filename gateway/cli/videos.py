@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import httpx
 from cyclopts import Parameter, validators
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client, plain
+from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client, items, moment, plain
 from gateway.cli.gate import UNDER_WAY, Video
 from gateway.cli.store import now
 from gateway.cli.watch import price
@@ -69,7 +68,7 @@ def list_(
     found: list[Video] = []
     more = False
     with client(url) as http:
-        for video in _newest(http):
+        for video in items(http, "/v1/videos"):
             if video["created_at"] < after:
                 break
             if not fits(video, set(status), set(provider), set(model), key):
@@ -119,17 +118,6 @@ def show(
         table.add_row(name, escape(plain(value)))
     console.print(table)
     console.print(attempts_table(attempts))
-
-
-def _newest(http: httpx.Client) -> Iterator[Video]:
-    """Go through a tenant's videos, newest first."""
-    after: dict[str, str] = {}
-    while True:
-        page = call(http, "GET", "/v1/videos", params={"limit": 100, **after})
-        yield from page["data"]
-        if not page["has_more"]:
-            return
-        after = {"after": page["last_id"]}
 
 
 def fits(video: Video, status: set[str], provider: set[str], model: set[str], key: str) -> bool:
@@ -261,13 +249,3 @@ def attempts_table(attempts: list[dict[str, Any]]) -> Table:
             escape(plain(each["error"] or "")),
         )
     return table
-
-
-def moment(seconds: int | None) -> str:
-    """
-    Write a time in UTC.
-
-    >>> moment(0)
-    '1970-01-01 00:00:00'
-    """
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

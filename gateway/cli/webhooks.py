@@ -1,11 +1,10 @@
 """``reelgate webhooks``: see where a running gateway tells what, and have it told again."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from gateway.cli.common import DEFAULT_URL, Url, call, client
+from gateway.cli.common import DEFAULT_URL, Url, call, client, items, moment
 
 app = App(name="webhooks", help="List webhook endpoints, read their log, replay and enable.")
 
@@ -15,9 +14,10 @@ Id = Annotated[str, Parameter(name="id")]
 @app.command(name="list")
 def list_(*, url: Url = DEFAULT_URL) -> None:
     """List the endpoints of your API key's tenant."""
-    for each in _pages(url, "/v1/webhook_endpoints"):
-        why = f"  {each['disabled_why']}" if each["disabled_why"] else ""
-        print(f"{each['id']}  {each['status']:8}  {' '.join(each['event_types'])}  {each['url']}  {each['name']}{why}")
+    with client(url) as gateway:
+        for each in items(gateway, "/v1/webhook_endpoints"):
+            types, why = " ".join(each["event_types"]), f"  {each['disabled_why']}" if each["disabled_why"] else ""
+            print(f"{each['id']}  {each['status']:8}  {types}  {each['url']}  {each['name']}{why}")
 
 
 @app.command
@@ -33,11 +33,12 @@ def log(id_: Id, *, url: Url = DEFAULT_URL) -> None:
         Where the gateway listens.
     """
     resource = "videos" if id_.startswith("video_") else "webhook_endpoints"
-    for each in _pages(url, f"/v1/{resource}/{id_}/deliveries"):
-        print(f"{each['id']}  {each['state']:9}  {each['event_type']}  {each['video_id']}  {each['url']}")
-        for tried in each["tries"]:
-            at = datetime.fromtimestamp(tried["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
-            print(f"    {tried['number']:3}  {at}  {tried['took_ms']} ms  {tried['error'] or tried['status_code']}")
+    with client(url) as gateway:
+        for each in items(gateway, f"/v1/{resource}/{id_}/deliveries"):
+            print(f"{each['id']}  {each['state']:9}  {each['event_type']}  {each['video_id']}  {each['url']}")
+            for tried in each["tries"]:
+                said, took = tried["error"] or tried["status_code"], f"{tried['took_ms']} ms"
+                print(f"    {tried['number']:3}  {moment(tried['at'])}  {took}  {said}")
 
 
 @app.command
@@ -72,15 +73,3 @@ def enable(id_: Id, *, url: Url = DEFAULT_URL) -> None:
     with client(url) as gateway:
         enabled = call(gateway, "POST", f"/v1/webhook_endpoints/{id_}/enable")
     print(f"{enabled['id']} is enabled: {enabled['url']}")
-
-
-def _pages(url: str, path: str) -> list[dict[str, Any]]:
-    """Read a list to its end."""
-    found: list[dict[str, Any]] = []
-    with client(url) as gateway:
-        page = call(gateway, "GET", path)
-        found += page["data"]
-        while page["has_more"]:
-            page = call(gateway, "GET", path, params={"after": page["last_id"], "limit": 100})
-            found += page["data"]
-    return found

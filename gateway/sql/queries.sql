@@ -234,7 +234,7 @@ RETURNING 1;
 
 -- attempt_save --
 UPDATE attempts SET outcome = :outcome, answered_at = coalesce(answered_at, :answered_at), ended_at = :ended_at,
-    task = coalesce(:task, task), error = :error
+    task = coalesce(:task, task), error = :error, clips = coalesce(:clips, clips), clips_ms = coalesce(:clips_ms, clips_ms)
 WHERE id = :id
 RETURNING 1;
 
@@ -303,14 +303,17 @@ ORDER BY 5, 1, 2, 3, 4;
 
 -- orders_by --
 -- What came of the orders of a stretch of time. Ids begin with the time they were made at, so their index is one of
--- times, too; what was found wrong with a clip stands in its job.
+-- times, too; what was found wrong with a clip stands in its job. Of a job that ended without its clips they came late,
+-- or not at all: then it has none.
 SELECT coalesce(jobs.buyer, ''), attempts.offer, attempts.account, attempts.outcome,
     (attempts.ended_at - attempts.intent_at) / 1000,
     CASE WHEN jobs.attempt = attempts.id AND jobs.warnings LIKE '%"type":"mismatch"%' THEN 1 ELSE 0 END,
-    count(*)
+    CASE WHEN jobs.state = 'succeeded' THEN 0 ELSE 1 END,
+    CASE WHEN attempts.clips = 0 THEN 1 ELSE 0 END,
+    count(*), coalesce(sum(attempts.clips), 0), coalesce(sum(attempts.clips_ms), 0)
 FROM attempts JOIN jobs ON jobs.id = attempts.job
 WHERE attempts.id >= :first AND attempts.id < :last
-GROUP BY 1, 2, 3, 4, 5, 6;
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- buying_allowed --
 -- No row while an operator has halted purchases, nor for a job its client has cancelled.
@@ -470,6 +473,7 @@ SELECT pg_advisory_lock_shared(1919247724, 1);
 -- durable on postgresql --
 -- A commit that is answered is on disk, whatever the server was told; more than that (a replica's word) stays.
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+
 -- endpoint_insert --
 INSERT INTO endpoints (
     id, tenant, name, url, host, event_types, version, old_until, created_at, updated_at, failing_since, disabled_at,

@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from gateway.api.desk import Dispatch
 from gateway.api.problems import WRITTEN, Render
 from gateway.letters import Dialect
-from gateway.surfaces import _flow, files, flow, gemini, google, interactions, jobs, newapi, openrouter
+from gateway.surfaces import _flow, files, flow, gemini, google, interactions, kie, newapi, openrouter
 from gateway.surfaces.common import in_words
 
 ROUTERS = (
@@ -21,7 +21,7 @@ ROUTERS = (
         Router(path, route_handlers=handlers, middleware=[Dispatch], include_in_schema=False)
         for path, handlers in (
             (google.INSIDE, [*gemini.HANDLERS, *files.HANDLERS, *interactions.HANDLERS]),
-            ("/api/v1", [*openrouter.HANDLERS, *jobs.HANDLERS]),
+            ("/api/v1", [*openrouter.HANDLERS, *kie.HANDLERS]),
             ("/v1/google-flow", flow.HANDLERS),
             ("/veo/v1", newapi.HANDLERS),
         )
@@ -33,14 +33,14 @@ DIALECTS: dict[str, Dialect] = {
     **flow.DIALECTS,
     **gemini.DIALECTS,
     **interactions.DIALECTS,
-    **jobs.DIALECTS,
+    **kie.DIALECTS,
     **openrouter.DIALECTS,
 }
 """How a job that came by a dialect is told to the address its call named; the others are told in our own words."""
 
 
 # Whose words stand below a path, the most exact first: kie.ai and OpenRouter share a host's /api/v1.
-KIE = in_words(jobs.write_problem)
+KIE = in_words(kie.write_problem)
 SPOKEN: tuple[tuple[str, Render], ...] = (
     ("/v1/google-flow", in_words(_flow.write_problem)),
     ("/veo/v1", in_words(newapi.write_problem)),

@@ -25,7 +25,6 @@ from gateway.sse import write_event
 from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
-    Stream,
     base_url,
     clip_at,
     clips_of,
@@ -37,6 +36,7 @@ from gateway.surfaces.common import (
     links,
     model_of,
     references,
+    stream_of,
     told,
     unknown,
     watch,
@@ -99,20 +99,17 @@ PURPOSES: dict[str, dict[str, str]] = {"asset": {}, "style": {"role": "style"}}
 @post("/chat/completions", operation_id="createChatCompletion", **BARE_WRITE)
 async def create_chat_completion(request: Incoming) -> ASGIApp:
     """Make a clip in a chat's words: an answer when it is made, or a stream that tells how it comes along."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = flatten(body.fields)
         streamed, counted = _switches(said)
         fields, names = read(said, clip_at=lambda url: clip_at(request, url))
         fields["model"] = model_of(request, said.get("model"), MODELS)
         extends = "video" in fields and fields.get("task") == "extend"
         job = await create(request, fields, names, operation="extend" if extends else "create")
-    finally:
-        body.drop()
     chat = Chat(job, str(said.get("model") or wish_of(job).request.model))
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if streamed:
-        return Stream(_events(request, chat, counted=counted), told(job))
+        return stream_of(_events(request, chat, counted=counted), job)
     job = await ended(request, job)
     if job.state is not State.SUCCEEDED or not clips_of(job):
         raise failed(fault_of(job), told(job))

@@ -2,7 +2,7 @@
 What every surface needs: a job from a dialect's fields, a look at it until it ends, links, errors in its words.
 
 A surface hands over :class:`~gateway.api.create.VideoCreate` fields and a table of what its client calls them; the
-call then goes the one way every call goes (:mod:`gateway.api.order`), and what is wrong with it comes back under
+call then goes the one way every call goes (:mod:`gateway.api.calls`), and what is wrong with it comes back under
 the client's own names.
 """
 
@@ -14,17 +14,17 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar.types import Receive, Scope, Send
 
 from gateway.api import answers
+from gateway.api.calls import take_in
 from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
-from gateway.api.order import place
 from gateway.api.problems import ProblemError, Render, invalid
+from gateway.api.streams import Stream, gone
 from gateway.events import ENDED
 from gateway.job import Job, State
-from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_wish
+from gateway.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from providers.base.order import Mode
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ async def create(
     async with leaving(request) as left:
         try:
             call = parse(Body(given, strict=True, uploads=[]))
-            job, _ = await place(request, call, mode=mode, operation=operation, echo=echo)
+            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo)
         except ProblemError as problem:
             raise renamed(problem, names) from problem
         if left.done():
@@ -197,7 +197,7 @@ class ClosingError(Exception):
     """The gateway stops; the job goes on when it starts again."""
 
 
-async def hold(request: Incoming, job: Job, seconds: float) -> Job:
+async def hold_open(request: Incoming, job: Job, seconds: float) -> Job:
     """
     Hold a call until its job has ended, the time is over, or nobody is there to be answered.
 
@@ -238,7 +238,7 @@ async def ended(request: Incoming, job: Job) -> Job:
     """
     held = desk(request).settings.server.hold_seconds
     try:
-        job = await hold(request, job, held)
+        job = await hold_open(request, job, held)
     except ClosingError as error:
         message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
         raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
@@ -251,43 +251,16 @@ async def ended(request: Incoming, job: Job) -> Job:
 @asynccontextmanager
 async def leaving(request: Incoming) -> AsyncIterator[asyncio.Future[None]]:
     """Listen, while the body is done and nothing answered, for the caller to hang up."""
-    left = asyncio.ensure_future(_gone(request.receive))
+    left = asyncio.ensure_future(gone(request.receive))
     try:
         yield left
     finally:
         left.cancel()
 
 
-class Stream:
-    """Send server-sent events as they come, as long as somebody listens."""
-
-    def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
-        self._events = events
-        self._headers = {
-            "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store",
-            "x-accel-buffering": "no", **headers,
-        }  # fmt: skip
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        del scope
-        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        left = asyncio.ensure_future(_gone(receive))
-        try:
-            async for event in self._events:
-                if left.done():
-                    return
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            left.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def stream_of(events: AsyncIterator[bytes], job: Job) -> Stream:
+    """Answer with events about a job, under the type that the clients of borrowed dialects are used to."""
+    return Stream(events, {"content-type": "text/event-stream; charset=utf-8", **told(job)})
 
 
 # Words about a job
@@ -307,13 +280,18 @@ def clips_of(job: Job) -> list[Rendition]:
     """List the clips kept of a job; one that came late is no end its client's words have a place for."""
     if job.state is not State.SUCCEEDED:
         return []
-    return [each for each in msgspec.json.decode(job.outputs, type=list[Rendition]) if each.kind == "video"]
+    return [each for each in read_renditions(job.outputs) if each.kind == "video"]
+
+
+def clip_of(job: Job, index: int) -> Rendition | None:
+    """Find one of them."""
+    return next((each for each in clips_of(job) if each.index == index), None)
 
 
 def fault_of(job: Job) -> Problem:
     """Say why a job brought no clip."""
     if job.state is State.FAILED and job.error:
-        return msgspec.json.decode(job.error, type=Problem)
+        return read_problem(job.error)
     if job.state is State.CANCELLED:
         return Problem(code="cancelled", message="The video was cancelled.", type="invalid_request_error")
     return Problem(code="video_expired", message="The clip is no longer kept.", type="invalid_request_error")
@@ -329,6 +307,14 @@ def told(job: Job) -> dict[str, str]:
     cost = answers.video(job)["usage"]["cost"]
     provider = (job.offer or "").partition(":")[0]
     return {"x-reelgate-video": job.id, "x-reelgate-provider": provider, "x-reelgate-cost-usd": f"{cost:.6f}"}
+
+
+def headers_of(request: Incoming, job: Job) -> dict[str, str]:
+    """Say that, and while the clip is made also when to ask again."""
+    if job.state.final:
+        return told(job)
+    wait = answers.poll_after_ms(desk(request).shop.typical_seconds(job.offer))
+    return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
 # Links

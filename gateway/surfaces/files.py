@@ -22,12 +22,12 @@ from litestar import delete, get, post
 from litestar.types import ASGIApp
 from msgspec import Struct
 
+from gateway.api.calls import job_of, remove_clips
 from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
 from gateway.api.linked import is_signed
-from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Arrived, plain_name
 from gateway.clock import DAY_MS
@@ -36,14 +36,13 @@ from gateway.inputs import InputError
 from gateway.job import Job
 from gateway.keys import Caller
 from gateway.registry import File
-from gateway.surfaces.common import READ, WRITE, base_url, clips_of
+from gateway.surfaces.common import READ, WRITE, base_url, clip_of, clips_of, headers_of
 from gateway.surfaces.google import (
     FILE,
     UPLOADED,
     asked_of,
     file_name,
     file_uri,
-    headers_of,
     moment,
     read,
     snake,
@@ -92,13 +91,10 @@ class Session(Struct, frozen=True, array_like=True):
 async def begin(request: Incoming) -> ASGIApp:
     """Hear what is to be uploaded, and say where to."""
     services, who, headers = desk(request), caller(request), request.headers
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         given = body.fields.get("file")
         named = {"file": {snake(name): each for name, each in given.items()}} if isinstance(given, dict) else {}
         said = read({**body.fields, **named}, _Begin).file
-    finally:
-        body.drop()
     protocol = headers.get("x-goog-upload-protocol"), headers.get("x-goog-upload-command")
     if protocol != ("resumable", "start"):
         message = (
@@ -292,7 +288,7 @@ async def file(request: Incoming) -> ASGIApp:
     if UPLOADED.fullmatch(f"files/{name}"):
         return reply(_uploaded(request, await _upload(request, name)))
     job, index = await _clip(request, name)
-    clip = next((each for each in clips_of(job) if each.index == index), None)
+    clip = clip_of(job, index)
     if clip is None:
         raise _unreadable(name)
     uri = file_uri(base_url(request), job, clip)

@@ -17,11 +17,11 @@ import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of
 from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.api.uploads import Upload
 from gateway.events import CREATED, ENDED, STARTED
@@ -34,6 +34,7 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     base_url,
+    clip_of,
     clips_of,
     content_link,
     create,
@@ -70,12 +71,9 @@ async def upscale_video(request: Incoming) -> ASGIApp:
 @post("/videos/concatenate", operation_id="joinFlowVideos", **WRITE)
 async def join_videos(request: Incoming) -> ASGIApp:
     """Answer a clip and what was extended from it as one; other clips are not joined here."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         words.refuse_strangers(body.fields, frozenset({"media"}))
         given = body.fields.get("media")
-    finally:
-        body.drop()
     if not isinstance(given, list) or not 2 <= len(given) <= 10 or not all(isinstance(each, dict) for each in given):
         raise invalid("media", "media is a list of 2 to 10 clips")
     jobs = [await _part(request, each, f"media[{at}]") for at, each in enumerate(given)]
@@ -97,12 +95,9 @@ async def join_videos(request: Incoming) -> ASGIApp:
 @post("/videos/gif", operation_id="animateFlowVideo", **WRITE)
 async def animate_video(request: Incoming) -> ASGIApp:
     """Draw a clip as a GIF."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         words.refuse_strangers(body.fields, frozenset({"mediaGenerationId"}))
         job, clip = await _clip(request, body.fields, "mediaGenerationId")
-    finally:
-        body.drop()
     try:
         data = await desk(request).media.animate(clip)
     except ClipError as error:
@@ -142,10 +137,10 @@ async def read_asset(request: Incoming, name: str) -> ASGIApp:
         key, kind, size = await services.media.place_of(file.sha256), file.media_type, file.bytes
         url = f"{base_url(request)}/v1/files/{file.id}/content"
     else:
-        job = await services.store.job(found.video, tenant) if found.video else None
-        clip = next((each for each in clips_of(job) if each.index == found.index), None) if job else None
-        if job is None or clip is None:
+        made = await _made(request, found)
+        if made is None:
             raise ProblemError(404, "asset_not_found", "Asset not found", param="mediaGenerationId")
+        job, clip = made
         key, kind, size = clip.path, clip.content_type, clip.bytes
         url = content_link(base_url(request), job, clip)
     if b"raw" not in request.scope["query_string"].replace(b"=", b"&").split(b"&"):
@@ -177,8 +172,7 @@ async def read_account(request: Incoming, name: str) -> ASGIApp:
 
 async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) -> ASGIApp:
     """Order clips, and answer at once or when they are made."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = body.fields if body.strict else words.loosened(body.fields)
         at_once = words.is_async(said)
         fields, names = words.read_video(said) if mode is None else words.read_source(said, known)
@@ -192,8 +186,6 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
         job = await create(
             request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *ENDED)
         )
-    finally:
-        body.drop()
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if at_once:
         return reply(words.record(job, _media(base_url(request), job)), told(job), status=201)
@@ -237,12 +229,17 @@ async def _clip(request: Incoming, said: Mapping[str, Any], where: str) -> tuple
 
     :raises ProblemError: when it is no finished clip of the caller's.
     """
-    found = words.read_name(said.get("mediaGenerationId"), where)
-    job = await desk(request).store.job(found.video, caller(request).tenant) if found.video else None
-    clip = next((each for each in clips_of(job) if each.index == found.index), None) if job else None
-    if job is None or clip is None:
+    made = await _made(request, words.read_name(said.get("mediaGenerationId"), where))
+    if made is None:
         raise invalid(where, f"{where} names no clip that was made here")
-    return job, clip
+    return made
+
+
+async def _made(request: Incoming, named: words.Reference) -> tuple[Job, Rendition] | None:
+    """Find a finished clip of the caller's, and the job that made it; ``None`` where there is no such."""
+    job = await desk(request).store.job(named.video, caller(request).tenant) if named.video else None
+    clip = clip_of(job, named.index) if job else None
+    return (job, clip) if job and clip else None
 
 
 async def _take(request: Incoming, email: str) -> ASGIApp:

@@ -13,14 +13,24 @@ from litestar import get, post
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
+from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, desk, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.events import COMPLETED
 from gateway.ids import is_id
 from gateway.job import Job
 from gateway.letters import Letter
-from gateway.surfaces.common import READ, WRITE, base_url, clips_of, create, fault_of, is_policy, wish_of
+from gateway.surfaces.common import (
+    READ,
+    WRITE,
+    base_url,
+    clips_of,
+    create,
+    fault_of,
+    headers_of,
+    is_policy,
+    wish_of,
+)
 from gateway.surfaces.google import (
     CODES,
     MODELS,
@@ -32,7 +42,6 @@ from gateway.surfaces.google import (
     data_url,
     file_name,
     file_uri,
-    headers_of,
     hook,
     letter,
     model_of,
@@ -236,8 +245,7 @@ def fields_of(said: _Predict, model: str) -> tuple[dict[str, Any], dict[str, str
 async def predict(request: Incoming) -> ASGIApp:
     """Order a clip; answers the name of an operation."""
     asked = asked_of(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = read(body.fields, _Predict)
         if asked.vertex and said.webhook_config:
             raise invalid(
@@ -246,8 +254,6 @@ async def predict(request: Incoming) -> ASGIApp:
         fields, names = fields_of(said, model_of(desk(request), asked.model))
         echo = {"model": asked.model, **noted(said.webhook_config.user_metadata)} if said.webhook_config else {}
         job = await create(request, fields, names, echo=echo, told_in="gemini", told_of=(COMPLETED,))
-    finally:
-        body.drop()
     return reply({"name": _name(asked, job)}, headers_of(request, job))
 
 
@@ -269,11 +275,8 @@ class _Fetch(_Strict, frozen=True, kw_only=True):
 async def fetch(request: Incoming) -> ASGIApp:
     """Say how an operation of Vertex stands; a finished clip comes inside the answer."""
     asked = asked_of(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         name = read(body.fields, _Fetch).operation_name
-    finally:
-        body.drop()
     job = await _find(request, name.rpartition("/operations/")[2], param="operationName")
     return _operation(request, Asked(asked.parent, asked.publisher or "publishers/google/", asked.model), job)
 

@@ -17,9 +17,8 @@ from litestar.exceptions import NotFoundException
 from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
-from gateway.api.answers import poll_after_ms
 from gateway.api.create import explain
-from gateway.api.desk import Desk, Incoming, desk
+from gateway.api.desk import Desk, Incoming
 from gateway.api.problems import WRITTEN, ProblemError, invalid
 from gateway.job import Job
 from gateway.letters import Letter
@@ -306,14 +305,6 @@ def file_uri(base: str, job: Job, clip: Rendition) -> str:
     """Say where a clip is downloaded; over plain http by name alone, since the SDK reads https addresses only."""
     name = file_name(job, clip)
     return f"{base}/v1beta/{name}:download?alt=media" if base.startswith("https://") else name
-
-
-def headers_of(request: Incoming, job: Job) -> dict[str, str]:
-    """Say in headers what the dialect has no words for; while the clip is made, also when to ask again."""
-    if job.state.final:
-        return told(job)
-    wait = poll_after_ms(desk(request).shop.typical_seconds(job.offer))
-    return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
 class Inline:

@@ -14,8 +14,8 @@ from typing import Any
 from litestar import delete, get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of, remove_clips
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
-from gateway.api.order import job_of, remove_clips
 from gateway.api.problems import ProblemError, invalid
 from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
@@ -26,12 +26,13 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     ClosingError,
-    Stream,
     base_url,
     clips_of,
     create,
     fault_of,
-    hold,
+    headers_of,
+    hold_open,
+    stream_of,
     told,
     watch,
     wish_of,
@@ -41,7 +42,6 @@ from gateway.surfaces.google import (
     answer,
     asked_of,
     file_uri,
-    headers_of,
     letter,
     model_of,
     moment,
@@ -70,8 +70,7 @@ ENDED = {COMPLETED: "interaction.completed", FAILED: "interaction.failed", CANCE
 async def create_interaction(request: Incoming) -> ASGIApp:
     """Order a clip; answers at once in the background, else when it is made, or as it comes (``stream``)."""
     services = desk(request)
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = read(body.fields, Create)
         model = said.model and model_of(services, said.model)
         fields, names = fields_of(said, model)
@@ -83,8 +82,6 @@ async def create_interaction(request: Incoming) -> ASGIApp:
         if said.webhook_config:
             echo |= noted(said.webhook_config.user_metadata)
         job = await create(request, fields, names, echo=echo, told_in="interactions")
-    finally:
-        body.drop()
     stream, background = said.stream, said.background
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if stream:
@@ -136,7 +133,7 @@ async def _held(request: Incoming, job: Job, seconds: float) -> Job:
     A gateway that stops lets it go as well, and says how the job stands: an error would be answered with a new order.
     """
     try:
-        return await hold(request, job, seconds)
+        return await hold_open(request, job, seconds)
     except ClosingError:
         return await job_of(request, job.id)
 
@@ -203,7 +200,7 @@ def _content(request: Incoming, job: Job, clip: Rendition, inline: Inline) -> di
 
 def _stream(request: Incoming, job: Job, *, seen: int = 0) -> ASGIApp:
     """Tell an interaction as it comes."""
-    return Stream(_events(request, desk(request), job, seen), told(job))
+    return stream_of(_events(request, desk(request), job, seen), job)
 
 
 async def _events(request: Incoming, services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:

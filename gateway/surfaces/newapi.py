@@ -10,8 +10,8 @@ from typing import Any
 from litestar import get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.surfaces.chat import MODELS
@@ -30,7 +30,7 @@ from gateway.surfaces.common import (
 
 FIELDS = frozenset({"model", "prompt", "enhance_prompt", "images", "aspect_ratio"})
 
-# new-api model/task.go has FAILURE for an end; the vendor's own sample waits for FAILED, and that is who asks here.
+# new-api model/task.go has FAILURE for an end; the provider's own sample waits for FAILED, and that is who asks here.
 STATES = {
     State.QUEUED: "NOT_START",
     State.SUBMITTING: "SUBMITTED",
@@ -50,13 +50,10 @@ INNER = {
 @post("/video/create", operation_id="createNewApiTask", **BARE_WRITE)
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         fields, names = read(body.fields)
         fields["model"] = model_of(request, fields.get("model"), MODELS)
         job = await create(request, fields, names)
-    finally:
-        body.drop()
     return reply({"id": job.id, "status": "pending"}, told(job))
 
 

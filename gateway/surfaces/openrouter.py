@@ -19,15 +19,25 @@ from litestar import get, post
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from gateway.api.answers import poll_after_ms
-from gateway.api.content import serve
+from gateway.api.calls import job_of
+from gateway.api.content import index_of, serve
 from gateway.api.desk import Incoming, body_of, desk, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.events import CANCELED, COMPLETED, FAILED
 from gateway.job import Job, State
 from gateway.letters import Letter
-from gateway.surfaces.common import READ, WRITE, base_url, choice_of, clips_of, create, fault_of, told, unknown, wish_of
+from gateway.surfaces.common import (
+    READ,
+    WRITE,
+    base_url,
+    clips_of,
+    create,
+    fault_of,
+    headers_of,
+    told,
+    unknown,
+    wish_of,
+)
 from providers.base.catalog import dollars_per_credit
 from providers.base.listing import Listing, Offer, Value
 from providers.base.order import Mode, frame_size, lines
@@ -154,30 +164,25 @@ def _text(value: Any) -> str:
 @post("/videos", operation_id="openrouterCreateVideo", **{**WRITE, "status_code": 202})
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
         sellers = {account.listing.slug for account in desk(request).shop.accounts.values()}
         job = await create(request, fields_of(body.fields, sellers), {**NAMES, **sized}, told_in="openrouter")
-    finally:
-        body.drop()
-    return reply(_video(request, job), _headers(request, job), status=202)
+    return reply(_video(request, job), headers_of(request, job), status=202)
 
 
 @get("/videos/{video_id:str}", operation_id="openrouterGetVideo", **READ)
 async def get_video(request: Incoming, video_id: str) -> ASGIApp:
     """Say how a video stands, and where its clips are fetched once there are some."""
     job = await job_of(request, video_id)
-    return reply(_video(request, job), _headers(request, job))
+    return reply(_video(request, job), headers_of(request, job))
 
 
 @get("/videos/{video_id:str}/content", operation_id="openrouterDownload", **READ)
 async def download(request: Incoming, video_id: str) -> ASGIApp:
     """Download a clip with a key."""
-    index = request.query_params.get("index", "0")
-    if not (index.isascii() and index.isdigit() and len(index) <= 2):
-        raise invalid("index", "index is the number of the clip, from 0.")
-    return await serve(request, await job_of(request, video_id), "video", int(index))
+    index = index_of(request)
+    return await serve(request, await job_of(request, video_id), "video", index)
 
 
 @get("/videos/models", operation_id="openrouterModels", **READ)
@@ -253,14 +258,6 @@ def call_back(job: Job, kind: str, base: str) -> Letter:
         return {"X-OpenRouter-Signature": f"t={seconds},v1={mac.hex()}"}
 
     return Letter(body, {**told(job), "X-OpenRouter-Idempotency-Key": f"{job.id}-{status}"}, sign)
-
-
-def _headers(request: Incoming, job: Job) -> dict[str, str]:
-    """Say in headers what the dialect has no words for."""
-    if job.state.final:
-        return told(job)
-    wait = poll_after_ms(desk(request).shop.typical_seconds(choice_of(job).offer))
-    return {**told(job), "retry-after": str(max(1, wait // 1000))}
 
 
 class _Sale(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,5 @@
 """
-The contract between the gateway and every provider; names no vendor.
+The contract between the gateway and every provider; it names none of them.
 
 Read in this order: :mod:`~providers.base.order` (what is wanted), :mod:`~providers.base.catalog`
 (what is sold and at what price), :mod:`~providers.base.provider` (what an adapter does),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from providers.base.listing import Listing, Offer, Price, Rule, Value
-from providers.base.order import AS_LONG, CHOICES, COUNTS, Request, Role, Spec, choices
+from providers.base.order import AS_LONG, CHOICES, COUNTS, Mode, Request, Role, Spec, choices
 from providers.base.task import Usage
 
 
@@ -81,8 +81,8 @@ def _too_long(offer: Offer, request: Request) -> Iterator[Refusal]:
     """Name what a request brings more of than the offer takes."""
     if len(request.prompt) > offer.prompt_max:
         yield Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
-    most = offer.source_max
-    if most is not None and request.mode in AS_LONG and round(request.source_seconds()) > most:
+    most = offer.extend_max if request.mode is Mode.EXTEND else offer.source_max if request.mode in AS_LONG else None
+    if most is not None and round(request.source_seconds()) > most:
         yield Refusal("video", f"{offer.model} takes clips of at most {most} seconds to {request.mode}")
 
 

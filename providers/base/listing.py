@@ -148,6 +148,8 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     """Longest prompt, in characters."""
     source_max: int | None = None
     """Longest clip it edits or upscales, in seconds; not given where no page says."""
+    extend_max: int | None = None
+    """Longest clip it extends, likewise."""
     rules: list[Rule] = []
     rank: int = 0
     """Order of preference under the policy ``best``; higher is better."""
@@ -158,7 +160,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     ended_why: str = ""
     """What a client reads from then on, with the source."""
     unconfirmed: str = ""
-    """What the vendor's page says and nobody is known to have seen work; such an offer is taken only by name."""
+    """What the provider's page says and nobody is known to have seen work; such an offer is taken only by name."""
 
 
 class Listing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):

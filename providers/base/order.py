@@ -1,7 +1,7 @@
 """
 What is wanted: a request leaves choices open, a spec has made them all, an order is sent.
 
-The words are ours, not a vendor's: a surface maps its client's words to a :class:`Request`,
+The words are ours, not a provider's: a surface maps its client's words to a :class:`Request`,
 an adapter maps an :class:`Order` to its provider's words.
 """
 

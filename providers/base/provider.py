@@ -49,7 +49,7 @@ class Uploads:
 
 class Provider(ABC):
     """
-    Speak one vendor's dialect.
+    Speak one provider's dialect.
 
     Translates and nothing else: never sleeps, retries, loops, logs, reads settings or opens a connection.
     ``encode`` and ``decode`` are pure functions of the adapter's module; these methods join them to a wire.
@@ -119,7 +119,7 @@ class Provider(ABC):
     @abstractmethod
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """
-        Turn an error answer into our words: status first, vendor code second, prose never; pure.
+        Turn an error answer into our words: status first, provider code second, prose never; pure.
 
         ``buying`` says that it answers the call that buys: doubt is then ``Indeterminate``
         (:func:`~providers.base.errors.by_status`).

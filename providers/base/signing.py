@@ -4,6 +4,8 @@ from collections.abc import Generator, Mapping
 
 import httpx
 
+from providers.base.wire import parsed
+
 
 def origin(url: str | httpx.URL) -> tuple[str, str, int | None]:
     """
@@ -12,7 +14,7 @@ def origin(url: str | httpx.URL) -> tuple[str, str, int | None]:
     >>> origin("https://a.test/v1") == origin("https://A.test:443/v2")
     True
     """
-    read = httpx.URL(url)
+    read = parsed(url) if isinstance(url, str) else url
     return read.scheme, read.host, read.port
 
 

@@ -76,7 +76,7 @@ CONNECT = {"connect": 10.0, "pool": 10.0}
 """Seconds a connection may take to be made, or to come free."""
 
 EVERY = {"accept-encoding": "identity", "user-agent": "reelgate"}
-"""Headers of every call that does not say otherwise; some vendors' edges turn nameless clients away."""
+"""Headers of every call that does not say otherwise; some providers' edges turn nameless clients away."""
 
 SPOKEN = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"} | {
     "transfer-encoding", "x-goog-user-project"

@@ -1,4 +1,4 @@
-"""Laws of the gateway behind nginx: set up as the README says, clips are the same bytes, sent by the kernel."""
+"""Laws of the gateway behind nginx: set up as docs/running.md says, clips are the same bytes, sent by the kernel."""
 
 import getpass
 import os
@@ -34,11 +34,11 @@ def clip(gateway: Server) -> str:
 
 @pytest.fixture(scope="module")
 def front(gateway: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The README's nginx."""
+    """The nginx of docs/running.md."""
     if NGINX is None:
         pytest.skip("nginx is not here: apt-get install nginx-light")
     place, port = tmp_path_factory.mktemp("nginx"), free_port()
-    (said,) = re.findall(r"^```nginx\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (said,) = re.findall(r"^```nginx\n(.*?)^```$", (ROOT / "docs" / "running.md").read_text(), re.MULTILINE | re.DOTALL)
     said = said.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}").replace("listen 80", f"listen 127.0.0.1:{port}")
     said = said.replace("/data/media", f"{gateway.folder}/media")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -1,5 +1,6 @@
 """Law of the start: a gateway finds all it needs by itself, where no library was loaded for it (as ours are)."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,3 +25,24 @@ def test_it_starts_from_nothing(tmp_path: Path, kind: Kind) -> None:
     finally:
         process.terminate()
     assert process.wait(40) == 0, server.log.read_text()
+
+
+@pytest.mark.parametrize(("number", "status"), [(1, 128 + signal.SIGTERM), (7, -signal.SIGTERM)])
+def test_a_container_ends_when_it_is_told_to(number: int, status: int) -> None:
+    """For a first process SIGTERM has no default: what comes before the gateway listens would be lost, and killed."""
+    program = f"""
+import os, signal, time
+from gateway import cli
+
+def told():
+    os.kill(itself, signal.SIGTERM)
+    time.sleep(0.01)
+
+itself = os.getpid()
+os.getpid = lambda: {number}
+cli.app.command(told)
+cli.main(["told"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+
+    assert done.returncode == status, done.stderr

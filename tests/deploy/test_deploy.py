@@ -1,9 +1,14 @@
 """Laws of deploy/: what it says would start, and says the same as the code."""
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +17,19 @@ import yaml
 
 from gateway.configuration import load
 from gateway.settings import Settings
+from providers.base.listing import listings
 from tests.server import ROOT
 
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 CHART = ROOT / "deploy" / "helm" / "reelgate"
 TEMPLATES = sorted((CHART / "templates").glob("*.yaml"))
 ACTION = re.compile(r"\{\{(-?) *(toYaml +)?\.(Values|Release)\.([\w.]+)(?: *\| *(\w+)(?: +(\d+))?)? *\}\}")
 """All that our templates may do: put a value in its place. So they can be read here as Helm reads them."""
+KINDS = ["ConfigMap", "CronJob", "Deployment", "Deployment", "PodDisruptionBudget", "Service"]
 GRACE_SECONDS = 25
+STORE_SECONDS = 600
+"""What a first start after an upgrade may take, at least, to build an index over a large store."""
 
 
 def value_of(tree: Any, path: str) -> Any:
@@ -60,8 +70,48 @@ def started(environ: dict[str, str], text: str | None, folder: Path) -> Settings
     if text is not None:
         path = folder / "config.toml"
         path.write_text(text)
-    image = dict(re.findall(r"\b(REELGATE__\w+)=(\S+)", (ROOT / "Dockerfile").read_text()))
-    return load(path, {**image, **environ})
+    return load(path, {**image(), **environ})
+
+
+def image() -> dict[str, str]:
+    """Read what the image puts into the environment."""
+    return dict(re.findall(r"\b(REELGATE__\w+)=(\S+)", DOCKERFILE))
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (503, False)])
+def test_health_is_asked_of_the_gateway_itself(status: int, well: bool) -> None:
+    """Docker's check asks the port that was set, past a proxy, and is well when the gateway is ready."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health/ready" else 404)
+            self.end_headers()
+
+    command = json.loads(re.findall(r"HEALTHCHECK .*CMD (\[.*\])", DOCKERFILE)[0])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        environ = {**image(), "REELGATE__SERVER__PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:1"}
+        done = subprocess.run([sys.executable, *command[1:]], env=os.environ | environ, check=False)
+        server.shutdown()
+
+    assert command[0] == "python"
+    assert (done.returncode == 0) == well
+
+
+def test_both_commands_answer_where_the_image_is_asked(tmp_path: Path) -> None:
+    """Without a word of the operator's, ``serve`` and ``work`` are at the port that is exposed and asked."""
+    settings = started({}, None, tmp_path)
+
+    assert settings.server.port == settings.worker.port == int(image()["REELGATE__SERVER__PORT"])
+    assert f"\nEXPOSE {settings.server.port}\n" in DOCKERFILE
+
+
+def test_whoever_the_cluster_runs_it_as_can_keep_what_it_makes() -> None:
+    """The user has a number, which is how clusters know that it is not root; group 0 may write, as OpenShift's do."""
+    assert re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE) == ["10001"]
+    assert "useradd --uid 10001 " in DOCKERFILE
+    assert "install -d -o reelgate -g root -m 770 /data\n" in DOCKERFILE
+    assert "COPY --chmod=644 config.toml " in DOCKERFILE  # Who builds it may keep files to himself.
 
 
 def test_compose_starts_what_there_is(tmp_path: Path) -> None:
@@ -76,15 +126,26 @@ def test_compose_starts_what_there_is(tmp_path: Path) -> None:
         assert settings.store.url == "postgresql://reelgate@postgres/reelgate"
         assert (settings.worker.enabled, settings.worker.port) == (False, 8080)
         assert service["environment"]["REELGATE_STORE_PASSWORD"].startswith("${REELGATE_STORE_PASSWORD:?")
-        assert service["volumes"] == ["media:/data"]
+        assert service["volumes"] == ["media:/data", "../config.toml:/etc/reelgate/config.toml:ro"]
         assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
         assert int(service["stop_grace_period"].rstrip("s")) > GRACE_SECONDS
     used = {mount.partition(":")[0] for service in services.values() for mount in service["volumes"]}
-    assert used == set(said["volumes"])
+    assert used == {*said["volumes"], "../config.toml"}
+    assert said["name"] == "reelgate"  # That of the folder is the project's else, and every other deploy/ is of it too.
+
+
+def test_what_the_operator_is_told_to_set_is_asked_for() -> None:
+    """The providers' keys that these files name in their words are keys of listings."""
+    said = re.findall(r"\.env beside this file \((\w+)=", COMPOSE.read_text())
+    said += re.findall(r"--from-literal=(\w+)=", (CHART / "values.yaml").read_text())
+    asked = {each.name for listing in listings().values() for each in listing.secrets}
+
+    assert len(said) == 3
+    assert set(said) <= asked | {"REELGATE_STORE_PASSWORD"}
 
 
 def test_the_chart_is_whole(chart: dict[str, Any]) -> None:
-    """Two deployments, what cleans up, the service, the configuration; every value is used, and is there."""
+    """Two deployments, what cleans up, the service and its budget, the configuration; every value is used."""
     used: set[str] = set()
     for path in TEMPLATES:
         rendered(path, used)
@@ -95,7 +156,7 @@ def test_the_chart_is_whole(chart: dict[str, Any]) -> None:
         for key in (value if isinstance(value, dict) else [""])
     }
 
-    assert {each["kind"] for each in chart.values()} == {"ConfigMap", "CronJob", "Deployment", "Service"}
+    assert sorted(each["kind"] for each in chart.values()) == KINDS
     assert used == leaves | {"Release.Name"}
     meta = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (meta["apiVersion"], meta["name"]) == ("v2", "reelgate")
@@ -120,13 +181,19 @@ def test_a_pod_would_start(chart: dict[str, Any], name: str, tmp_path: Path) -> 
     assert container["ports"] == [{"name": "http", "containerPort": port}]
     for probe, path in {"startup": "live", "liveness": "live", "readiness": "ready"}.items():
         assert container[f"{probe}Probe"]["httpGet"] == {"path": f"/health/{path}", "port": "http"}
-    assert pod["spec"]["terminationGracePeriodSeconds"] > GRACE_SECONDS
+    patience = container["startupProbe"]
+    assert patience["periodSeconds"] * patience["failureThreshold"] >= STORE_SECONDS
+    stop = container.get("lifecycle", {"preStop": {"exec": {"command": ["sleep", "0"]}}})["preStop"]["exec"]["command"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] > GRACE_SECONDS + int(stop[1])
+    assert (int(stop[1]) > 0) == (name == "gateway")  # It answers until no call is sent to it any more.
     mounted = {each["name"] for each in container["volumeMounts"]}
     assert mounted == {each["name"] for each in pod["spec"]["volumes"]}
     assert pod["spec"]["volumes"][0]["configMap"]["name"] == chart["config"]["metadata"]["name"]
     assert container["envFrom"] == [{"secretRef": {"name": "reelgate"}}]
     assert environ["REELGATE_CONFIG"] == "/etc/reelgate/config.toml"
     assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    assert pod["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+    assert not pod["spec"]["enableServiceLinks"]  # Another's service is no setting of ours.
     assert container["securityContext"]["readOnlyRootFilesystem"]
 
 
@@ -140,7 +207,7 @@ def test_the_cleaning_sees_what_the_workers_keep(chart: dict[str, Any]) -> None:
     assert (cleans["args"], spec["concurrencyPolicy"]) == (["media", "gc"], "Forbid")
     assert len(said) == 3
     assert all(each in cleans["env"] for each in said)
-    for name in ("volumes", "securityContext", "serviceAccountName"):
+    for name in ("volumes", "securityContext", "serviceAccountName", "imagePullSecrets", "enableServiceLinks"):
         assert pod[name] == worker[name]
     for name in ("envFrom", "image", "securityContext", "volumeMounts"):
         assert cleans[name] == works[name]
@@ -167,12 +234,20 @@ def test_the_service_finds_the_gateways_only(chart: dict[str, Any]) -> None:
     assert not wanted <= chart["worker"]["spec"]["template"]["metadata"]["labels"].items()
 
 
-def test_helm_agrees() -> None:
+def test_the_budget_is_of_the_gateways(chart: dict[str, Any]) -> None:
+    """While nodes are emptied one gateway is away at a time; a single one keeps no node from it."""
+    spec = chart["disruption"]["spec"]
+
+    assert spec["maxUnavailable"] == 1
+    assert spec["selector"] == chart["gateway"]["spec"]["selector"]
+
+
+def test_helm_agrees(chart: dict[str, Any]) -> None:
     """Where Helm is, it lints the chart and renders what is read here."""
     if shutil.which("helm") is None:
         pytest.skip("helm is not here; the chart is read without it")
     subprocess.run(["helm", "lint", "--strict", CHART], check=True)
     done = subprocess.run(["helm", "template", "shop", CHART], check=True, capture_output=True, text=True)
-    kinds = sorted(each["kind"] for each in yaml.safe_load_all(done.stdout))
+    written = sorted(yaml.safe_load_all(done.stdout), key=str)
 
-    assert kinds == ["ConfigMap", "Deployment", "Deployment", "Service"]
+    assert written == sorted(chart.values(), key=str)

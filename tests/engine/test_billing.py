@@ -19,7 +19,7 @@ from gateway.ledger import Billing, Book, Hold, Limits, drift
 from gateway.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.store import TakenError
 from gateway.wish import Wish
-from providers import gemini, vertex
+from providers import flow, gemini, vertex
 from providers.base.errors import Indeterminate, Invalid, Missing
 from providers.base.order import Request
 from providers.base.task import Fault, Task, Update, Usage
@@ -106,6 +106,21 @@ async def test_clips_the_filter_took_are_not_charged(tmp_path: Path, clips: int,
     engine.close()
 
 
+@pytest.mark.parametrize(("message", "charged"), [("PUBLIC_ERROR_AUDIO_FILTERED", 100_000), ("a new word", 200_000)])
+async def test_clips_flow_filtered_are_not_charged(tmp_path: Path, message: str, charged: int) -> None:
+    """Of two ordered one came: the other is charged unless it is known that Google turned it down."""
+    engine = Engine(tmp_path, listing(offers=[offer(n=[2])], prices=[price("0.10", per="video")]))
+    said = msgspec.json.decode(sample("flow", "job_completed_one_of_two.json"))
+    failed = said["response"]["media"][0]["mediaMetadata"]["mediaStatus"]
+    failed |= {"error": {"code": 3, "message": message}, "failureReasons": []}
+    engine.provider.polls = [flow.decode(said)]
+    job = await engine.run((await engine.accept()).id)
+
+    assert (job.state, money(job).charged) == (State.SUCCEEDED, charged)
+    assert charged == 1_000_000 * video(job)["usage"]["cost"]
+    engine.close()
+
+
 async def test_what_cost_more_than_quoted_is_one_purchase(engine: Engine) -> None:
     """What is taken beyond the hold is an entry of its own, and no clip of its own."""
     engine.provider.polls = [running("t", usage=Usage(usd_micros=PRICE + 1))]
@@ -133,6 +148,22 @@ async def test_a_bad_end_costs_what_the_provider_says(
     assert money(job).billing is billing
     assert (await books(engine, job))[Book.HELD] == 0
     assert await engine.store.ailments() == {}
+
+
+@pytest.mark.parametrize(
+    ("billed", "usage"),
+    [(False, (0.0, 0, "0", False)), (True, (0.2, 8, "10", True)), (None, (0.2, 8, "10", True))],
+)
+async def test_what_was_not_billed_shows_nothing_billed(
+    tmp_path: Path, billed: bool | None, usage: tuple[float, int, str, bool]
+) -> None:
+    """No seconds, no credits, and nothing is estimated; what was, or may have been, is as quoted, and says so."""
+    engine = Engine(tmp_path, listing(prices=[price("", credits="10", per="video")], usd_credit="0.02"))
+    engine.provider.polls = [ended(TaskState.FAILED, billed)]
+    shown = video(await engine.run((await engine.accept()).id))["usage"]
+
+    assert usage == (shown["cost"], shown["billed_seconds"], shown["credits"], shown["estimated"])
+    engine.close()
 
 
 async def test_what_was_never_bought_is_given_back(engine: Engine) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import clock_of
-from gateway.database import Kind
+from gateway.database import Kind, clock_of
 from gateway.job import State
 from tests import databases
 from tests.scripted import Engine, running

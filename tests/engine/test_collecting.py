@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.finished import UNASKED, ClipError, Missed
-from gateway.job import State
+from gateway.job import Attempt, State
+from providers.base.errors import Exhausted, Throttled
+from tests.make import listing, price
 from tests.scripted import Engine, clip
 
 HOURS = 3_600_000_000
@@ -65,3 +67,32 @@ async def test_a_clip_that_is_kept_lets_the_others_come(engine: Engine) -> None:
 
     assert job.state is State.SUCCEEDED
     assert not held(engine)
+
+
+@pytest.mark.parametrize("turned_away", [False, True])
+async def test_what_a_clip_took_counts_from_its_own_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turned_away: bool
+) -> None:
+    """Another seller's delay is no news of who made it; where there was one order alone nobody looks for it."""
+    (tmp_path / "two").mkdir()
+    cheap, dear = listing("cheap", prices=[price("0.01")]), listing("dear", prices=[price("0.50")])
+    engine = Engine(tmp_path / "two", cheap, dear)
+    engine.wire.default = clip(8, (64, 36))
+    if turned_away:
+        engine.providers["cheap"].submits = [Throttled("slow", retry_after=100), Exhausted("no credits")]
+    seen: list[tuple[str, float]] = []
+    monkeypatch.setattr(engine.shop, "observe", lambda offer, seconds: seen.append((offer, seconds)))
+    attempts, asked = engine.store.attempts, []
+
+    async def counted(job: str) -> list[Attempt]:
+        asked.append(job)
+        return await attempts(job)
+
+    monkeypatch.setattr(engine.store, "attempts", counted)
+    job = await engine.run((await engine.accept()).id)
+    *_, last = await attempts(job.id)
+    engine.close()
+
+    assert seen == [("dear:maker/one" if turned_away else "cheap:maker/one", (engine.now - last.intent_at) / 1000)]
+    assert seen[0][1] < 20
+    assert bool(asked) is turned_away

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.api.answers import video
+from gateway.api.calls import remove_clips
 from gateway.api.content import find_rendition
-from gateway.api.order import remove_clips
 from gateway.billing import in_doubt
 from gateway.cleaning import Cleaner
 from gateway.clock import DAY_MS

@@ -12,7 +12,7 @@ from gateway.letters import Letters
 from gateway.names import Names
 from gateway.outbound import Outbound
 from gateway.outbox import Outbox
-from gateway.settings import Webhooks
+from gateway.settings import WebhookSettings
 from gateway.vault import Vault
 from tests.receiver import Receiver
 from tests.scripted import Engine
@@ -30,7 +30,7 @@ class Told:
         self.courier = self.new_courier(**settings)
 
     def new_courier(self, **settings: object) -> Courier:
-        chosen = Webhooks(**{"http": True, "seconds": 2, **settings})  # type: ignore[arg-type]
+        chosen = WebhookSettings(**{"http": True, "seconds": 2, **settings})  # type: ignore[arg-type]
         letters = Letters(self.engine.store.any_job, {})
         outbound, metrics = lambda: self.outbound, self.engine.metrics
         return Courier(self.outbox, self.vault, outbound, self.engine.clock, chosen, metrics, letters)

@@ -31,7 +31,7 @@ from gateway.orders import Orders
 from gateway.outbox import Outbox
 from gateway.parts import _locked as locked
 from gateway.receipts import Receipts
-from gateway.settings import Routing, Webhooks
+from gateway.settings import RoutingSettings, WebhookSettings
 from gateway.shop import Shop
 from gateway.sqlite import Sqlite
 from gateway.steps import Steps
@@ -336,14 +336,14 @@ class Life:
             }  # fmt: skip
             for slug, count in running.items():
                 accounts[slug].running = count
-            shop = Shop(accounts, {}, Routing(), self.clock)
+            shop = Shop(accounts, {}, RoutingSettings(), self.clock)
             steps = Steps(
                 self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], Orders(shop, media),
                 lease_seconds=LEASE, retention_ms=int(30 * DAY * 1000), doubt_ms=DOUBT * 1000,
             )  # fmt: skip
             workers.append(Worker(self.store, steps, self.clock, at_once=4, lease_seconds=LEASE))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))
-        outbox, settings = Outbox(self.database, self.clock), Webhooks(seconds=10)
+        outbox, settings = Outbox(self.database, self.clock), WebhookSettings(seconds=10)
         courier = Courier(
             outbox, Vault(b"k" * 32), lambda: world.ears, self.clock, settings, Metrics(),  # type: ignore[arg-type,return-value]
             Letters(self.store.any_job, {}),

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from gateway import bucket
 from gateway.accept import Repeat
-from gateway.api.order import remove_clips
+from gateway.api.calls import remove_clips
 from gateway.cleaning import Cleaner
 from gateway.job import Job, State
 from gateway.media import clip_folder, input_key

@@ -335,6 +335,27 @@ def test_an_edit_or_an_upscale_is_as_long_as_its_source(
         assert [Refusal("video", told)] == refused
 
 
+@pytest.mark.parametrize(("listing", "offer", "mode"), [each for each in offers() if each.values[2] is Mode.EXTEND])
+def test_no_longer_clip_is_extended_than_its_page_allows(
+    listing: Listing, offer: Offer, mode: Mode, tmp_path: Path
+) -> None:
+    """The longest is, one second more is refused by name; where no page says, nothing is."""
+    plan = listing.plans[-1].name if listing.plans else ""
+    request, _ = wish_for(listing, offer, mode, tmp_path)
+
+    def extended(seconds: float) -> Spec | list[Refusal]:
+        return fit(
+            offer, replace(request, inputs=tuple(replace(each, seconds=seconds) for each in request.inputs)), plan=plan
+        )
+
+    most = offer.extend_max
+    assert isinstance(extended(most or 3600), Spec)
+    if most:
+        told = f"{offer.model} takes clips of at most {most} seconds to extend"
+        assert [Refusal("video", told)] == extended(most + 1)
+    assert (30 if offer.route == "veo" else None) == most or listing.slug != "vertex"
+
+
 async def bought(listing: Listing, order: Any) -> bool:
     """Whether an order reaches its buying call, its uploads answered as in the cases."""
 

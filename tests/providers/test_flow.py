@@ -309,7 +309,11 @@ KORE = [{"id": "Kore"}]
         (OMNI, "pro", {"mode": "edit", "inputs": 3 * REF, "characters": 2 * ["a"], "voices": 3 * KORE}, None),
         (OMNI, "pro", {"mode": "edit", "inputs": 3 * REF, "characters": 3 * ["a"]}, "input_references"),
         (OMNI, "pro", {"mode": "edit", "inputs": 6 * REF}, "input_references"),
-        (OMNI, "pro", {"mode": "edit", "voices": 4 * KORE}, "voices"), (OMNI, "pro", {"voices": KORE}, "voices"),
+        (OMNI, "pro", {"mode": "edit", "voices": 4 * KORE}, "voices"), (OMNI, "pro", {"voices": KORE}, None),
+        (OMNI, "pro", {"mode": "first_frame", "inputs": FIRST, "voices": KORE}, None),
+        (OMNI, "pro", {"mode": "frames", "inputs": FIRST, "voices": KORE}, "voices"),
+        (OMNI, "pro", {"mode": "upscale", "voices": KORE}, "voices"),
+        (FAST, "pro", {"mode": "upscale", "voices": KORE}, "voices"),
     ],
 )  # fmt: skip
 def test_what_goes_together(model, plan, wishes, wrong):

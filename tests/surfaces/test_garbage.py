@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.problems import ProblemError
-from gateway.surfaces import _flow, chat, jobs, newapi
+from gateway.surfaces import _flow, chat, kie, newapi
 
 TEXT = st.text(max_size=12)
 JSON = st.recursive(
@@ -44,13 +44,13 @@ READERS: dict[str, tuple[Callable[[dict[str, Any]], Any], st.SearchStrategy[dict
         ),
     ),
     "createTask": (
-        jobs.read_task,
+        kie.read_task,
         st.fixed_dictionaries(
-            {"input": JSON | st.dictionaries(st.sampled_from(sorted({*jobs.INPUT, *jobs.PICTURES})), JSON)},
+            {"input": JSON | st.dictionaries(st.sampled_from(sorted({*kie.INPUT, *kie.PICTURES})), JSON)},
             optional={"model": JSON, "callBackUrl": JSON},
         ),
     ),
-    "veo": (jobs.read_veo, st.dictionaries(st.sampled_from(sorted({*jobs.VEO, *jobs.VEO_ELSE})), JSON)),
+    "veo": (kie.read_veo, st.dictionaries(st.sampled_from(sorted({*kie.VEO, *kie.VEO_ELSE})), JSON)),
     "new-api": (newapi.read, st.dictionaries(st.sampled_from(sorted(newapi.FIELDS)), JSON)),
     "flow": (_flow.read_video, st.dictionaries(st.sampled_from(sorted(_flow.VIDEO)), JSON)),
     "flow extend": (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.api.problems import ProblemError, invalid
-from gateway.surfaces import _flow, jobs, newapi
+from gateway.surfaces import _flow, kie, newapi
 from gateway.surfaces.common import renamed
 
 BUDGET = ProblemError(402, "budget_exceeded", "This key has spent its budget.")
@@ -16,7 +16,7 @@ CRASH = ProblemError(500, "internal_error", "Something went wrong here.")
 
 
 @pytest.mark.parametrize(
-    ("problem", "kie", "flow", "newapi_"),
+    ("problem", "kie_", "flow", "newapi_"),
     [
         (BUDGET, (402, 402), (402, str), 402),
         (CROWD, (429, 429), (429, dict), 429),
@@ -30,11 +30,11 @@ CRASH = ProblemError(500, "internal_error", "Something went wrong here.")
     ],
 )
 def test_every_dialect_has_a_word_for_it(
-    problem: ProblemError, kie: tuple[int, int], flow: tuple[int, type], newapi_: int
+    problem: ProblemError, kie_: tuple[int, int], flow: tuple[int, type], newapi_: int
 ) -> None:
     """Budgets, crowds and closed doors keep their meaning, and their sentence."""
-    status, body = jobs.write_problem(problem)
-    assert kie == (status, body["code"])
+    status, body = kie.write_problem(problem)
+    assert kie_ == (status, body["code"])
     assert problem.message in body["msg"]
     status, said = _flow.write_problem(problem)
     assert flow == (status, type(said["error"]))

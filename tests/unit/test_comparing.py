@@ -1,11 +1,15 @@
 """Comparing adds up what came of orders, and nothing twice."""
 
 from collections import Counter
+from io import StringIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from gateway.api.openapi import COMPARED
+from gateway.cli.money import comparison
 from gateway.comparing import BY, Came, describe, records_of, share_of
 from gateway.job import Outcome
 from gateway.ledger import Spent
@@ -19,7 +23,11 @@ CAME = st.builds(
     outcome=st.sampled_from(Outcome),
     seconds=st.none() | st.integers(0, 100),
     mismatched=st.booleans(),
+    late=st.booleans(),
+    lost=st.booleans(),
     orders=st.integers(1, 9),
+    clips=st.integers(0, 9),
+    clips_ms=st.integers(0, 10**5),
 )
 SPENT = st.builds(
     Spent,
@@ -40,15 +48,20 @@ def test_every_order_stands_in_one_line_and_under_one_word(came: list[Came], spe
     assert sum(each.orders for each in came) == sum(each.orders for each in records)
     assert len({tuple(each.of.items()) for each in records}) == len(records)
     for each in records:
-        ends = (each.made, each.failed, each.refused, each.turned_away, each.cancelled, each.in_doubt, each.under_way)
-        assert each.orders == sum(ends)
-        assert each.mismatched <= each.made
-        assert each.made_share is None or 0 <= each.made_share <= 1
+        verdicts = (each.made, each.lost, each.failed, each.refused)
+        assert each.orders == sum(verdicts) + each.turned_away + each.cancelled + each.in_doubt + each.under_way
+        assert max(each.mismatched, each.late) <= each.made
+        assert each.made_share == (each.made / sum(verdicts) if sum(verdicts) else None)
         assert each.seconds is None or each.seconds[0] <= each.seconds[1]
-        assert {*by} <= describe(each).keys()
-    made = [each for each in came if each.outcome is Outcome.SUCCEEDED]
+        assert {*by} | {*COMPARED} - {*BY} == describe(each).keys()
+    brought = [each for each in came if each.outcome is Outcome.SUCCEEDED]
+    made = [each for each in brought if not each.lost]
+    assert sum(each.orders for each in brought if each.lost) == sum(each.lost for each in records)
     assert sum(each.orders for each in made if each.mismatched) == sum(each.mismatched for each in records)
-    slowest = max((each.seconds for each in made if each.seconds is not None), default=None)
+    assert sum(each.orders for each in made if each.late) == sum(each.late for each in records)
+    assert sum(each.clips for each in made) == sum(each.clips for each in records)
+    assert sum(each.clips_ms for each in made) == sum(each.clips_ms for each in records)
+    slowest = max((each.seconds for each in made if each.seconds is not None and not each.late), default=None)
     assert slowest is None or max(each.seconds[1] for each in records if each.seconds) <= slowest
     assert (slowest is None) == all(each.seconds is None for each in records)
     if by == ["provider"]:
@@ -69,3 +82,26 @@ def test_no_times_have_no_share() -> None:
     """Nothing is made up."""
     with pytest.raises(ValueError, match="no times"):
         share_of(Counter(), 0.5)
+
+
+@pytest.mark.parametrize("by", [["provider", "model"], [*BY]])
+def test_a_comparison_is_read_in_a_narrow_terminal_and_through_a_pipe(by: list[str]) -> None:
+    """Every figure stands there whole, and every word, if need be on several lines."""
+    model, key = "google/veo-3.1-lite-low-priority", "key_0123456789abcdef0123456789abcdef"
+    came = Came(
+        owner=key, offer=f"aigenerate:{model}", account="aigenerate-main", outcome=Outcome.SUCCEEDED, seconds=1234,
+        mismatched=True, late=False, lost=False, orders=12_345, clips=12_345, clips_ms=98_760_000,
+    )  # fmt: skip
+    paid = Spent(
+        owner=key, provider="aigenerate", model=model, account="aigenerate-main", day=0, usd_micros=9_876_543_210,
+        purchases=12_345,
+    )  # fmt: skip
+    out = StringIO()
+    Console(file=out, width=80).print(comparison(records_of([came], [paid], by), by))
+    shown = out.getvalue()
+
+    assert "…" not in shown
+    figures = {"12345", "(100%)", "1234 s", "98760", "$9,876.5432", "$0.8000", "$0.1000"}
+    assert {each for each in figures if each in shown} == figures
+    words = "".join(line[:28].strip() for line in shown.splitlines())
+    assert [each in words for each in ("aigenerate", model, "aigenerate-main", key)][: len(by)] == [True] * len(by)

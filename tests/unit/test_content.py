@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.content import judge, names, plan, read_range
+from gateway.api.content import judge, lists, plan, read_range
 from gateway.api.problems import ProblemError
 from gateway.wish import Rendition
 from tests.make import job
@@ -101,7 +101,7 @@ def test_preconditions_are_weighed_in_order(headers: dict[str, str], status: int
 
 def test_a_weak_validator_proves_nothing() -> None:
     """It is enough to be told that nothing changed, and not to be sent the bytes that go with others."""
-    assert names('W/"a"', '"a"')
-    assert not names('W/"a"', '"a"', strong=True)
-    assert not names('W/"a"', 'W/"a"', strong=True)
-    assert names('"b", "a"', '"a"', strong=True)
+    assert lists('W/"a"', '"a"')
+    assert not lists('W/"a"', '"a"', strong=True)
+    assert not lists('W/"a"', 'W/"a"', strong=True)
+    assert lists('"b", "a"', '"a"', strong=True)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +18,12 @@ from gateway.job import (
     State,
     backoff,
     has_time,
+    kept_of,
     move,
     next_look,
 )
+from gateway.wish import Choice, Rendition, Wish
+from providers.base.order import Input, Mode, Request, Role, Spec
 from providers.base.task import State as TaskState
 from tests.make import job
 
@@ -138,3 +142,32 @@ def test_backoff_is_bounded_and_never_undercuts(tries: int, asked: float | None,
     assert 0.5 <= wait < 991
     if asked is not None and 1 <= asked <= 900:
         assert wait >= asked
+
+
+@pytest.mark.parametrize(
+    ("mode", "lengths", "kept"),
+    [
+        (Mode.TEXT, [], (0, 0)),
+        (Mode.TEXT, [7.5, 8.25], (2, 15_750)),
+        (Mode.TEXT, [None, 4.0], (2, 12_000)),
+        (Mode.EXTEND, [10.0, None], (2, 16_000)),
+        (Mode.EXTEND, [1.0], (1, 0)),
+    ],
+)
+def test_what_was_kept_is_measured(mode: Mode, lengths: list[float | None], kept: tuple[int, int]) -> None:
+    """Only clips count; one nobody could measure is as long as ordered, and an extension's source was had before."""
+    spec = Spec(mode=mode, resolution="720p", seconds=8, aspect_ratio="16:9", audio=True, n=1, fps=24)
+    source = Input(role=Role.SOURCE, media_type="video/mp4", sha256="a", size=1, seconds=2.0)
+    request = Request(prompt="x", model="m", inputs=(source,) if mode is Mode.EXTEND else ())
+    outputs = [
+        Rendition(index=at, kind=kind, path="", content_type="", bytes=1, sha256="", duration_seconds=length)
+        for at, length in enumerate(lengths)
+        for kind in ("video", "thumbnail")
+    ]
+    texts = {
+        "outputs": outputs,
+        "wish": Wish(request=request),
+        "quote": Choice(account="a", provider="p", model="m", spec=spec, usd_micros=1),
+    }
+    said = {name: msgspec.json.encode(each).decode() for name, each in texts.items()}
+    assert kept == kept_of(job(State.SUCCEEDED, **said))

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.places import Places, lot
+from gateway.places import Places, portion
 
 
 async def taken(places: Places, owner: str) -> bool:
@@ -22,7 +22,7 @@ async def taken(places: Places, owner: str) -> bool:
 async def test_one_owner_leaves_a_quarter(most: int, own: int) -> None:
     """However much it wants; the rest is for those who have none, one each."""
     places = Places(most)
-    assert own == lot(most) == sum([await taken(places, "a") for _ in range(most)])
+    assert own == portion(most) == sum([await taken(places, "a") for _ in range(most)])
     assert most - own == sum([await taken(places, f"b{number}") for number in range(most)])
 
 
@@ -59,16 +59,17 @@ async def test_whatever_happens_no_place_is_lost() -> None:
 
     async def visit(owner: str, patience: float, stay: int) -> None:
         nonlocal most
-        async with places.hold(owner, patience):
-            held[owner] += 1
-            most = max(most, held.total())
+        await places.take(owner, patience)
+        held[owner] += 1
+        most = max(most, held.total())
+        try:
             assert held.total() <= 8
-            assert held[owner] <= lot(8)
-            try:
-                for _ in range(stay):
-                    await asyncio.sleep(0)
-            finally:
-                held[owner] -= 1
+            assert held[owner] <= portion(8)
+            for _ in range(stay):
+                await asyncio.sleep(0)
+        finally:
+            held[owner] -= 1
+            places.leave(owner)
 
     visits = list[asyncio.Task[None]]()
     for _ in range(2000):

@@ -307,7 +307,19 @@ async def test_what_is_asked_often_is_found_by_index(
 
 
 COUNTS = {
-    *("attempts", "cancel_requested", "crashes", "dead", "faults", "fresh", "height", "number", "progress", "seq"),
+    *(
+        "attempts",
+        "cancel_requested",
+        "clips",
+        "crashes",
+        "dead",
+        "faults",
+        "fresh",
+        "height",
+        "number",
+        "progress",
+        "seq",
+    ),
     *("status", "step", "suspect", "took_ms", "tries", "version", "width"),
 }
 """Parameters that are small numbers; any other number may be a time."""

@@ -220,6 +220,38 @@ def test_a_lot_keeps_its_seller() -> None:
     assert len({drawn(split, lot)[0] for lot in LOTS[:100]}) == 3
 
 
+def several(*names: str) -> list[Seller]:
+    """Give dear so many accounts, beside the others."""
+    (dear,) = (each for each in SELLERS if each.listing.slug == "dear")
+    return [*(replace(dear, account=name) for name in names), *(each for each in SELLERS if each is not dear)]
+
+
+@pytest.mark.parametrize("model", ["maker/one", "auto"])
+@pytest.mark.parametrize("names", [("a",), ("a", "b"), ("a", "b", "c")])
+def test_a_share_is_its_sellers_however_many_accounts_and_offers_it_has(names: tuple[str, ...], model: str) -> None:
+    """To the lot: who has one account gets what who has three gets, and whose model is open goes to nobody else."""
+    split = {"dear": 50.0, "cheap": 50.0}
+    alone = [drawn(split, lot)[0].partition(":")[0] for lot in LOTS[:2000]]
+    assert alone == [drawn(split, lot, several(*names), model)[0].partition(":")[0] for lot in LOTS[:2000]]
+    assert abs(alone.count("dear") - 1000) <= 6 * sqrt(500)
+
+
+def test_a_lot_keeps_its_account() -> None:
+    """Accounts of one price share their seller's lots; one that closes moves its own lots, and to its siblings."""
+    terms, split = Terms(policy="split", split={"dear": 1, "cheap": 1}), {"dear": 1.0, "cheap": 1.0}
+
+    def account(lot: str, *names: str) -> str:
+        return choose(request(), ANY, several(*names), ALIASES, on=DAY, terms=terms, lot=lot).ranked[0].account
+
+    lots = [lot for lot in LOTS[:900] if drawn(split, lot)[0].startswith("dear")]
+    at = {lot: account(lot, "a", "b", "c") for lot in lots}
+    assert min(Counter(at.values()).values()) > len(lots) / 3 - 6 * sqrt(len(lots) * 2 / 9)
+    assert set(at.values()) == {"a", "b", "c"}
+    for lot, before in at.items():
+        after = account(lot, "a", "b")
+        assert after == before or (before, after in {"a", "b"}) == ("c", True)
+
+
 def test_an_offers_own_share_stands_before_its_providers() -> None:
     """A provider's share is for its other offers."""
     split = {"dear": 1000.0, "dear:maker/one": 0.001, "cheap": 1.0}

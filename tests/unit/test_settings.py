@@ -1,5 +1,6 @@
 """Laws of configuration: what is written is what is meant, and a word nobody knows stops the start."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
@@ -8,10 +9,12 @@ import pytest
 from gateway.accounts import adapter, open_accounts
 from gateway.configuration import load
 from gateway.credentials import missing, secrets
-from gateway.settings import Account, Settings, SettingsError
+from gateway.settings import AccountSettings, Settings, SettingsError
+from providers.base.catalog import charge
 from providers.base.listing import Secret
+from providers.base.task import Usage
 from providers.base.wire import HttpWire
-from tests.make import listing
+from tests.make import listing, price
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +40,7 @@ def test_the_file_we_ship_says_the_defaults() -> None:
         Settings().media,
         Settings().routing,
         Settings().worker,
-        Account,
+        AccountSettings,
     ):
         for name in record.__struct_fields__:
             assert f"\n{name} = " in text, name
@@ -103,6 +106,8 @@ def test_the_environment_overrides() -> None:
         ("[offers.'flow:google/veo-3.1']\nusd = '1'\nceling = true", 'offers."flow:google/veo-3.1".celing.*ceiling'),
         ("[offers.'flow:google/veo-9']\nusd = '1'", "nearest are flow:google/veo-3"),
         ("[network]\nports = ['x']", "network.ports"),
+        ("[accounts.a]\nprovider = 'aigenerate'\nusd_credit = 'half a cent'", 'accounts.a.usd_credit .*"0.005"'),
+        ("[accounts.a]\nprovider = 'flow'\nplan = 'pro'\nusd_credit = '0.02'", "accounts.a.usd_credit .*plan says"),
     ],
 )
 def test_a_mistake_stops_the_start_and_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -190,12 +195,28 @@ def test_a_reseller_never_gets_anothers_key() -> None:
 
 def test_accounts_that_cannot_be_used_are_held_with_a_reason() -> None:
     """A disabled account is named, not dropped in silence."""
-    settings = Settings(accounts={"on": Account(provider="sandbox"), "off": Account(provider="sandbox", enabled=False)})
+    settings = Settings(
+        accounts={"on": AccountSettings(provider="sandbox"), "off": AccountSettings(provider="sandbox", enabled=False)}
+    )
     way = httpx.AsyncHTTPTransport()
     accounts, held = open_accounts(settings, {}, way, lambda auth: HttpWire(way, auth), sandbox_only=True)
 
     assert list(accounts) == ["on"]
     assert [(each.account, each.reason) for each in held] == [("off", "enabled = false")]
+
+
+@pytest.mark.parametrize(("usd_credit", "charged"), [("", None), ("0.005", 300_000)])
+def test_credits_charged_beat_the_price_once_a_credit_has_one(usd_credit: str, charged: int | None) -> None:
+    """AI Generate says how many it took; what one costs the operator knows, and of this account alone."""
+    mine = AccountSettings(provider="aigenerate", usd_credit=usd_credit)
+    settings = Settings(accounts={"mine": mine, "other": AccountSettings(provider="aigenerate")})
+    way, environ = httpx.AsyncHTTPTransport(), {"AIGENERATE_API_KEY": "sk-aig-1"}
+    accounts, _ = open_accounts(settings, environ, way, lambda auth: HttpWire(way, auth), sandbox_only=False)
+    line, said = price("0.40", per="video"), Usage(credits=Decimal(60))
+
+    assert charged == charge(accounts["mine"].listing, line, said, on=line.since)
+    assert None is charge(accounts["other"].listing, line, said, on=line.since)
+    assert accounts["mine"].seller(0).listing is accounts["mine"].listing
 
 
 def test_every_listing_has_an_adapter() -> None:

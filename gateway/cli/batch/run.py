@@ -30,8 +30,8 @@ from gateway.cli.batch.results import (
     Saved,
     Upload,
 )
-from gateway.cli.common import UsageError
-from gateway.cli.gate import LATER, UNDER_WAY, Gate, RefusedError, Video, files_of, sum_of
+from gateway.cli.common import RefusedError, UsageError
+from gateway.cli.gate import LATER, UNDER_WAY, Gate, Video, files_of, sum_of
 from gateway.surfaces._flow import MODELS
 
 OLD_SECONDS = 48 * 3600
@@ -226,8 +226,8 @@ class Run:
         """
         Send a line's call; its key is on disk before.
 
-        A no to a call that had been sent before is not believed: the gateway looks at what is sold now before it
-        looks at keys, and the first may have been heard.
+        A no to a call that had been sent before is not believed: the first may have been heard, and still be on its
+        way to the store.
         """
         self._results.keep(result)
         try:
@@ -264,7 +264,7 @@ class Run:
         """Look for the jobs of calls whose answers were lost, by what they carry."""
         since = min(each.at for each in results) - 3600
         met: dict[str, Video] = {}
-        async for video in self._gate.pages():
+        async for video in self._gate.items():
             if video["created_at"] < since:
                 break
             if TAG in video["metadata"]:

@@ -41,7 +41,7 @@ def is_dry(request: Incoming) -> bool:
     return DRY[said[0]]
 
 
-async def place(
+async def take_in(
     request: Incoming,
     call: VideoCreate,
     *,

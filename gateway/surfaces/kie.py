@@ -18,8 +18,8 @@ import msgspec
 from litestar import get, post
 from litestar.types import ASGIApp
 
+from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.api.order import job_of
 from gateway.api.problems import ProblemError, invalid
 from gateway.job import Job, State
 from gateway.letters import Letter
@@ -105,36 +105,29 @@ MESSAGES = {401: "You do not have access permissions", 402: "Insufficient Credit
 @post("/jobs/createTask", operation_id="createTask", **WRITE)
 async def create_task(request: Incoming) -> ASGIApp:
     """Order a clip by slug and input."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         fields, names = read_task(body.fields)
         fields["model"] = model_of(request, fields.get("model"), MODELS)
         if isinstance(fields.get("video"), str):
             fields["video"] = clip_at(request, fields["video"])
         job = await create(request, fields, names, told_in="kie")
-    finally:
-        body.drop()
     return _created(job)
 
 
 @post("/veo/generate", operation_id="createVeoTask", **WRITE)
 async def create_veo_task(request: Incoming) -> ASGIApp:
     """Order a clip in Veo's own fields."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         fields, names = read_veo(body.fields)
         fields["model"] = model_of(request, fields.get("model") or "veo3_fast", MODELS)
         job = await create(request, fields, names, told_in="kie-veo")
-    finally:
-        body.drop()
     return _created(job)
 
 
 @post("/veo/extend", operation_id="extendVeoTask", **WRITE)
 async def extend_veo_task(request: Incoming) -> ASGIApp:
     """Let a finished clip go on."""
-    body = await body_of(request)
-    try:
+    async with body_of(request) as body:
         said = dict(body.fields)
         source = said.pop("taskId", None)
         if not isinstance(source, str):
@@ -145,8 +138,6 @@ async def extend_veo_task(request: Incoming) -> ASGIApp:
             fields["model"] = model_of(request, fields["model"], MODELS)
         names["video"] = "taskId"
         job = await create(request, fields, names, mode=Mode.EXTEND, operation="extend", told_in="kie-veo")
-    finally:
-        body.drop()
     return _created(job)
 
 

@@ -1,0 +1,215 @@
+"""Laws of jobs that keep to their offer: whoever allows no fallback, and what ``split`` has drawn."""
+
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway import shop
+from gateway.accept import Repeat, fingerprint_of
+from gateway.api import answers
+from gateway.clock import DAY_MS
+from gateway.job import Job, State
+from gateway.line import LONGEST_MS
+from gateway.settings import RoutingSettings
+from gateway.wish import Preferences, Problem, Wish
+from providers.base.errors import Exhausted, Unavailable
+from providers.base.listing import Listing
+from providers.base.order import Request
+from tests import databases
+from tests.make import listing, price
+from tests.scripted import Engine, clip, running
+
+Make = Callable[..., Engine]
+CHEAP = listing("cheap", prices=[price("0.10")], deadline_seconds=3600)
+DEAR = listing("dear", prices=[price("0.40")], deadline_seconds=3600)
+ALONE = Preferences(allow_fallbacks=False)
+AGES = [running("t", poll_after=3600.0)]
+REST = "the account cheap orders nothing until 2027-01-15 08:30 UTC: exhausted (0)"
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Build engines that are closed whatever comes."""
+    made: list[Engine] = []
+
+    def build(*sold: Listing, **options: object) -> Engine:
+        made.append(Engine(tmp_path, *sold, **options))  # type: ignore[arg-type]
+        made[-1].wire.default = clip(8, (64, 36))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.close()
+
+
+async def order(
+    engine: Engine, preferences: Preferences = ALONE, prompt: str = "a cat", user: str | None = None
+) -> Job:
+    wish = Wish(request=Request(prompt=prompt, model="maker/one"), preferences=preferences, user=user)
+    decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
+    job, _ = await engine.acceptor.accept(wish, decision, "tenant", Repeat(), fingerprint=said)
+    return job
+
+
+async def exhaust(engine: Engine, preferences: Preferences = ALONE) -> Job:
+    """Quote a job where the account then rests for half an hour, before the job's first attempt."""
+    engine.providers["cheap"].submits = [Exhausted("no credits")]
+    first, second = await order(engine, preferences), await order(engine, preferences, "a dog")
+    claimed = {each.id: each for each in await engine.store.claim(lease=60_000, most=100)}
+    await engine.steps.take(claimed[first.id])
+    return claimed[second.id]
+
+
+def problem(job: Job) -> Problem:
+    return msgspec.json.decode(job.error or "", type=Problem)
+
+
+async def offers(engine: Engine, job: Job) -> list[tuple[str, int]]:
+    """Name where a job was ordered, and at what price."""
+    return [(each.offer, each.usd_micros) for each in await engine.store.attempts(job.id)]
+
+
+async def test_a_rest_is_waited_for(make: Make) -> None:
+    """Before the first attempt as after it: it says what it waits for, and is made where it was quoted."""
+    engine = make(CHEAP, DEAR)
+    job = await exhaust(engine)
+    await engine.steps.take(job)
+    waiting = await engine.job(job.id)
+    assert (waiting.state, answers.video(waiting)["waiting"]) == (State.QUEUED, REST)
+
+    for seconds in (1000, 799):  # It comes by itself meanwhile.
+        assert await engine.turn(seconds=seconds) > 0
+        assert (await engine.job(job.id)).state is State.QUEUED
+    ended = await engine.run(job.id)
+    assert (ended.state, answers.video(ended)["waiting"]) == (State.SUCCEEDED, None)
+    assert await offers(engine, job) == [("cheap:maker/one", 800_000)]
+    assert engine.providers["dear"].ledger == []
+
+
+async def test_a_rest_that_is_too_long_ends_it_at_once(make: Make) -> None:
+    """With no time left after the rest nobody is kept waiting for it; the words say until when, and what to change."""
+    engine = make(listing("cheap", deadline_seconds=1800), DEAR)
+    job = await exhaust(engine)
+    await engine.steps.take(job)
+
+    ended = await engine.job(job.id)
+    assert (ended.state, problem(ended).code) == (State.FAILED, "no_offer")
+    said = f"No offer can make this now: {REST}; provider.allow_fallbacks is false, so no other was tried."
+    assert problem(ended).message == said
+    assert (await engine.store.lines(), await offers(engine, job)) == ([], [])
+
+
+async def test_silence_is_waited_for(make: Make) -> None:
+    """It ends as soon as anybody answers, however long it may last."""
+    engine = make(listing("cheap", deadline_seconds=360), DEAR)
+    job, account = await order(engine), engine.accounts["cheap"]
+    for _ in range(40):
+        account.failed(engine.now)
+    assert account.seller(engine.now).shut == {"*": "Cheap does not answer the account cheap"}
+    await engine.turn()
+    assert (await engine.job(job.id)).state is State.QUEUED
+    account.answered(engine.now)
+    await engine.turn()
+
+    assert await offers(engine, job) == [("cheap:maker/one", 800_000)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_a_full_account_is_waited_for_over_midnight(make: Make, turned: bool) -> None:
+    """No place is no reason to go elsewhere, and neither is another day, nor a rest on it."""
+    engine = make(CHEAP, DEAR, max_running=1)
+    engine.now += DAY_MS - engine.now % DAY_MS - 60_000
+    engine.providers["cheap"].submits = [*AGES, Unavailable("busy")]
+    await order(engine)
+    await engine.turn()
+    job = await order(engine, prompt="a dog")
+    await engine.turn(seconds=120 if turned else 0)
+    if turned:
+        engine.accounts["cheap"].rest("maker/one", engine.now + 1_200_000, "daily quota")
+        await engine.steps.take(await engine.job(job.id))
+    assert await engine.store.lines(job.id) == [("cheap", "maker/one")]
+    assert answers.video(await engine.job(job.id))["waiting"] == ("daily quota" if turned else None)
+
+
+async def test_an_account_that_is_gone_ends_it(tmp_path: Path) -> None:
+    """Alone on its store nobody could bring it back; it says which account is missing."""
+    with databases.using("sqlite"):
+        (tmp_path / "alone").mkdir()
+        before = Engine(tmp_path / "alone", CHEAP, DEAR)
+        job = await order(before)
+        before.close()
+        after = Engine(tmp_path / "alone", DEAR)
+        await after.turn()
+        ended = await after.job(job.id)
+        after.close()
+    why = "account cheap is not configured; provider.allow_fallbacks is false, so no other was tried"
+    assert (ended.state, problem(ended).message) == (State.FAILED, f"No offer can make this now: {why}.")
+
+
+@pytest.mark.parametrize(("ceiling", "bought"), [(None, 3_200_000), (3_200_000, 3_200_000), (3_199_999, None)])
+async def test_the_ceiling_of_others_is_max_cost_usd(make: Make, ceiling: int | None, bought: int | None) -> None:
+    """Whoever allows fallbacks is made by the next best at once, at any price within the ceiling that was named."""
+    engine = make(CHEAP, DEAR)
+    job = await exhaust(engine, Preferences(max_usd_micros=ceiling))
+    await engine.steps.take(job)
+
+    assert await offers(engine, job) == ([("dear:maker/one", bought)] if bought else [])
+    assert (await engine.job(job.id)).state is (State.RUNNING if bought else State.FAILED)
+
+
+@pytest.fixture
+def lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have who names no user draw the same each time the test runs, and anew at each draw."""
+    numbers = count()
+    monkeypatch.setattr(shop, "token_hex", lambda _: f"lot {next(numbers)}")
+
+
+def splitting(*slugs: str, **shares: int) -> tuple[list[Listing], RoutingSettings]:
+    """Have sellers of one price share the work."""
+    return [listing(slug, deadline_seconds=7200) for slug in slugs], RoutingSettings(policy="split", split={**shares})
+
+
+@pytest.mark.usefixtures("lots")
+@pytest.mark.parametrize("named", [False, True])
+async def test_what_was_drawn_stays_drawn(make: Make, named: bool) -> None:
+    """A seller without a place keeps its share: its jobs stand in its line and in no other, whoever ordered them."""
+    sold, routing = splitting("acme", "zeta", acme=3, zeta=1)
+    engine = make(*sold, routing=routing, max_running=1)
+    for each in engine.providers.values():
+        each.submits = AGES * 20
+    jobs = [await order(engine, Preferences(), f"clip {each}", f"user {each}" if named else None) for each in range(16)]
+    await engine.turn()
+    await engine.turn(seconds=LONGEST_MS / 1000)
+
+    drawn = [(job.offer or "").partition(":")[0] for job in jobs]
+    assert set(drawn) == {"acme", "zeta"}
+    assert drawn == [(await engine.job(job.id)).account for job in jobs]
+    waiting = [each for each in jobs if (await engine.job(each.id)).state is State.QUEUED]
+    assert len(waiting) == 14
+    for job in waiting:
+        assert await engine.store.lines(job.id) == [((job.offer or "").partition(":")[0], "maker/one")]
+
+
+@pytest.mark.usefixtures("lots")
+async def test_whose_seller_rests_is_drawn_anew_once(make: Make) -> None:
+    """Nobody's job wanders from line to line, also without a user; when its seller is back it is at home there."""
+    sold, routing = splitting("acme", "beta", "zeta", acme=1, beta=1, zeta=1)
+    engine = make(*sold, routing=routing, max_running=1)
+    jobs = [await order(engine, Preferences(), f"clip {each}") for each in range(16)]
+    for each in engine.accounts.values():
+        each.take_place(engine.now)
+    assert {each.offer for each in jobs} == {f"{slug}:maker/one" for slug in engine.accounts}
+    moved = [each for each in jobs if each.offer == "acme:maker/one"]
+    engine.accounts["acme"].rest("*", engine.now + 1_500_000, "no credits")
+    seen = []
+    for _ in range(4):
+        await engine.turn()
+        seen.append([await engine.store.lines(each.id) for each in moved])
+        engine.now += LONGEST_MS
+    assert [seen[0], seen[0]] == seen[1:3]
+    assert {len(each) for each in seen[0]} == {1}
+    assert {place for each in seen[0] for place in each} <= {("beta", "maker/one"), ("zeta", "maker/one")}
+    assert seen[3] == [[("acme", "maker/one")]] * len(moved)
