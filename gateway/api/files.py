@@ -12,7 +12,7 @@ from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload
+from gateway.api.uploads import Arrived, Upload
 from gateway.clips.inputs import InputError, Sniffed
 from gateway.clock import DAY_MS
 from gateway.ids import is_id, new_id
@@ -51,24 +51,26 @@ async def create_file(request: Incoming) -> ASGIApp:
 
 async def keep_upload(
     request: Incoming,
-    upload: Upload,
+    upload: Upload | Arrived,
     sniffed: Sniffed,
     *,
     seconds: float,
     filename: str,
     purpose: str,
     expires: int | None = None,
+    id_: str | None = None,
 ) -> File:
     """
     Keep an upload for later calls of its caller's: its bytes first, then what is known of it.
 
+    :param id_: its id, where that was given it before.
     :param expires: after how many seconds it expires; where nothing is said, as the gateway is set.
     """
     services = desk(request)
     now = services.clock()
     lasts = int(services.settings.media.file_days * DAY_MS) if expires is None else expires * 1000
     file = File(
-        id=new_id("file", now),
+        id=id_ or new_id("file", now),
         tenant=caller(request).tenant,
         filename=filename,
         purpose=purpose,

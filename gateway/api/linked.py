@@ -41,12 +41,17 @@ def _check(request: Incoming, path: str) -> None:
 
     :raises ProblemError: 403.
     """
+    if not is_signed(request, path):
+        message = "This link is not in force; ask for the video again to get a new one."
+        raise ProblemError(403, "invalid_link", message)
+
+
+def is_signed(request: Incoming, path: str) -> bool:
+    """Whether a request's address says that we have signed a path, and that has not run out."""
     query, services = request.query_params, desk(request)
     expires, signature = query.get("expires", ""), query.get("signature", "")
     readable = expires.isascii() and expires.isdigit() and len(expires) <= MOST and len(signature) <= MOST
-    if not readable or not services.links.holds(path, expires, signature, services.clock()):
-        message = "This link is not in force; ask for the video again to get a new one."
-        raise ProblemError(403, "invalid_link", message)
+    return readable and services.links.holds(path, expires, signature, services.clock())
 
 
 async def _serve(request: Incoming, key: str | None, name: str, *, redirect: bool = True) -> ASGIApp:

@@ -6,12 +6,22 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import Struct
+
+
+class Arrived(Struct, frozen=True):
+    """Hold a file that has come in pieces, and is whole."""
+
+    path: Path
+    size: int
+    sha256: str
+
 
 class Upload:
     """Hold one file of a form: its bytes lie in a temporary file until kept or dropped."""
 
     def __init__(self, folder: Path, filename: str) -> None:
-        self.filename = re.sub(r"[^\w.\- ]", "_", filename.replace("\\", "/").rpartition("/")[2])[:100] or "upload"
+        self.filename = plain_name(filename)
         self.size = 0
         self._hash = hashlib.sha256()
         self._file = tempfile.NamedTemporaryFile(dir=folder, prefix="in-", delete=False)  # noqa: SIM115
@@ -37,3 +47,8 @@ class Upload:
     def sha256(self) -> str:
         """The hash of what came."""
         return self._hash.hexdigest()
+
+
+def plain_name(filename: str) -> str:
+    """Cut a file's name down to what is one on any machine; nothing is ever opened by it."""
+    return re.sub(r"[^\w.\- ]", "_", filename.replace("\\", "/").rpartition("/")[2])[:100] or "upload"

@@ -10,7 +10,7 @@ import secrets
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -116,7 +116,7 @@ class Gatekeeper:
             if len(self._known) > 10_000:
                 self._known.clear()
             self._known[hash_] = (now, key)
-        if key is None or key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+        if not _in_force(key, now):
             raise self._wrong(connection, now)
         caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy, _limits(key.limits))
         if scope not in caller.scopes:
@@ -124,6 +124,12 @@ class Gatekeeper:
         if caller.limits.per_minute:
             self._count(caller.key, caller.limits.per_minute, now)
         return caller
+
+    async def stands(self, key: str) -> bool:
+        """Whether what a key began may be gone on with without it; for what began without a key, its name is empty."""
+        if not key:
+            return not await self.guarded()
+        return _in_force(await self._store.key_named(key), self._clock())
 
     def _wrong(self, connection: ASGIConnection[Any, Any, Any, Any], now: int) -> ProblemError:
         """Describe a wrong key to its sender, or that too many of them came from there."""
@@ -144,6 +150,11 @@ class Gatekeeper:
         if wait:
             message = f"This key may make {per_minute} requests a minute; come back in {wait} s."
             raise ProblemError(429, "rate_limit_exceeded", message, headers={"retry-after": str(wait)})
+
+
+def _in_force(key: Key | None, now: int) -> TypeGuard[Key]:
+    """Whether a key is known, not revoked, and not over."""
+    return key is not None and key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
 
 
 def _credential(headers: Headers, query: bytes, *, bare: bool) -> str:

@@ -62,6 +62,10 @@ class Registry:
         """Find a key by its hash, revoked or not."""
         return first_of(Key, await self._database.read("key_by_hash", {"hash": hash_}))
 
+    async def key_named(self, id_: str) -> Key | None:
+        """Find a key by its id, revoked or not."""
+        return first_of(Key, await self._database.read("key_by_id", {"id": id_}))
+
     async def keys(self) -> list[Key]:
         """List every key there ever was."""
         return [record_of(Key, row) for row in await self._database.read("keys_all")]

@@ -13,17 +13,20 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from gateway.api.desk import Dispatch
 from gateway.api.problems import WRITTEN, Render
 from gateway.events.letters import Dialect
-from gateway.surfaces import _flow, flow, gemini, google, interactions, kie, newapi, openrouter
+from gateway.surfaces import _flow, files, flow, gemini, google, interactions, kie, newapi, openrouter
 from gateway.surfaces.common import in_words
 
-ROUTERS = tuple(
-    Router(path, route_handlers=handlers, middleware=[Dispatch], include_in_schema=False)
-    for path, handlers in (
-        (google.INSIDE, [*gemini.HANDLERS, *interactions.HANDLERS]),
-        ("/api/v1", [*openrouter.HANDLERS, *kie.HANDLERS]),
-        ("/v1/google-flow", flow.HANDLERS),
-        ("/veo/v1", newapi.HANDLERS),
-    )
+ROUTERS = (
+    *(
+        Router(path, route_handlers=handlers, middleware=[Dispatch], include_in_schema=False)
+        for path, handlers in (
+            (google.INSIDE, [*gemini.HANDLERS, *files.HANDLERS, *interactions.HANDLERS]),
+            ("/api/v1", [*openrouter.HANDLERS, *kie.HANDLERS]),
+            ("/v1/google-flow", flow.HANDLERS),
+            ("/veo/v1", newapi.HANDLERS),
+        )
+    ),
+    Router(google.INSIDE, route_handlers=files.OPEN, include_in_schema=False),
 )
 
 DIALECTS: dict[str, Dialect] = {

@@ -1,5 +1,5 @@
 """
-Veo as Google's two APIs sell it: predictLongRunning, operations, files, the list of models.
+Veo as Google's two APIs sell it: predictLongRunning, operations, the list of models.
 
 The Developer API (v1beta, google-genai up to 2.34) polls an operation by its name and downloads a file; Vertex
 (v1beta1) polls by ``fetchPredictOperation`` and hands the clip over inside the answer, as base64.
@@ -14,7 +14,6 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from gateway.api.calls import job_of
-from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.api.problems import ProblemError, invalid
 from gateway.engine.job import Job
@@ -25,7 +24,6 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     base_url,
-    clip_of,
     clips_of,
     create,
     fault_of,
@@ -35,7 +33,6 @@ from gateway.surfaces.common import (
 )
 from gateway.surfaces.google import (
     CODES,
-    FILE,
     MODELS,
     Asked,
     Inline,
@@ -52,6 +49,7 @@ from gateway.surfaces.google import (
     notes,
     read,
     refuse,
+    snake,
 )
 
 OPERATION = "type.googleapis.com/google.ai.generativelanguage.v1beta.PredictLongRunningResponse"
@@ -226,7 +224,7 @@ def fields_of(said: _Predict, model: str) -> tuple[dict[str, Any], dict[str, str
     video = instance.video and instance.video.named("instances[0].video")
     extending = video is not None and instance.mask is None
     notes_ = {**said.labels, **(notes(said.webhook_config.user_metadata) if said.webhook_config else {})}
-    wanted = {ours: getattr(parameters, _python(google)) for google, ours in PARAMETERS.items()}
+    wanted = {ours: getattr(parameters, snake(google)) for google, ours in PARAMETERS.items()}
     if extending and parameters.duration_seconds == EXTENDING:
         wanted["seconds"] = None
     return {
@@ -241,11 +239,6 @@ def fields_of(said: _Predict, model: str) -> tuple[dict[str, Any], dict[str, str
         "metadata": notes_,
         "callback_url": hook(said.webhook_config.uris, "webhookConfig.uris") if said.webhook_config else None,
     }, names
-
-
-def _python(camel: str) -> str:
-    """Write a camelCase name as Python does."""
-    return "".join(f"_{each.lower()}" if each.isupper() else each for each in camel)
 
 
 @post("/predict", operation_id="googlePredict", **WRITE)
@@ -286,35 +279,6 @@ async def fetch(request: Incoming) -> ASGIApp:
         name = read(body.fields, _Fetch).operation_name
     job = await _find(request, name.rpartition("/operations/")[2], param="operationName")
     return _operation(request, Asked(asked.parent, asked.publisher or "publishers/google/", asked.model), job)
-
-
-@get("/download", operation_id="googleDownload", **READ)
-async def download(request: Incoming) -> ASGIApp:
-    """Download a clip."""
-    job, index = await _file(request)
-    return await serve(request, job, "video", index)
-
-
-@get("/file", operation_id="googleFile", **READ)
-async def file(request: Incoming) -> ASGIApp:
-    """Describe a clip as a file."""
-    job, index = await _file(request)
-    clip = clip_of(job, index)
-    if clip is None:
-        raise _unreadable(asked_of(request).id)
-    name = file_name(job, clip)
-    uri = file_uri(base_url(request), job, clip)
-    shown = {
-        "name": name,
-        "mimeType": clip.content_type,
-        "sizeBytes": str(clip.bytes),
-        "state": "ACTIVE",
-        "source": "GENERATED",
-        "uri": uri.partition(":download")[0],
-        "downloadUri": uri,
-        "videoMetadata": {"videoDuration": f"{clip.duration_seconds or 0:g}s"},
-    }
-    return reply(shown, headers_of(request, job))
 
 
 @get("/models", operation_id="googleModels", **READ)
@@ -416,30 +380,7 @@ async def _find(request: Incoming, id_: str, param: str = "name") -> Job:
         raise ProblemError(problem.status, "operation_not_found", message, param=param) from problem
 
 
-async def _file(request: Incoming) -> tuple[Job, int]:
-    """
-    Find the job and the index of a clip named as a file.
-
-    :raises ProblemError: 403, as Google answers for a file it does not know.
-    """
-    name = asked_of(request).id
-    found = FILE.fullmatch(f"files/{name}")
-    if found is None:
-        raise _unreadable(name)
-    try:
-        return await job_of(request, f"video_{found[1]}"), int(found[2] or 0)
-    except ProblemError as problem:
-        raise _unreadable(name) from problem
-
-
-def _unreadable(name: str) -> ProblemError:
-    """Say in Google's words that there is no such file, or that it is somebody else's."""
-    shown = name[:40] if name.isascii() and name.isprintable() else "named"
-    message = f"You do not have permission to access the File {shown} or it may not exist."
-    return ProblemError(403, "file_not_found", message)
-
-
-HANDLERS = (predict, operation, fetch, download, file, models, model)
+HANDLERS = (predict, operation, fetch, models, model)
 
 
 DIALECTS = {"gemini": call_back}

@@ -83,13 +83,17 @@ CODES = {
     "provider_unavailable": 14,
     "result_lost": 15,
 }
-PLACE = re.compile(r"/(?P<version>v1|v1alpha|v1beta|v1beta1)/(?P<parent>projects/[^/]+/locations/[^/]+/)?(?P<rest>.+)")
+PLACE = re.compile(
+    r"(?P<upload>/upload)?/(?P<version>v1|v1alpha|v1beta|v1beta1)/(?P<parent>projects/[^/]+/locations/[^/]+/)?(?P<rest>.+)"
+)
 SHAPES = {
     "predict": re.compile(r"(?:publishers/google/)?models/(?P<model>.+):predictLongRunning"),
     "fetch": re.compile(r"(?:publishers/google/)?models/(?P<model>.+):fetchPredictOperation"),
     "operation": re.compile(r"(?:(?:publishers/google/)?models/(?P<model>.+)/)?operations/(?P<id>[^/:]+)"),
     "download": re.compile(r"files/(?P<id>[^/]+):download"),
     "file": re.compile(r"files/(?P<id>[^/:]+)"),
+    "files": re.compile(r"files"),
+    "upload": re.compile(r"/upload/files"),
     "models": re.compile(r"(?:publishers/google/)?models"),
     "model": re.compile(r"(?:publishers/google/)?models/(?P<model>[^:]+)"),
     "interactions": re.compile(r"interactions"),
@@ -97,14 +101,18 @@ SHAPES = {
     "interaction": re.compile(r"interactions/(?P<id>[^/:]+)"),
 }
 """What the rest of an address asks for."""
-OURS_TOO = {"models", "model", "file"}
-"""What ``/v1/`` means in our own API as well, so that only Google's headers tell."""
+OURS_TOO = {"models", "model", "files", "file"}
+"""What ``/v1/`` means in our own API as well, so that only Google's headers tell; nothing is posted there at Google."""
+HEADERS = {b"x-goog-api-key", b"x-goog-api-client"}
+"""What Google's clients send; other ``x-goog-`` headers are those of a proxy of Google's before us."""
 
 UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$([^`]*)`)?")
 """How msgspec says that a field is not known."""
 
 FILE = re.compile(r"(?:^|/)files/([0-9a-f]{32})(?:n([1-9]))?(?:[:/?]|$)")
 """A clip of ours in an address: ``https://host/v1beta/files/<digits>:download?alt=media``, ``files/<digits>n1``."""
+UPLOADED = re.compile(r"(?:^|/)files/u([0-9a-f]{32})(?:[:/?]|$)")
+"""A file that was uploaded, in the same places; by its letter no clip."""
 
 
 class Asked(Struct, frozen=True):
@@ -128,15 +136,17 @@ def hear(scope: HTTPScope) -> None:
     found = PLACE.fullmatch(scope["path"])
     if found is None:
         return
-    rest, parent = found["rest"], found["parent"] or ""
+    rest, parent = f"{found['upload']}/{found['rest']}" if found["upload"] else found["rest"], found["parent"] or ""
     name, shape = next(((name, hit) for name, shape in SHAPES.items() if (hit := shape.fullmatch(rest))), ("", None))
     if found["version"] == "v1" and not parent:
-        known = any(header.startswith(b"x-goog-") for header, _ in scope["headers"])
+        known = scope["method"] != "POST" and any(header in HEADERS for header, _ in scope["headers"])
         if not name or (name in OURS_TOO and not known):
             return
     scope[WRITTEN] = write  # type: ignore[literal-required]
     if shape is None:
         return
+    if name == "upload" and b"upload_id=" in scope["query_string"]:
+        name = "piece"
     named = shape.groupdict()
     publisher = "publishers/google/" if rest.startswith("publishers/google/") else ""
     asked = Asked(parent, publisher, model=named.get("model") or "", id=named.get("id") or "")
@@ -205,6 +215,11 @@ def read(fields: dict[str, Any], shape: type[Said]) -> Said:
         raise problem from error
 
 
+def snake(camel: str) -> str:
+    """Write a camelCase name as Python does."""
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in camel)
+
+
 def refuse(said: Any, reasons: Mapping[str, str], where: str = "") -> None:
     """
     Refuse what is said in fields we cannot honour.
@@ -264,10 +279,12 @@ def data_url(data: str) -> dict[str, str]:
 
 def address(uri: str, param: str) -> dict[str, Any]:
     """
-    Name media by address: a clip made here, or anything on the internet.
+    Name media by address: a clip made here, a file uploaded here, or anything on the internet.
 
     :raises ProblemError: 422 for a bucket, which nobody gave us the key to.
     """
+    if uploaded := UPLOADED.search(uri):
+        return {"file_id": f"file_{uploaded[1]}"}
     found = FILE.search(uri)
     if found:
         return {"id": f"video_{found[1]}", "index": int(found[2] or 0)}

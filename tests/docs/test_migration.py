@@ -130,10 +130,12 @@ def test_what_litellm_takes_beside_is_refused_by_name(gateway: Server) -> None:
     for field in fields:
         answer = gateway.post("/v1/videos", {"model": "veo", "prompt": "a cat", field: "gemini"})
         assert (400, field) == (answer.status_code, answer.json()["error"]["param"])
-    plain = gateway.post(
-        "/v1/videos?custom_llm_provider=gemini", {"model": "sandbox/demo", "prompt": "a cat", "seconds": 1}
-    )
+    order = {"model": "sandbox/demo", "prompt": "a cat", "seconds": 1}
+    for field in fields[1:]:
+        assert 400 == gateway.post(f"/v1/videos?{field}=gemini", order).status_code
+    plain = gateway.post(f"/v1/videos?{fields[0]}=gemini", order)
     assert plain.status_code == 200
+    assert 200 == gateway.get(f"/v1/videos?{fields[0]}=gemini").status_code
 
 
 def test_what_openai_took_and_nobody_sells_is_refused(gateway: Server) -> None:

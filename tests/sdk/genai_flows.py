@@ -7,7 +7,10 @@ google-genai 2.x sends Veo to the Developer API; 3.x knows Veo on Vertex only, a
 ``google.genai`` and the standard library may be imported. The folder holds ``first.png`` and takes what is downloaded.
 """
 
+import asyncio
 import base64
+import hashlib
+import io
 import json
 import sys
 import time
@@ -156,6 +159,55 @@ def listed(app: App) -> Any:
     return [f"models/{VEO}" in names, f"models/{OMNI}" in names, app.client.models.get(model=VEO).display_name]
 
 
+# Files
+
+
+def files(app: App) -> Any:
+    files = app.client.files
+    uploaded = files.upload(file=str(app.folder / "first.png"))
+    long = io.BytesIO(app.picture + bytes(9 << 20))
+    pieces = files.upload(file=long, config={"mime_type": "image/png", "display_name": "A long one"})
+    later = asyncio.run(app.client.aio.files.upload(file=str(app.folder / "first.png")))
+    (app.folder / "notes.txt").write_text("no picture")
+    made = _made(app, uploaded.uri)
+    clip_ = files.get(name=made)
+    for each in (made, uploaded.name, pieces.name):
+        files.delete(name=each)
+    names = [each.name for each in files.list(config={"page_size": 1})]
+    return {
+        "uploaded": [uploaded.mime_type, uploaded.state.name, uploaded.source.name],
+        "size": uploaded.size_bytes == len(app.picture),
+        "hash": uploaded.sha256_hash == base64.b64encode(hashlib.sha256(app.picture).digest()).decode(),
+        "two days": round((uploaded.expiration_time - uploaded.create_time).total_seconds() / 3600),
+        "pieces": [pieces.size_bytes == len(long.getvalue()), pieces.display_name],
+        "listed": [later.name in names, uploaded.name in names],
+        "got": files.get(name=later.name) == later,
+        "clip": [clip_.mime_type, clip_.source.name],
+        "refused": {
+            "text": refusal(lambda: files.upload(file=str(app.folder / "notes.txt"))),
+            "key": refusal(lambda: app.wrong.files.upload(file=str(app.folder / "first.png"))),
+            "name": refusal(lambda: files.upload(file=str(app.folder / "first.png"), config={"name": "mine"})),
+            "deleted": refusal(lambda: files.get(name=uploaded.name)),
+            "deleted clip": refusal(lambda: files.download(file=made)),
+        },
+    }
+
+
+def _made(app: App, uri: str) -> str:
+    """Make a clip of an uploaded picture; of Veo, whose SDK hands pictures over only as bytes, of an uploaded clip."""
+    if MAJOR > 2:
+        parts = [{"type": "image", "uri": uri}, {"type": "text", "text": "go"}]
+        words: dict[str, Any] = {"model": OMNI, "input": parts, "response_format": BY_URI}
+        return str(app.client.interactions.create(**words).output_video.uri)
+    first = app.made(prompt="go").response.generated_videos[0].video
+    app.client.files.download(file=first)
+    source = io.BytesIO(first.video_bytes)
+    uploaded = app.client.files.upload(file=source, config={"mime_type": "video/mp4"})
+    made = app.made(prompt="go on", video=types.Video(uri=uploaded.uri), config={"duration_seconds": 8})
+    app.client.files.delete(name=uploaded.name)
+    return str(made.response.generated_videos[0].video.uri)
+
+
 # Veo on Vertex
 
 
@@ -226,7 +278,13 @@ def omni_streamed(app: App) -> Any:
         stream = app.client.interactions.create(model=OMNI, input=prompt, stream=True, response_format=FORMAT)
         return [each.event_type for each in stream]
 
-    return {"made": kinds("A kitten"), "failed": kinds("a cat [fail]")}
+    def told(last: str | None = None) -> list[Any]:
+        return [each.event_id for each in app.client.interactions.get(ended.id, stream=True, last_event_id=last)]
+
+    ended = app.client.interactions.create(model=OMNI, input="A kitten", response_format=FORMAT)
+    whole = told()
+    resumed = [told(last) == whole[at:] for at, last in enumerate(whole, 1)]
+    return {"made": kinds("A kitten"), "failed": kinds("a cat [fail]"), "resumed": resumed}
 
 
 def omni_ends_badly(app: App) -> Any:
@@ -271,9 +329,9 @@ def _interaction_refusal(call: Callable[[], Any]) -> list[Any]:
 
 
 FLOWS: list[Callable[[App], Any]] = (
-    [veo, veo_media, veo_ends_badly, veo_refused, listed, vertex]
+    [veo, veo_media, veo_ends_badly, veo_refused, listed, files, vertex]
     if MAJOR == 2
-    else [listed, vertex, omni, omni_media, omni_streamed, omni_ends_badly, omni_refused]
+    else [listed, files, vertex, omni, omni_media, omni_streamed, omni_ends_badly, omni_refused]
 )
 
 if __name__ == "__main__":

@@ -40,6 +40,23 @@ VEO: dict[str, Any] = {
 }
 BOTH: dict[str, Any] = {
     "listed": [True, True, "google/veo-3.1-fast"],
+    "files": {
+        "uploaded": ["image/png", "ACTIVE", "UPLOADED"],
+        "size": True,
+        "hash": True,
+        "two days": 48,
+        "pieces": [True, "A long one"],
+        "listed": [True, False],
+        "got": True,
+        "clip": ["video/mp4", "GENERATED"],
+        "refused": {
+            "text": bad("file"),
+            "key": [401, "UNAUTHENTICATED", None],
+            "name": bad("file.name"),
+            "deleted": [403, "PERMISSION_DENIED", None],
+            "deleted clip": [403, "PERMISSION_DENIED", None],
+        },
+    },
     "vertex": {
         "name": "projects/p/locations/us-central1/publishers/google/models/veo-3.1-generate-001",
         "clip": [*CLIP, "video/mp4"],
@@ -59,6 +76,7 @@ OMNI: dict[str, Any] = {
     "omni_streamed": {
         "made": ["interaction.created", "step.start", "step.delta", "step.stop", "interaction.completed"],
         "failed": ["interaction.created", "error", "interaction.completed"],
+        "resumed": [True] * 5,
     },
     "omni_ends_badly": {
         "failed": ["failed", ["generation_failed", FAILED]],

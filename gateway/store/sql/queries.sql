@@ -382,6 +382,9 @@ VALUES (:id, :name, :tenant, :hash, :scopes, :created_at, :expires_at, :revoked_
 -- key_by_hash --
 SELECT * FROM keys WHERE hash = :hash;
 
+-- key_by_id --
+SELECT * FROM keys WHERE id = :id;
+
 -- keys_all --
 SELECT * FROM keys ORDER BY created_at, id;
 
