@@ -273,7 +273,7 @@ def queries(kind: Kind = "sqlite") -> Mapping[str, Query]:
 
 def bodies(file: str, kind: Kind = "sqlite") -> dict[str, str]:
     """Read a file of queries as one kind of database takes them, each with the comments above it, by its name."""
-    text = resources.files("gateway.store.store").joinpath(f"sql/{file}.sql").read_text(encoding="utf-8")
+    text = resources.files("gateway.store").joinpath(f"sql/{file}.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- (\w+)(?: on (\w+))? --$", text, flags=re.MULTILINE)[1:]
     found: dict[str, str] = {}
     for name, only, body in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
@@ -305,7 +305,7 @@ def migrations() -> Sequence[tuple[int, str]]:
     """Read ``sql/NNNN_*.sql``, in order."""
     found = sorted(
         (entry.name, entry.read_text(encoding="utf-8"))
-        for entry in resources.files("gateway.store.store").joinpath("sql").iterdir()
+        for entry in resources.files("gateway.store").joinpath("sql").iterdir()
         if entry.name[:4].isdigit()
     )
     return [(int(name[:4]), text) for name, text in found]
