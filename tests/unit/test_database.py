@@ -216,7 +216,7 @@ async def endless(
 ) -> AsyncIterator["asyncio.Task[list[Row]]"]:
     """A survey that never ends by itself."""
     known = {**queries(kind), "endless": Query(ENDLESS[kind], lambda _: (), lambda _: (), True)}
-    monkeypatch.setattr(f"gateway.store.store.{kind.removesuffix('ql')}.queries", lambda *_: known)
+    monkeypatch.setattr(f"gateway.store.{kind.removesuffix('ql')}.queries", lambda *_: known)
     await database.read("keys_all")
     await database.survey("keys_all")
     task = asyncio.create_task(database.survey("endless"))
