@@ -2,8 +2,8 @@
 Share the steps that may be under way at once among accounts, so that a provider that hangs holds only some: pure.
 
 An account may begin a step while it has fewer under way than there are places free. By itself it comes to half of all
-places, beside one that hangs to a third; what is left is always somebody else's. Where there is one account, all is
-its own.
+places, beside one that hangs to a third; what is left is somebody else's, and of 2**n places n that hang leave one.
+Where there is one account, all is its own.
 """
 
 from collections.abc import Collection, Iterator
