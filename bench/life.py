@@ -108,7 +108,7 @@ async def live(url: str, folder: Path, count: int) -> float:
     clock = Clock()
     store = Store(connect(url, databases.ENVIRON), clock)
     store.open()
-    with ThreadPoolExecutor(1) as pool, mock.patch("gateway.clips.media._study", study):
+    with ThreadPoolExecutor(1) as pool, mock.patch("gateway.clips.study._study", study):
         media = Media(folder / "media", pool, max_clip_bytes=2**20)
         media.open()
         receipts = Receipts(folder / "receipts")

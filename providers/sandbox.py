@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from providers._pool import render_pool
-from providers._studio import MAGIC, Studio
+from providers._studio import Studio
+from providers._task import MAGIC
 from providers.base.advice import retry_after
 from providers.base.errors import Malformed, Missing, ProviderError, Refused, Scope, Unavailable, by_status
 from providers.base.order import CHOICES, FEATURES, UNSET, Order

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import hashlib
 import math
-import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -21,7 +20,7 @@ from secrets import token_hex
 from tempfile import TemporaryFile
 from typing import Any
 
-from gateway.clips import inputs
+from gateway.clips import inputs, study
 from gateway.clips.folder import Folder
 from gateway.clips.inputs import InputError, Sniffed
 from gateway.clips.parts import discard, is_resumed, touched
@@ -31,14 +30,6 @@ from gateway.offers.wish import Rendition
 from gateway.settings import MediaSettings, SettingsError
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
-DRAWN = (
-    ("thumbnail", "webp", "image/webp"),
-    ("spritesheet", "jpg", "image/jpeg"),
-    ("last_frame", "png", "image/png"),
-)
-"""What is drawn of a clip: its kind, how its file ends, and what that is."""
-Measure = tuple[int, str]
-"""How large a file is, and its sha256."""
 
 LITTER_SECONDS = 3600
 """What has not grown for so long is nobody's any more."""
@@ -200,7 +191,7 @@ class Media:
     async def probe(self, path: Path) -> dict[str, Any] | None:
         """Measure a file in another process; ``None`` when it is not media."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, _probe, str(path))
+            return await asyncio.get_running_loop().run_in_executor(self._pool, study.probe, path)
         except (ValueError, BrokenExecutor):
             return None
 
@@ -232,20 +223,20 @@ class Media:
             media_type = facts.pop("media_type", None) or media_type
             suffix = SUFFIXES.get(media_type, "mp4")
             kept = [await self._place(part, job, index, "video", suffix, media_type, measure, facts)]
-            for (kind, suffix, content_type), measure in zip(DRAWN, drawings, strict=False):
+            for (kind, suffix, content_type), measure in zip(study.DRAWN, drawings, strict=False):
                 drawing = self.incoming / f"{stem}.{suffix}"
                 kept.append(await self._place(drawing, job, index, kind, suffix, content_type, measure, {}))
         except BaseException:
-            for _, suffix, _ in DRAWN:
+            for _, suffix, _ in study.DRAWN:
                 (self.incoming / f"{stem}.{suffix}").unlink(missing_ok=True)
             raise
         return kept
 
-    async def _study(self, part: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
+    async def _study(self, part: Path, stem: str) -> tuple[dict[str, Any], list[study.Measure]]:
         """Look a clip that has arrived over and draw its renditions, in another process."""
         loop = asyncio.get_running_loop()
         try:
-            facts, measures = await loop.run_in_executor(self._pool, _look_over, part, self.incoming, stem)
+            facts, measures = await loop.run_in_executor(self._pool, study.look_over, part, self.incoming, stem)
         except (ValueError, BrokenExecutor) as error:
             raise ClipError(str(error)) from error
         if facts.pop("short", False):
@@ -262,7 +253,7 @@ class Media:
         """
         try:
             async with self.shelf.lend(rendition.path) as path:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, _animate, str(path))
+                return await asyncio.get_running_loop().run_in_executor(self._pool, study.animate, path)
         except (OSError, ValueError, BrokenExecutor) as error:
             raise ClipError("the clip cannot be drawn as a GIF") from error
 
@@ -288,7 +279,7 @@ class Media:
         kind: str,
         suffix: str,
         content_type: str,
-        measure: Measure,
+        measure: study.Measure,
         facts: dict[str, Any],
     ) -> Rendition:
         """Put a finished file in its place and describe it."""
@@ -344,38 +335,3 @@ def input_key(sha256: str) -> str:
 def clip_folder(job: str) -> str:
     """Say in which folder of the shelf a job's renditions lie."""
     return f"clips/{job[-2:]}/{job}"
-
-
-def _look_over(path: Path, folder: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
-    """Study a clip, draw its renditions, measure all of them, the clip first; runs in the pool."""
-    facts = _study(str(path), str(folder), stem)
-    drawn = [folder / f"{stem}.{suffix}" for _, suffix, _ in DRAWN] if facts.pop("drawn", False) else []
-    return facts, [_measure(each) for each in (path, *drawn)]
-
-
-def _measure(path: Path) -> Measure:
-    """Say a file's size and hash."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return os.fstat(file.fileno()).st_size, sha256
-
-
-def _probe(path: str) -> dict[str, Any]:
-    """Measure a file; runs in the pool, where alone PyAV is loaded."""
-    from gateway.clips.probe import probe  # noqa: PLC0415
-
-    return probe(path)
-
-
-def _study(path: str, folder: str, stem: str) -> dict[str, Any]:
-    """Measure a clip and draw its renditions; runs in the pool."""
-    from gateway.clips.probe import study  # noqa: PLC0415
-
-    return study(path, folder, stem)
-
-
-def _animate(path: str) -> bytes:
-    """Draw a clip as a GIF; runs in the pool."""
-    from gateway.clips.probe import animate  # noqa: PLC0415
-
-    return animate(path)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gateway.cli import app
-from providers._studio import MAGIC
+from providers._task import MAGIC
 from providers.base.listing import listings
 from tests.server import ROOT, Server, eventually
 

@@ -118,7 +118,7 @@ class Life(RuleBasedStateMachine):
         folder = Path(self.folder.name)
         blank(folder / "reelgate.db")
         self.patches = [
-            mock.patch("gateway.clips.media._study", study), mock.patch("tests.scripted.Scripted", Seller),
+            mock.patch("gateway.clips.study._study", study), mock.patch("tests.scripted.Scripted", Seller),
             mock.patch("tests.scripted.clip", return_value=CLIP + b"x" * 99), structlog.testing.capture_logs(),
         ]  # fmt: skip
         for each in self.patches:

@@ -251,7 +251,7 @@ class World:
             mock.patch("gateway.ids._drawn", []),
             mock.patch("gateway.ids.os", SimpleNamespace(urandom=lot.randbytes)),
             mock.patch("gateway.clips.media.token_hex", lambda size: lot.randbytes(size).hex()),
-            mock.patch("gateway.clips.media._study", study),
+            mock.patch("gateway.clips.study._study", study),
             mock.patch("gateway.clips.parts.token_hex", lambda size: lot.randbytes(size).hex()),
             mock.patch("gateway.clips.parts._locked", self._locked),
             mock.patch("gateway.store.receipts.SLOTS", 32),

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from providers import _studio
+from providers import _studio, _task
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.errors import (
     Exhausted,
@@ -426,7 +426,7 @@ async def test_magic_short(shop, make_order, facts, seconds, frames):
 @pytest.mark.parametrize("prompt", ["fail", "[ fail ]", "[failed]", "[FAIL]", "[fail -1]", "[slow x]", "(fail)"])
 def test_only_the_exact_word_is_magic(prompt):
     """A prompt that merely resembles magic is a prompt."""
-    assert {} == _studio.spells(prompt)
+    assert {} == _task.spells(prompt)
 
 
 def test_all_magic_is_tested():
@@ -620,7 +620,7 @@ async def test_progress_moves_while_rendering(open_shop, held, make_order, monke
 
     def spy(fd, data, offset):
         write(fd, data, offset)
-        seen.append(_studio.Task.read(shop.folder, "att_1").state(shop.clock())[:2])
+        seen.append(_task.Task.read(shop.folder, "att_1").state(shop.clock())[:2])
 
     monkeypatch.setattr(_studio.os, "pwrite", spy)
     held.run()
