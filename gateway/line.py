@@ -101,7 +101,7 @@ class Line:
         return called
 
     def _callable(self, name: str, now: int) -> list[str]:
-        """List the models of an account somebody may be waiting for and that can be ordered: its places go there first."""
+        """List the models of an account that somebody may be waiting for and that can be ordered now."""
         account = self._accounts[name]
         return sorted(model for at, model in self._waited if at == name and account.has_room(model, now))
 

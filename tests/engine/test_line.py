@@ -140,6 +140,23 @@ async def test_turns_go_round_the_buyers_over_all_models(make: Make) -> None:
     assert await engine.store.lines() == []
 
 
+@pytest.mark.parametrize("rests", [False, True])
+async def test_a_newer_one_overtakes_nobody_by_another_model(make: Make, rests: bool) -> None:
+    """A free place is his who waited, whatever model he wants, unless his rests: then it is for who wants another."""
+    engine = make(SEVERAL, max_running=1)
+    _, first = await crowd(engine, 1)
+    await leave(engine)
+    if rests:
+        engine.accounts["acme"].rest("maker/one", engine.now + 60_000, "too fast")
+    newer = await order(engine, 2, model="maker/two")
+    (claimed,) = await engine.store.claim(lease=60_000, most=100)
+    await engine.steps.take(claimed)
+    await engine.turn()
+
+    ran = [(await engine.job(each.id)).state is State.RUNNING for each in (first, newer)]
+    assert ran == [not rests, rests]
+
+
 async def test_who_waits_for_a_model_that_rests_holds_up_no_turn(make: Make) -> None:
     """Beside him nobody who orders one clip after the other is always first."""
     engine = make(SEVERAL, max_running=1)
