@@ -20,7 +20,7 @@ from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
 from gateway.network.addresses import Addresses
-from gateway.offers.routing import Decision, Line, UnknownModelError
+from gateway.offers.routing import Decision, Line, UnknownModelError, beside
 from gateway.offers.shop import Shop
 from gateway.offers.wish import Notice, Wish
 from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
@@ -32,9 +32,6 @@ FOLDED_MS = 30 * 60_000
 
 PATIENCE_SECONDS = 60
 """The longest wait that SDKs keep to; told a longer one they would repeat the call within seconds."""
-
-OTHERS = 9
-"""The winner and how many of the next best are kept with a job."""
 
 SANDBOX = Notice(
     type="sandbox",
@@ -148,8 +145,7 @@ class Acceptor:
         """
         choice = decision.ranked[0].choice
         assert choice is not None
-        others = tuple((line.name, line.choice.usd_micros) for line in decision.ranked[1:OTHERS] if line.choice)
-        choice = replace(choice, why=decision.why, others=others)
+        choice = replace(choice, why=decision.why, others=beside(decision, choice))
         listing = self._shop.accounts[choice.account].provider.listing
         notices = [*decision.notices]
         if listing.sandbox:

@@ -3,11 +3,13 @@ Keep jobs in line for a place at a full account: while they wait, nothing of the
 
 A job stands in the line of every account that would make it for no more, and is called when one of these has a place.
 The lines are rows beside the job's own, so they outlive every process and are the same for all. Turns go round the
-buyers: who has ordered a thousand clips keeps nobody waiting who has ordered one. Whatever should go wrong with a
-call, the job is due again by itself in :data:`LONGEST_MS`.
+buyers, over all models of an account: who has ordered a thousand clips keeps nobody waiting who has ordered one.
+Whatever should go wrong with a call, the job is due again by itself in :data:`LONGEST_MS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec.json import encode
 
 from gateway.engine.job import Job
 from gateway.engine.shares import Shares
@@ -43,8 +45,8 @@ class Line:
         return bool(self._waited)
 
     def is_open(self, choice: Choice, now: int) -> bool:
-        """Whether a job that was not called may be ordered there now: there is a place, and nobody waits for it."""
-        return (choice.account, choice.model) not in self._waited and self.has_room(choice, now)
+        """Whether a job that was not called may be ordered there now: there is a place that suits nobody who waits."""
+        return self.has_room(choice, now) and not self._callable(choice.account, now)
 
     def has_room(self, choice: Choice, now: int) -> bool:
         """Whether there is a place for who was called: at the account, and among the steps that are its share."""
@@ -55,12 +57,13 @@ class Line:
         """Write that a job waits for these places and no others; one it waits for already keeps its turn."""
         wanted = dict.fromkeys((each.account, each.model) for each in choices)
         standing = await self._store.lines(job.id) if job.account else []
+        who = {"job": job.id, "buyer": job.buyer or ""}
         left = [place for place in standing if place not in wanted]
         joined = [place for place in wanted if place not in standing]
         return [
             *(Statement("line_quit", {"job": job.id, "account": name, "model": model}) for name, model in left),
             *(
-                Statement("line_join", {"job": job.id, "account": name, "model": model, "buyer": job.buyer or ""})
+                Statement("line_join", {**who, "account": name, "model": model, "resting": self._resting(name)})
                 for name, model in joined
             ),
         ]
@@ -80,22 +83,33 @@ class Line:
         called: list[Job] = []
         if now < self._halted_until:
             return called
-        places: dict[str, int] = {}
-        for place in sorted(self._waited):
-            name, model = place
-            account = self._accounts.get(name)
-            room = account.room(model, now) - places.get(name, 0) if account else 0
-            room = min(room, most - len(called), self._shares.left(name, len(called), places.get(name, 0)))
+        for name in sorted({name for name, _ in self._waited}):
+            models = self._callable(name, now)
+            if not models:
+                continue
+            room = self._accounts[name].room(models[0], now)
+            room = min(room, most - len(called), self._shares.left(name, len(called)))
             if room <= 0:
                 continue
             # Forgotten first: whoever joins while the store is asked is remembered.
-            self._waited.discard(place)
-            jobs = await self._store.claim(lease=lease, most=room, line=place)
+            places = {(name, model) for model in models}
+            self._waited -= places
+            jobs = await self._store.claim(lease=lease, most=room, line=(name, models))
             if len(jobs) == room:
-                self._waited.add(place)
-            places[name] = places.get(name, 0) + len(jobs)
+                self._waited |= places
             called += jobs
         return called
+
+    def _callable(self, name: str, now: int) -> list[str]:
+        """List the models of an account that somebody may be waiting for and that can be ordered now."""
+        account = self._accounts[name]
+        return sorted(model for at, model in self._waited if at == name and account.has_room(model, now))
+
+    def _resting(self, name: str) -> str:
+        """Name the models of an account that rest, as the store reads them."""
+        account, now = self._accounts.get(name), self._clock()
+        rests = [each for each in [*account.rests] if account.rest_of(each, now)] if account else []
+        return encode(rests).decode()
 
     def halted(self) -> None:
         """Hear that an operator has halted purchases: nobody is called for a while."""

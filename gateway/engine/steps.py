@@ -260,7 +260,9 @@ class Steps(Buying):
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
         spent = {(each.account, each.offer) for each in tried if each.outcome in IN_VAIN}
-        able = still(decision, first, spent, keeps=keeps, begun=job.attempts > 0)
+        choices = [line.choice for line in decision.ranked if line.choice]
+        late = {(each.account, each.offer) for each in choices if not self._in_time(job, each, now)}
+        able = still(decision, first, spent, late, keeps=keeps, begun=job.attempts > 0)
         if keeps and not able:
             return self._outlast(job, pinned, first, spent, decision)
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]

@@ -8,6 +8,7 @@ writes is one transaction, and returns once that transaction is on disk.
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
+from msgspec.json import encode
 
 from gateway.clock import DAY_MS
 from gateway.engine.job import SUSPECT, Attempt, Job, Outcome, State
@@ -212,8 +213,14 @@ class Store(Registry):
         rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
         return Page([_job(row) for row in rows[:limit]], len(rows) > limit)
 
-    async def claim(self, *, lease: int, most: int, line: tuple[str, str] | None = None, only: str = "") -> list[Job]:
-        """Lease jobs for so many milliseconds: who is due, who is first in a ``line``, or ``only`` a suspect."""
+    async def claim(
+        self, *, lease: int, most: int, line: tuple[str, Sequence[str]] | None = None, only: str = ""
+    ) -> list[Job]:
+        """
+        Lease jobs for so many milliseconds: who is due, who is first in ``line``, or ``only`` a suspect.
+
+        A line is an account's, of those who want some of its models.
+        """
         now = self._clock()
         asked = {"now": now, "until": now + lease, "most": most, "suspect": SUSPECT}
         if only:
@@ -221,7 +228,7 @@ class Store(Registry):
         elif line is None:
             taken = Statement("jobs_claim", asked)
         else:
-            taken = Statement("line_call", {**asked, "account": line[0], "model": line[1]})
+            taken = Statement("line_call", {**asked, "account": line[0], "models": encode(line[1]).decode()})
         (rows,) = await self._database.write(taken)
         return [_job(row) for row in rows]
 

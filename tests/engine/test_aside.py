@@ -335,7 +335,7 @@ async def test_a_suspect_is_not_called_out_of_a_line(engine: Engine) -> None:
     await engine.steps.take(job, called=True)
 
     assert (await engine.job(waiting)).suspect
-    assert await engine.store.claim(lease=LEASE, most=9, line=("acme", "maker/one")) == []
+    assert await engine.store.claim(lease=LEASE, most=9, line=("acme", ["maker/one"])) == []
     (tried,) = await engine.store.claim(lease=LEASE, most=1, only=waiting)
     assert tried.id == waiting
 

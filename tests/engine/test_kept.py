@@ -1,4 +1,4 @@
-"""Laws of jobs that keep to their offer: whoever allows no fallback, and what ``split`` has drawn."""
+"""Laws of jobs that keep to their offer: who allows no fallback, what ``split`` has drawn, an alias's first model."""
 
 from collections.abc import AsyncIterator, Callable
 from itertools import count
@@ -10,16 +10,17 @@ import pytest
 from gateway.api import answers
 from gateway.clock import DAY_MS
 from gateway.door.accept import Repeat, fingerprint_of
-from gateway.engine.job import Job, State
+from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS
+from gateway.money.billing import Bill
 from gateway.offers import shop
 from gateway.offers.wish import Preferences, Problem, Wish
 from gateway.settings import RoutingSettings
-from providers.base.errors import Exhausted, Unavailable
+from providers.base.errors import Exhausted, Invalid, Unavailable
 from providers.base.listing import Listing
 from providers.base.order import Request
 from tests import databases
-from tests.make import listing, price
+from tests.make import listing, offer, price
 from tests.scripted import Engine, clip, running
 
 Make = Callable[..., Engine]
@@ -46,11 +47,16 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
 
 async def order(
-    engine: Engine, preferences: Preferences = ALONE, prompt: str = "a cat", user: str | None = None
+    engine: Engine,
+    preferences: Preferences = ALONE,
+    prompt: str = "a cat",
+    user: str | None = None,
+    model: str = "maker/one",
 ) -> Job:
-    wish = Wish(request=Request(prompt=prompt, model="maker/one"), preferences=preferences, user=user)
+    wish = Wish(request=Request(prompt=prompt, model=model), preferences=preferences, user=user)
     decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
     job, _ = await engine.acceptor.accept(wish, decision, "tenant", Repeat(), fingerprint=said)
+    engine.now += 1  # Ids sort by the millisecond.
     return job
 
 
@@ -213,3 +219,103 @@ async def test_whose_seller_rests_is_drawn_anew_once(make: Make) -> None:
     assert {len(each) for each in seen[0]} == {1}
     assert {place for each in seen[0] for place in each} <= {("beta", "maker/one"), ("zeta", "maker/one")}
     assert seen[3] == [[("acme", "maker/one")]] * len(moved)
+
+
+def aliased(make: Make, *sold: Listing, seconds: float = 8, **options: object) -> Engine:
+    """Sell two models for the same, of which an alias prefers the first."""
+    offers = [offer(typical_seconds=seconds), offer("maker/two")]
+    engine = make(*(sold or [listing("acme", offers=offers, deadline_seconds=3600)]), **options)
+    engine.shop.aliases = {"best": ["maker/one", "maker/two"]}
+    for each in engine.providers.values():
+        each.submits = AGES * 20
+    return engine
+
+
+async def crowd(engine: Engine, number: int, model: str = "maker/one") -> list[Job]:
+    """Have so many ordered, one after the other, and each either begun or in line."""
+    jobs = []
+    for each in range(number):
+        jobs.append(await order(engine, Preferences(), f"clip {each}", model=model))
+        await engine.turn()
+    return jobs
+
+
+async def end(engine: Engine, job: Job) -> None:
+    """Let a job's task come to nothing, which gives its place back."""
+    job = await engine.job(job.id)
+    failed = standing(job, Outcome.FAILED, engine.now, None)
+    await engine.steps._end(move(job, State.FAILED, engine.now), failed, bill=Bill.NOTHING)
+
+
+async def routed(engine: Engine, job: Job) -> tuple[str, str, list[str]]:
+    """Read which model makes a job, why, and what else there was, as its client does."""
+    video = answers.video(await engine.job(job.id))
+    routing = video["routing"]
+    return video["resolved_model"], routing["why"], [each["offer"] for each in routing["others"]]
+
+
+NAMED = ("maker/one", "the only offer of maker/one, the alias's first model that can", ["acme:maker/two"])
+
+
+async def test_a_full_account_is_no_reason_for_another_model(make: Make) -> None:
+    """What the create's answer named makes the clip: who comes late waits in its line alone, and overtakes nobody."""
+    engine = aliased(make, max_running=1)
+    jobs = await crowd(engine, 3, "best")
+    for at, next_ in enumerate(jobs[1:]):
+        await end(engine, jobs[at])
+        jobs.append(await order(engine, Preferences(), f"newer {at}", model="best"))
+        (newer,) = await engine.store.claim(lease=60_000, most=100)
+        await engine.steps.take(newer)
+        assert await engine.store.lines() == [("acme", "maker/one")]
+        await engine.turn()
+        assert (await engine.job(next_.id)).state is State.RUNNING
+    for at, job in enumerate(jobs[2:-1], 3):
+        await end(engine, job)
+        await engine.turn(seconds=LONGEST_MS / 1000)
+        assert (await engine.job(jobs[at].id)).state is State.RUNNING
+    assert [await routed(engine, each) for each in jobs] == [NAMED] * 5
+
+
+@pytest.mark.parametrize(
+    ("lacks", "why"),
+    [
+        (None, NAMED[1]),
+        ("refused", "acme:maker/one refused it"),
+        ("rests", "the only offer that can: acme:maker/one cannot make it now (daily quota)"),
+        ("late", "acme:maker/one would be too late"),
+    ],
+)
+async def test_another_model_says_why(make: Make, lacks: str | None, why: str) -> None:
+    """It makes the clip where the first cannot, and its client reads what the first lacked and what else there was."""
+    engine = aliased(make, max_running=1, seconds=3000 if lacks == "late" else 8)
+    engine.accounts["acme"].take_place(engine.now)
+    job = await order(engine, Preferences(), model="best")
+    await engine.turn()
+    if lacks == "refused":
+        engine.provider.submits.insert(0, Invalid("not this one"))
+    if lacks == "rests":
+        engine.accounts["acme"].rest("maker/one", engine.now + 7_200_000, "daily quota")
+    engine.now = job.deadline_at - 800_000
+    engine.accounts["acme"].give_place()
+    await engine.turn()
+    await engine.turn()
+    left = [] if lacks == "rests" else ["acme:maker/one"]
+    assert await routed(engine, job) == (("maker/two", why, left) if lacks else NAMED)
+    assert (await engine.job(job.id)).state is State.RUNNING
+
+
+async def test_another_seller_of_the_model_says_why(make: Make) -> None:
+    """Who asks no more takes the turn of who is full; decided anew on another day, the first keeps its words."""
+    engine = make(*(listing(slug, deadline_seconds=2 * 86_400) for slug in ("acme", "zeta")), max_running=1)
+    for each in engine.providers.values():
+        each.submits = AGES * 3
+    jobs = await crowd(engine, 3)
+    won = "the cheapest of 2 offers that can"
+    said = [(await routed(engine, each))[1:] for each in jobs]
+    assert said == [(won, ["zeta:maker/one"]), ("acme:maker/one had no place free", ["acme:maker/one"]), said[0]]
+    engine.now += 86_400_000
+    await end(engine, jobs[0])
+    await engine.turn()
+
+    assert (await engine.job(jobs[2].id)).state is State.RUNNING
+    assert await routed(engine, jobs[2]) == ("maker/one", *said[0])

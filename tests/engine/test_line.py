@@ -1,6 +1,6 @@
 """Laws of lines: who waits for a place is not written, is called in turn, and is forgotten by nobody."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,8 +35,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         each.close()
 
 
-async def order(engine: Engine, number: int, buyer: str = "local") -> Job:
-    wish = Wish(request=Request(prompt=f"clip {number}", model="maker/one"))
+async def order(engine: Engine, number: int, buyer: str = "local", model: str = "maker/one") -> Job:
+    wish = Wish(request=Request(prompt=f"clip {number}", model=model))
     decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
     job, _ = await engine.acceptor.accept(wish, decision, "tenant", Repeat(), fingerprint=said, buyer=buyer)
     engine.now += 1  # Ids sort by the millisecond.
@@ -107,6 +107,78 @@ async def test_turns_go_round_the_buyers(make: Make) -> None:
 
     assert "".join(jobs[each] for each in bought) == "aabcaadaa"
     assert await engine.store.lines() == []
+
+
+MODELS = ("maker/one", "maker/three", "maker/two")
+SEVERAL = listing(offers=[offer(each) for each in MODELS])
+
+
+async def bought(engine: Engine, buyers: Mapping[str, str]) -> str:
+    """Give one place back at a time until nobody waits; says in which order whose jobs were ordered."""
+    told, seen = "", {id_ for id_ in buyers if (await engine.job(id_)).state is not State.QUEUED}
+    while len(seen) < len(buyers):
+        await leave(engine)
+        await engine.turn()
+        new = [id_ for id_ in buyers if id_ not in seen and (await engine.job(id_)).state is State.RUNNING]
+        told += "".join(buyers[id_] for id_ in new)
+        seen.update(new)
+        assert new
+    return told
+
+
+async def test_turns_go_round_the_buyers_over_all_models(make: Make) -> None:
+    """Who ordered one of a model waits behind nobody's queue for another; who waits for several has no more turns."""
+    engine = make(SEVERAL, max_running=2)
+    engine.provider.submits = AGES * 30
+    jobs = {(await order(engine, each, "a")).id: "a" for each in range(8)}
+    jobs |= {(await order(engine, each, "b", MODELS[1 + each % 2])).id: "b" for each in range(4)}
+    await engine.turn()
+    jobs[(await order(engine, 1, "c", "maker/two")).id] = "c"
+    await engine.turn()
+
+    assert await bought(engine, jobs) == "abcabababaa"
+    assert await engine.store.lines() == []
+
+
+@pytest.mark.parametrize("rests", [False, True])
+async def test_a_newer_one_overtakes_nobody_by_another_model(make: Make, rests: bool) -> None:
+    """A free place is his who waited, whatever model he wants, unless his rests: then it is for who wants another."""
+    engine = make(SEVERAL, max_running=1)
+    _, first = await crowd(engine, 1)
+    await leave(engine)
+    if rests:
+        engine.accounts["acme"].rest("maker/one", engine.now + 60_000, "too fast")
+    newer = await order(engine, 2, model="maker/two")
+    (claimed,) = await engine.store.claim(lease=60_000, most=100)
+    await engine.steps.take(claimed)
+    await engine.turn()
+
+    ran = [(await engine.job(each.id)).state is State.RUNNING for each in (first, newer)]
+    assert ran == [not rests, rests]
+
+
+async def test_who_waits_for_a_model_that_rests_holds_up_no_turn(make: Make) -> None:
+    """Beside him nobody who orders one clip after the other is always first."""
+    engine = make(SEVERAL, max_running=1)
+    engine.provider.submits = AGES * 30
+    await order(engine, 0)
+    await engine.turn()
+    await order(engine, 1, "rests")
+    await engine.turn()
+    engine.accounts["acme"].rest("maker/one", engine.now + 110_000, "too fast")
+    jobs = {(await order(engine, each, "a", "maker/three")).id: "a" for each in range(8)}
+    await engine.turn()
+    told = ""
+    for number in range(6):
+        id_ = (await order(engine, number, "b", "maker/two")).id
+        await engine.turn()
+        while (await engine.job(id_)).state is State.QUEUED:
+            await leave(engine)
+            await engine.turn()
+            states = {each: (await engine.job(each)).state for each in jobs}
+            told += "b" if (await engine.job(id_)).state is State.RUNNING else "a"
+    assert "bb" not in told
+    assert [*states.values()].count(State.QUEUED) <= 3
 
 
 async def test_a_line_outlives_the_process(make: Make) -> None:

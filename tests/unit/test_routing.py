@@ -19,6 +19,7 @@ from gateway.offers.routing import (
     choose,
     decide,
     expected_seconds,
+    still,
     table,
 )  # fmt: skip
 from gateway.offers.wish import Preferences
@@ -424,6 +425,38 @@ def test_why_says_what_was_done(model: str, chosen: dict[str, Any], terms: dict[
     assert why == choose(request(model, **chosen), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms)).why
     none = choose(request(model, seconds=7), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms))
     assert ((), "") == (none.ranked, none.why)
+
+
+@pytest.mark.parametrize(
+    ("quoted", "refused", "late", "wins", "why"),
+    [
+        ("cheap", [], [], "cheap", "as it was quoted"),
+        ("cheap", ["cheap"], [], "middling", "cheap:maker/one refused it"),
+        ("cheap", ["cheap", "middling"], [], "dear", "cheap:maker/one refused it"),
+        ("cheap", [], ["cheap"], "cheap", "as it was quoted"),
+        ("dear", [], [], "cheap", "the cheapest of 3 offers that can: dear:maker/one asks more"),
+        ("dear", ["dear"], [], "cheap", "the cheapest of 3 offers that can: dear:maker/one refused it"),
+        ("gone", [], [], "cheap", "the cheapest of 3 offers that can: gone:maker/one is not sold here any more"),
+        ("shut", [], [], "cheap", "the cheapest of 3 offers that can: shut:maker/one cannot make it now (daily quota)"),
+    ],
+)
+def test_why_says_what_the_quoted_one_lacks(
+    quoted: str, refused: list[str], late: list[str], wins: str, why: str
+) -> None:
+    """Whoever makes a clip in its place; what the others would have cost stands beside it."""
+    rests = Seller(account="shut", listing=listing("shut"), shut={"*": "daily quota"})
+    decision = choose(request(), ANY, [*SELLERS, rests], {}, on=DAY)
+    first = decision.ranked[0].choice
+    assert first is not None
+    known = {line.provider: line.choice for line in decision.ranked if line.choice}
+    was = known.get(quoted) or replace(first, account=f"{quoted}-main", provider=quoted)
+    was = replace(was, why="as it was quoted", others=(("other:maker/one", 7),))
+    out, slow = ({(f"{name}-main", f"{name}:maker/one") for name in names} for names in (refused, late))
+    best, *_ = still(decision, was, out, slow, keeps=False, begun=True)
+
+    others = {name: each.usd_micros for name, each in known.items() if name != wins}
+    assert (best.provider, best.why) == (wins, why)
+    assert {name.partition(":")[0]: usd for name, usd in best.others} == ({"other": 7} if wins == quoted else others)
 
 
 states = st.fixed_dictionaries(

@@ -91,14 +91,32 @@ WHERE id = :id AND lease_until IS NULL AND due_at IS NOT NULL AND (crashes >= :s
 RETURNING *;
 
 -- line_join --
--- After the last of the same buyer, else beside the first in line. (SQLite wants a WHERE before ON CONFLICT.)
+-- After the last of the same buyer, else beside the first in line, whatever models the two want of the account; who
+-- waits for a model that rests (:resting, names in quotes) is first in no line meanwhile. However many wait, it reads
+-- three rows of the index for each model. (SQLite wants a WHERE before ON CONFLICT.)
 INSERT INTO lines (job, account, model, buyer, turn)
+WITH RECURSIVE wanted (model) AS (
+    SELECT min(model) FROM lines WHERE account = :account
+    UNION ALL
+    SELECT (SELECT min(lines.model) FROM lines WHERE account = :account AND lines.model > wanted.model)
+    FROM wanted WHERE wanted.model IS NOT NULL
+),
+before AS (
+    SELECT
+        (
+            SELECT max(turn) FROM lines
+            WHERE account = :account AND lines.model = wanted.model AND buyer = :buyer
+        ) AS own,
+        (SELECT min(turn) FROM lines WHERE account = :account AND lines.model = wanted.model) AS least,
+        replace(CAST(:resting AS TEXT), '"' || wanted.model || '"', '') <> CAST(:resting AS TEXT) AS rests
+    FROM wanted WHERE wanted.model IS NOT NULL
+)
 SELECT CAST(:job AS TEXT), CAST(:account AS TEXT), CAST(:model AS TEXT), CAST(:buyer AS TEXT), 1 + coalesce(max(turn), 0)
 FROM (
-    SELECT max(turn) AS turn FROM lines WHERE account = :account AND model = :model AND buyer = :buyer
+    SELECT max(own) AS turn FROM before
     UNION ALL
-    SELECT min(turn) - 1 FROM lines WHERE account = :account AND model = :model
-) AS before
+    SELECT coalesce(min(least) FILTER (WHERE NOT rests), min(least)) - 1 FROM before
+) AS known
 WHERE true
 ON CONFLICT (job, account, model) DO NOTHING;
 
@@ -109,26 +127,35 @@ DELETE FROM lines WHERE job = :job AND account = :account AND model = :model;
 DELETE FROM lines WHERE job = :job;
 
 -- line_call --
--- Those whose step is under way are passed over, and suspects, who are tried by themselves. CROSS JOIN makes SQLite
--- begin with the line.
+-- In order of turn over the lines of several models, of each of which no more is read than could be its. Those whose
+-- step is under way are passed over, and suspects, who are tried by themselves. CROSS JOIN makes SQLite begin with the
+-- line.
 UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
 WHERE id IN (
-    SELECT jobs.id FROM lines CROSS JOIN jobs
-    WHERE lines.account = :account AND lines.model = :model
-        AND jobs.id = lines.job AND jobs.state = 'queued' AND jobs.lease_until IS NULL AND jobs.crashes < :suspect
-    ORDER BY lines.turn, lines.job LIMIT :most
+    SELECT first.job FROM json_each(:models) AS wanted CROSS JOIN lines AS first
+    WHERE first.rowid IN (
+        SELECT lines.rowid FROM lines CROSS JOIN jobs
+        WHERE lines.account = :account AND lines.model = wanted.value
+            AND jobs.id = lines.job AND jobs.state = 'queued' AND jobs.lease_until IS NULL AND jobs.crashes < :suspect
+        ORDER BY lines.turn, lines.job LIMIT :most
+    )
+    GROUP BY first.job ORDER BY min(first.turn), first.job LIMIT :most
 )
 RETURNING *;
 
 -- line_call on postgresql --
 WITH first AS MATERIALIZED (
-    SELECT jobs.id FROM lines JOIN jobs ON jobs.id = lines.job
-    WHERE lines.account = :account AND lines.model = :model AND jobs.state = 'queued' AND jobs.lease_until IS NULL
-        AND jobs.crashes < :suspect
-    ORDER BY lines.turn, lines.job LIMIT :most FOR UPDATE OF jobs SKIP LOCKED
+    SELECT free.id, free.turn
+    FROM json_array_elements_text(CAST(CAST(:models AS TEXT) AS JSON)) AS wanted (model)
+    CROSS JOIN LATERAL (
+        SELECT jobs.id, lines.turn FROM lines JOIN jobs ON jobs.id = lines.job
+        WHERE lines.account = :account AND lines.model = wanted.model AND jobs.state = 'queued'
+            AND jobs.lease_until IS NULL AND jobs.crashes < :suspect
+        ORDER BY lines.turn, lines.job LIMIT :most FOR UPDATE OF jobs SKIP LOCKED
+    ) AS free
 )
 UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :until
-WHERE id IN (SELECT id FROM first)
+WHERE id IN (SELECT id FROM first GROUP BY id ORDER BY min(turn), id LIMIT :most)
 RETURNING *;
 
 -- lines_all --
