@@ -203,10 +203,8 @@ def about(video: Video) -> Iterator[tuple[str, str]]:
     yield "asked for", f"{video['model']} by key {video['key']}"
     yield "offer", f"{video['provider']}:{video['resolved_model']} ({routing['why']})"
     yield "clip", f"{asked['mode']}, {asked['n']} x {video['seconds']} s {video['size']}"
-    yield (
-        "cost",
-        f"{price(video)}, {'as quoted' if usage['estimated'] else 'as the provider counted'}; {usage['price_source']}",
-    )
+    counted = "not charged" if usage["billing"] == "not_billed" else "as the provider counted"
+    yield "cost", f"{price(video)}, {'as quoted' if usage['estimated'] else counted}; {usage['price_source']}"
     for other in routing["others"]:
         yield "instead of", f"{other['offer']} ${other['usd']:.4f}"
     for name in ("created_at", "started_at", "completed_at", "expires_at"):

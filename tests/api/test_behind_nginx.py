@@ -40,7 +40,7 @@ def front(gateway: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     place, port = tmp_path_factory.mktemp("nginx"), free_port()
     (said,) = re.findall(r"^```nginx\n(.*?)^```$", (ROOT / "docs" / "running.md").read_text(), re.MULTILINE | re.DOTALL)
     said = said.replace("127.0.0.1:8080", f"127.0.0.1:{gateway.port}").replace("listen 80", f"listen 127.0.0.1:{port}")
-    said = said.replace("/data/media", f"{gateway.clips.folder}/media")
+    said = said.replace("/data/media", f"{gateway.folder}/media")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     config = place / "nginx.conf"
     config.write_text(

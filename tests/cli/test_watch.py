@@ -397,7 +397,7 @@ def test_one_job_is_shown_with_its_orders_and_its_money(
     told = capsys.readouterr().out
     for fact in (
         made["id"], "completed 100%", "made to be watched", "sandbox/demo by key local", "the only offer that can",
-        "$0.0000, as quoted; rendered on your own machine", made["outputs"][0]["sha256"], "succeeded",
+        "$0.0000, not charged; rendered on your own machine", made["outputs"][0]["sha256"], "succeeded",
     ):  # fmt: skip
         assert fact in told
     videos.show(made["id"], url=server.url, json_=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.events import courier as module
 from gateway.events.courier import Courier
-from gateway.events.events import courier as module
 from gateway.events.letters import Letter
 from gateway.network import outbound
 from gateway.network.errand import FetchError

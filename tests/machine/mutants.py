@@ -23,10 +23,10 @@ from gateway.clips import fetch
 from gateway.clock import Clock
 from gateway.engine import ending, findings, job, late, watching
 from gateway.engine.job import Outcome
-from gateway.events.events import courier
+from gateway.events import courier
 from gateway.money import billing
 from gateway.money.billing import Bill
-from gateway.store.store import database, store
+from gateway.store import database, store
 from providers.base import errors, wire
 from tests.machine.life import Life
 from tests.machine.upstream import SECRET

@@ -342,7 +342,7 @@ async def test_every_query_takes_the_time_of_today(two: tuple[Postgres, Postgres
     for name, query in queries("postgresql").items():
         asked = await connection.prepare(query.sql)
         values = [
-            [] if kind.kind == "array" else "x" if kind.name == "text" else 0 if each in COUNTS else TODAY
+            [] if kind.kind == "array" else "[]" if kind.name == "text" else 0 if each in COUNTS else TODAY
             for each, kind in zip(query.values(Names()), asked.get_parameters(), strict=True)
         ]
         run = connection.transaction()
