@@ -312,11 +312,12 @@ def test_killed_between_an_answer_and_its_record(tmp_path: Path, heard: Receiver
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_end_is_lost_whatever_dies(tmp_path: Path, heard: Receiver, seed: int) -> None:
     """Killed at random moments and started again, the gateway tells every end, each by one id."""
+    # Twice: a job that three crashes found in hand, as all of them may on a slow machine, is put aside for ten minutes.
     chance = random.Random(seed)
     server = telling(tmp_path, heard)
     path, accepted = f"/kills{seed}", []
     heard.script[path] = [500, 204]
-    for _ in range(3):
+    for _ in range(2):
         server.start()
         until = time.monotonic() + chance.uniform(0.05, 1.0)
         for _ in range(chance.randint(2, 5)):
@@ -331,7 +332,7 @@ def test_no_end_is_lost_whatever_dies(tmp_path: Path, heard: Receiver, seed: int
         logs = [server.get(f"/v1/videos/{id_}/deliveries").json()["data"] for id_ in accepted]
         return all(log and log[0]["state"] == "delivered" for log in logs)
 
-    eventually(settled, seconds=60)
+    eventually(settled, seconds=120)
     told: dict[str, set[str]] = {}
     for each in heard.at(path):
         told.setdefault(msgspec.json.decode(each.body)["data"]["id"], set()).add(each.id)
