@@ -5,6 +5,7 @@ OpenAI knows four status words and its SDK's poll loop takes any other for an en
 those; ``status_detail`` says it exactly.
 """
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -202,8 +203,9 @@ def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     held = hold_of(job)
     charged = held.charged if held else None
     seconds = choice.spec.seconds or source_seconds(wish.request)
-    counted = said.get("seconds", seconds * said.get("clips", choice.spec.n))
-    credits_ = said.get("credits", choice.credits)
+    clips = said.get("clips", choice.spec.n)
+    counted = said.get("seconds", seconds * clips)
+    credits_ = said.get("credits", _credits(choice, clips))
     free = held is not None and held.billing is Billing.NOT_BILLED
     return {
         "cost": usd(choice.usd_micros if charged is None else charged),
@@ -214,6 +216,13 @@ def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
         "credits": "0" if free and credits_ is not None else credits_,
         "price_source": choice.source,
     }
+
+
+def _credits(choice: Choice, clips: int) -> str | None:
+    """Write how many of the credits quoted so many of the clips took."""
+    if choice.credits is None or clips >= choice.spec.n:
+        return choice.credits
+    return f"{(Decimal(choice.credits) * clips / choice.spec.n).normalize():f}"
 
 
 def _input(each: Any) -> dict[str, Any]:

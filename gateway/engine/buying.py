@@ -13,7 +13,7 @@ from gateway.engine.late import Late
 from gateway.engine.sending import OnTime, Withheld
 from gateway.failpoints import failpoint
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Choice, Wish
+from gateway.offers.wish import Choice, Wish, read_wish
 from gateway.store.database import ConflictError, StoreUnavailableError
 from gateway.telemetry import names
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
@@ -113,11 +113,19 @@ class Buying(Late):
             back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
             await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
         else:
-            refused = standing(job, turned_down(error), now, error.message)
+            outcome = turned_down(error)
+            refused = standing(job, outcome, now, error.message)
             problem = problem_of(error, choice.provider)
-            if error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts:
+            stays = outcome is Outcome.ACCOUNT_REFUSED and self._waits_for(job, choice, now)
+            if not stays and (error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts):
                 await self._fail(job, problem, refused)
             else:
                 self._free(job)
-                elsewhere = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=as_json(problem))
-                await self._store.save(elsewhere, refused)
+                said = None if stays else as_json(problem)
+                back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=said)
+                await self._store.save(back, refused)
+
+    def _waits_for(self, job: Job, choice: Choice, now: int) -> bool:
+        """Whether a job that falls back on nobody has met a rest that will be over."""
+        keeps = not read_wish(job.wish).preferences.allow_fallbacks
+        return keeps and self._shop.accounts[choice.account].lasting(choice.model, now) is not None

@@ -259,7 +259,9 @@ class Steps(Buying):
         except UnknownModelError as error:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
-        spent = {(each.account, each.offer) for each in tried if each.outcome in IN_VAIN}
+        # An account that would not may do so after its rest, which this process need not have heard of.
+        vain = {Outcome.REFUSED} if keeps else IN_VAIN
+        spent = {(each.account, each.offer) for each in tried if each.outcome in vain}
         choices = [line.choice for line in decision.ranked if line.choice]
         late = {(each.account, each.offer) for each in choices if not self._in_time(job, each, now)}
         able = still(decision, first, spent, late, keeps=keeps, begun=job.attempts > 0)

@@ -109,7 +109,8 @@ async def test_clips_the_filter_took_are_not_charged(tmp_path: Path, clips: int,
 @pytest.mark.parametrize(("message", "charged"), [("PUBLIC_ERROR_AUDIO_FILTERED", 100_000), ("a new word", 200_000)])
 async def test_clips_flow_filtered_are_not_charged(tmp_path: Path, message: str, charged: int) -> None:
     """Of two ordered one came: the other is charged unless it is known that Google turned it down."""
-    engine = Engine(tmp_path, listing(offers=[offer(n=[2])], prices=[price("0.10", per="video")]))
+    prices = [price("", credits="5", per="video")]
+    engine = Engine(tmp_path, listing(offers=[offer(n=[2])], prices=prices, usd_credit="0.02"))
     said = msgspec.json.decode(sample("flow", "job_completed_one_of_two.json"))
     failed = said["response"]["media"][0]["mediaMetadata"]["mediaStatus"]
     failed |= {"error": {"code": 3, "message": message}, "failureReasons": []}
@@ -117,7 +118,8 @@ async def test_clips_flow_filtered_are_not_charged(tmp_path: Path, message: str,
     job = await engine.run((await engine.accept()).id)
 
     assert (job.state, money(job).charged) == (State.SUCCEEDED, charged)
-    assert charged == 1_000_000 * video(job)["usage"]["cost"]
+    usage = video(job)["usage"]
+    assert (charged, charged // 20_000) == (1_000_000 * usage["cost"], int(usage["credits"]))
     engine.close()
 
 

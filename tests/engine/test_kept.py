@@ -16,7 +16,7 @@ from gateway.money.billing import Bill
 from gateway.offers import shop
 from gateway.offers.wish import Preferences, Problem, Wish
 from gateway.settings import RoutingSettings
-from providers.base.errors import Exhausted, Invalid, Unavailable
+from providers.base.errors import Exhausted, Invalid, Scope, Unavailable
 from providers.base.listing import Listing
 from providers.base.order import Request
 from tests import databases
@@ -93,6 +93,39 @@ async def test_a_rest_is_waited_for(make: Make) -> None:
     assert (ended.state, answers.video(ended)["waiting"]) == (State.SUCCEEDED, None)
     assert await offers(engine, job) == [("cheap:maker/one", 800_000)]
     assert engine.providers["dear"].ledger == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_meets_the_rest_waits_for_its_end_too(make: Make, again: bool) -> None:
+    """Whoever began it, and in a process that has not heard of it: which asks once more, and waits as well."""
+    engine = make(CHEAP, DEAR)
+    engine.providers["cheap"].submits = [Exhausted("no credits")] * (2 if again else 1)
+    job = await order(engine)
+    await engine.turn()
+    await engine.turn()
+    waiting = await engine.job(job.id)
+    assert (waiting.state, answers.video(waiting)["waiting"]) == (State.QUEUED, REST)
+
+    if again:
+        engine.accounts["cheap"].rests.clear()
+        await engine.turn(seconds=1000)
+        assert (await engine.job(job.id)).state is State.QUEUED
+    await engine.turn(seconds=1799)
+    ended = await engine.run(job.id)
+    assert (ended.state, answers.video(ended)["waiting"]) == (State.SUCCEEDED, None)
+    assert {offer for offer, _ in await offers(engine, job)} == {"cheap:maker/one"}
+    assert engine.providers["dear"].ledger == []
+
+
+async def test_an_account_that_has_too_little_for_it_is_asked_so_often_and_no_more(make: Make) -> None:
+    """Where nothing rests there is nothing to wait for."""
+    engine = make(CHEAP, DEAR)
+    engine.providers["cheap"].submits = [Exhausted("too little for this", scope=Scope.ORDER)] * 9
+    job = await order(engine)
+    ended = await engine.run(job.id)
+
+    assert (ended.state, problem(ended).code) == (State.FAILED, "provider_exhausted")
+    assert len(await offers(engine, job)) == engine.shop.routing.max_attempts
 
 
 async def test_a_rest_that_is_too_long_ends_it_at_once(make: Make) -> None:
