@@ -12,7 +12,7 @@ from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.forms import refuse_nul
 from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Arrived, Upload
+from gateway.api.uploads import Upload
 from gateway.clips.inputs import InputError, Sniffed
 from gateway.clock import DAY_MS
 from gateway.ids import is_id, new_id
@@ -51,7 +51,7 @@ async def create_file(request: Incoming) -> ASGIApp:
 
 async def keep_upload(
     request: Incoming,
-    upload: Upload | Arrived,
+    upload: Upload,
     sniffed: Sniffed,
     *,
     seconds: float,

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 from gateway.api.answers import usd
 from gateway.api.calls import is_dry, of_parent
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, body_of, caller, desk, reply
+from gateway.api.desk import Desk, Incoming, body_of, caller, desk, repeat_of, reply
 from gateway.api.offers import describe_price
 from gateway.api.problems import ProblemError
 from gateway.api.wishes import media, wish
@@ -37,11 +37,13 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
     :raises ProblemError: what is wrong with the call whoever makes it.
     """
     services, who = desk(request), caller(request)
+    repeat_of(request)  # As the order would refuse it.
     call, _ = await of_parent(request, call)
     gathered = await services.intake.gather(media(call), who.tenant)
     gathered.drop()
     model = services.settings.routing.default_model
     wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
+    services.acceptor.check_callback(wanted)
     try:
         decision = services.shop.decide(wanted)
     except UnknownModelError as error:

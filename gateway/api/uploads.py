@@ -6,16 +6,6 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from msgspec import Struct
-
-
-class Arrived(Struct, frozen=True):
-    """Hold a file that has come in pieces, and is whole."""
-
-    path: Path
-    size: int
-    sha256: str
-
 
 class Upload:
     """Hold one file of a form: its bytes lie in a temporary file until kept or dropped."""

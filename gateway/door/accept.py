@@ -97,8 +97,7 @@ class Acceptor:
         :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told, 503 when
             whoever could only rests.
         """
-        if self._addresses and wish.callback_url:
-            self._addresses.check(wish.callback_url, "callback_url")
+        self.check_callback(wish)
         try:
             decision = self._shop.decide(wish)
         except UnknownModelError as error:
@@ -110,6 +109,15 @@ class Acceptor:
             opens = self._shop.resting(wish)
             raise _resting(decision, opens, self._clock()) if opens else _none(decision)
         return decision
+
+    def check_callback(self, wish: Wish) -> None:
+        """
+        Refuse to tell an address that nobody may be told at.
+
+        :raises ProblemError: 422 where the call names one.
+        """
+        if self._addresses and wish.callback_url:
+            self._addresses.check(wish.callback_url, "callback_url")
 
     async def earlier(self, tenant: str, repeat: Repeat, fingerprint: str) -> Job | None:
         """

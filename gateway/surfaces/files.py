@@ -9,7 +9,6 @@ ai.google.dev/api/files; what google-genai 2.34.0 and 3.3.0 send.
 
 import asyncio
 import fcntl
-import hashlib
 import os
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
 from gateway.api.linked import is_signed
 from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Arrived, plain_name
+from gateway.api.uploads import Upload, plain_name
 from gateway.clips.inputs import InputError
 from gateway.clock import DAY_MS
 from gateway.door.keys import Caller
@@ -54,6 +53,8 @@ UPLOAD_MS = 3_600_000
 """How long an upload may take from its first call on."""
 PAGE = 100
 """Most files of a page, and how many it has where nothing is said."""
+PIECE = 2**20
+"""Bytes copied at a time."""
 COMMANDS = ({"upload"}, {"upload", "finalize"}, {"finalize"})
 
 
@@ -124,12 +125,7 @@ async def piece(request: Incoming) -> ASGIApp:
     try:
         session = await _session(request)
         request.scope["state"]["caller"] = Caller(session.tenant, frozenset({"write"}), session.key)
-        file = await desk(request).store.file(session.id, session.tenant)
-        if file is not None:  # It was answered, and that was not heard.
-            async for _ in Pieces(request, session.size):
-                pass
-        else:
-            file = await _take(request, session)
+        file = await _take(request, session)
     except ProblemError as problem:
         if problem.status < 500:  # Else Google's clients send the same again.
             problem.headers["x-goog-upload-status"] = "final"
@@ -156,58 +152,95 @@ async def _session(request: Incoming) -> Session:
 
 async def _take(request: Incoming, session: Session) -> File | None:
     """
-    Take a piece in; the last makes it a file.
+    Take a piece in; the last makes it a file, and what came stays where that fails for no fault of the client's.
 
     :raises ProblemError: for what is no piece of this upload, or no media.
     """
-    services, headers = desk(request), request.headers
-    said = headers.get("x-goog-upload-command", "")
-    commands = {each.strip().lower() for each in said.split(",")}
+    services = desk(request)
+    path = services.media.incoming / f"google-{session.id}"
+    with _alone(path) as held:
+        file = await services.store.file(session.id, session.tenant)
+        if file is not None:  # It was kept, and that was not heard.
+            async for _ in Pieces(request, session.size):
+                pass
+            path.unlink(missing_ok=True)
+            return file
+        offset, last = _place(request)
+        with _cut(held, offset):
+            size = offset + await _write(request, held, session.size - offset)
+        if not last:
+            return None
+        try:
+            if size != session.size:
+                message = f"{size} bytes came of {session.size}; begin the upload anew."
+                raise invalid("X-Goog-Upload-Command", message)
+            file = await _keep(request, session, path)
+        except ProblemError as problem:
+            if problem.status < 500:
+                path.unlink(missing_ok=True)
+            raise
+        path.unlink(missing_ok=True)
+        return file
+
+
+def _place(request: Incoming) -> tuple[int, bool]:
+    """
+    Read where a piece begins, and whether it is the last.
+
+    :raises ProblemError: for what is no piece.
+    """
+    headers = request.headers
+    commands = {each.strip().lower() for each in headers.get("x-goog-upload-command", "").split(",")}
     if commands not in COMMANDS:
         raise invalid("X-Goog-Upload-Command", "X-Goog-Upload-Command is upload, finalize, or both: upload, finalize.")
     offset = headers.get("x-goog-upload-offset", "0")
     if not (offset.isascii() and offset.isdigit() and len(offset) <= 18):
         raise invalid("X-Goog-Upload-Offset", "X-Goog-Upload-Offset is how many bytes came before.")
-    path = services.media.incoming / f"google-{session.id}"
-    with _held(path, int(offset)) as held:
-        size = await _write(request, held, session.size - int(offset)) + int(offset)
-        if "finalize" not in commands:
-            return None
-        if size != session.size:
-            path.unlink()
-            raise invalid("X-Goog-Upload-Command", f"{size} bytes came of {session.size}; begin the upload anew.")
-        try:
-            return await _keep(request, session, path)
-        finally:
-            path.unlink(missing_ok=True)
+    return int(offset), "finalize" in commands
 
 
 @contextmanager
-def _held(path: Path, offset: int) -> Iterator[IO[bytes]]:
+def _alone(path: Path) -> Iterator[IO[bytes]]:
     """
-    Have alone what came of an upload, cut to where a piece begins; a piece that breaks off leaves no trace.
+    Have alone what came of an upload; where nothing did, nothing is left.
 
-    :raises ProblemError: where what came before is not here, or somebody else is at it.
+    :raises ProblemError: 503 where another call is at it, which may still fail: so this one is to be sent again.
     """
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ProblemError(409, "upload_busy", "Another piece of this upload is on its way.") from error
-        come = os.fstat(held.fileno()).st_size
+            free = os.fstat(held.fileno()).st_nlink > 0  # Else the other has just ended.
+        except BlockingIOError:
+            free = False
+        if not free:
+            message = "Another call of this upload is under way. Try again."
+            raise ProblemError(503, "upload_busy", message, headers={"retry-after": "1"})
         try:
-            if offset > come:
-                message = f"{come} bytes came of this upload; go on from there, or begin anew."
-                raise invalid("X-Goog-Upload-Offset", message)
-            held.seek(offset)
-            held.truncate()
             yield held
-        except BaseException:
-            held.seek(min(offset, come))
-            held.truncate()
-            if not min(offset, come):
+        finally:
+            if not os.fstat(held.fileno()).st_size:
                 path.unlink(missing_ok=True)
-            raise
+
+
+@contextmanager
+def _cut(held: IO[bytes], offset: int) -> Iterator[None]:
+    """
+    Cut what came of an upload to where a piece begins, and cut it there again where the piece breaks off.
+
+    :raises ProblemError: where what came before is not here.
+    """
+    come = os.fstat(held.fileno()).st_size
+    if offset > come:
+        message = f"{come} bytes came of this upload; go on from there, or begin anew."
+        raise invalid("X-Goog-Upload-Offset", message)
+    held.seek(offset)
+    held.truncate()
+    try:
+        yield
+    except BaseException:
+        held.seek(offset)
+        held.truncate()
+        raise
 
 
 async def _write(request: Incoming, held: IO[bytes], most: int) -> int:
@@ -236,26 +269,35 @@ async def _keep(request: Incoming, session: Session, path: Path) -> File:
     """
     Make a file of an upload that is whole.
 
+    What is kept is a copy: the bytes on the shelf are everybody's who brought them, and a piece that comes again must
+    not write where they lie.
+
     :raises ProblemError: 422 for what is no media.
     """
     services = desk(request)
-    arrived = Arrived(path, session.size, await asyncio.to_thread(_hash, path))
     try:
         sniffed, seconds = await services.media.study_input(path, session.size)
     except InputError as error:
         raise invalid("file", error.message, code=error.code) from error
     days = services.settings.media.file_days
     sooner = days and days * DAY_MS < LASTS_SECONDS * 1000
-    return await keep_upload(
-        request, arrived, sniffed, seconds=seconds, filename=session.filename, purpose="user_data", id_=session.id,
-        expires=None if sooner else LASTS_SECONDS,
-    )  # fmt: skip
+    upload = Upload(services.media.incoming, session.filename)
+    try:
+        await asyncio.to_thread(_copy, path, upload)
+        return await keep_upload(
+            request, upload, sniffed, seconds=seconds, filename=session.filename, purpose="user_data", id_=session.id,
+            expires=None if sooner else LASTS_SECONDS,
+        )  # fmt: skip
+    finally:
+        upload.drop()
 
 
-def _hash(path: Path) -> str:
-    """Work out a file's hash."""
+def _copy(path: Path, upload: Upload) -> None:
+    """Copy a file into an upload, which hashes it, and end that."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(PIECE):
+            upload.write(piece)
+    upload.close()
 
 
 def _signed(token: str) -> str:

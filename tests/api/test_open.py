@@ -352,6 +352,25 @@ def test_a_dry_run_is_a_quote(server: Server, clip: dict[str, object]) -> None:
     assert before == videos(server)
 
 
+def test_a_dry_run_refuses_what_no_offer_mends(server: Server) -> None:
+    """In the same words, and so does a quote: whom nobody may tell, and an Idempotency-Key that is none."""
+    before = videos(server)
+    wrong: list[tuple[dict[str, str], dict[str, str], tuple[int, str, str]]] = [
+        ({"callback_url": "http://169.254.169.254/x"}, {}, (422, "url_not_allowed", "callback_url")),
+        ({}, {"idempotency-key": "k" * 300}, (400, "invalid_idempotency_key", "Idempotency-Key")),
+    ]
+    for changes, headers, refusal in wrong:
+        said = []
+        for path in ("/v1/videos", "/v1/videos?dry_run=true", "/v1/quotes"):
+            body = {**CLIP, **changes}
+            answer = httpx.post(server.url + path, json=body, headers=headers, trust_env=False, timeout=30)
+            error = answer.json()["error"]
+            assert refusal == (answer.status_code, error["code"], error["param"])
+            said.append(error["message"])
+        assert 1 == len(set(said))
+    assert before == videos(server)
+
+
 def test_no_order_is_read_from_an_address(server: Server) -> None:
     """A field that stands in the query is refused by name, not ordered without; what other clients send is let be."""
     before = videos(server)
