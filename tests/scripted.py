@@ -79,7 +79,11 @@ class Studied(ThreadPoolExecutor):
         drawings = [folder / f"{stem}.{suffix}" for _, suffix, _ in study.DRAWN]
         if key not in self._known:
             facts, measures = study.look_over(path, folder, stem)
-            self._known[key] = facts, measures, [each.read_bytes() for each in drawings[: len(measures) - 1]]
+            self._known[key] = (
+                facts,
+                measures,
+                [each.read_bytes() for each, _ in zip(drawings, measures[1:], strict=False)],
+            )
         facts, measures, drawn = self._known[key]
         for drawing, data in zip(drawings, drawn, strict=False):
             drawing.write_bytes(data)

@@ -94,22 +94,21 @@ async def list_files(request: Incoming) -> ASGIApp:
     after, limit, newest_first = page_of(request, "file", "purpose", usual=MOST_LISTED, most=MOST_LISTED)
     purpose = request.query_params.get("purpose")
     refuse_nul(purpose, "purpose")
-    ends: list[str] = []
     shown: list[msgspec.Raw] = []
-    more = True
+    first, last, more = None, after, True
     while more and len(shown) < limit:
         found, more = await desk(request).store.files(
             caller(request).tenant,
-            after=after,
+            after=last,
             limit=min(AT_ONCE, limit - len(shown)),
             newest_first=newest_first,
             purpose=None if purpose is None else purpose[:MAX_PURPOSE],
         )
         shown += [msgspec.Raw(msgspec.json.encode(_shown(each))) for each in found]
-        ends += [each.id for each in found]
-        after = ends[-1] if ends else None
+        if found:
+            first, last = first or found[0].id, found[-1].id
         await asyncio.sleep(0)  # A store that answers at once leaves nobody else a turn.
-    first, last = (ends[0], ends[-1]) if ends else (None, None)
+    last = last if shown else None
     return reply({"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": more})
 
 

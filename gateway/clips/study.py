@@ -28,12 +28,14 @@ def probe(path: Path) -> dict[str, Any]:
 
 def look_over(path: Path, folder: Path, stem: str) -> tuple[dict[str, Any], list[Measure]]:
     """
-    Study a clip, draw its renditions into a folder, and measure all of them, the clip first.
+    Study a clip, draw its renditions into a folder, and measure all of them, the clip first; nothing where it is none.
 
     :raises NotAClipError: when it is none.
     """
     facts = _study(str(path), str(folder), stem)
-    drawn = [folder / f"{stem}.{suffix}" for _, suffix, _ in DRAWN] if facts.pop("drawn", False) else []
+    if "codec" not in facts:
+        return facts, []
+    drawn = [folder / f"{stem}.{suffix}" for _, suffix, _ in DRAWN] if facts.pop("drawn") else []
     return facts, [_measure(each) for each in (path, *drawn)]
 
 

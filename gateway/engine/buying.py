@@ -117,7 +117,7 @@ class Buying(Late):
             refused = standing(job, outcome, now, error.message)
             problem = problem_of(error, choice.provider)
             stays = outcome is Outcome.ACCOUNT_REFUSED and self._waits_for(job, choice, now)
-            if not stays and (error.again is Again.NO or job.attempts >= self._shop.routing.max_attempts):
+            if error.again is Again.NO or (job.attempts >= self._shop.routing.max_attempts and not stays):
                 await self._fail(job, problem, refused)
             else:
                 self._free(job)
