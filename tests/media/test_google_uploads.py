@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api.problems import ProblemError
 from gateway.clips.media import Media
 from gateway.store.database import StoreUnavailableError
 from gateway.store.registry import Registry
+from gateway.surfaces import files
 from tests import objects
 from tests.outside import gateway, world
 from tests.surfaces.conftest import picture
@@ -172,3 +174,13 @@ async def test_a_last_piece_that_meets_itself_is_told_to_wait(
         assert (200, "final") == (done.status_code, done.headers["x-goog-upload-status"])
         await finished(client, url, data, cut)
         assert 1 + CUTS.index(cut) == len((await client.get("/v1/files")).json()["data"])
+
+
+def test_an_upload_another_has_just_ended_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a call's look for the file and its grip another process may end the upload, and take the file away."""
+    path = tmp_path / "google-file_1"
+    monkeypatch.setattr(files.fcntl, "flock", lambda _held, _how: path.unlink())
+    with pytest.raises(ProblemError) as refused, files._alone(path):
+        pass
+
+    assert (503, "upload_busy") == (refused.value.status, refused.value.code)
