@@ -296,8 +296,8 @@ async def _work(
             await working
         await telling.stop()  # What has just ended is still told.
         await transport.aclose()
-        for pool in pools:
-            pool.shutdown(wait=False, cancel_futures=True)
+        # Whoever is just starting must find what it was given, and the interpreter's end no thread that is ending, too.
+        await asyncio.gather(*(asyncio.to_thread(each.shutdown, cancel_futures=True) for each in pools))
         receipts.close()
         store.close()
         log.info("gateway.stopped")

@@ -74,6 +74,18 @@ def test_a_polite_stop_ends_well(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
+def test_a_stop_while_the_first_clip_begins_says_nothing_of_it(tmp_path: Path) -> None:
+    """SIGTERM while a process that renders is starting: it ends without a word, and so does the gateway."""
+    server = Server(tmp_path)
+    for number in range(4):
+        server.start()
+        order(server, f"begun {number}")
+        begun = children(server.pid)
+        assert server.stop() == 0
+        eventually(lambda begun=begun: not any(alive(pid) for pid in begun), seconds=15)
+        assert "Traceback" not in server.log.read_text()
+
+
 def children(pid: int) -> list[int]:
     """List a process's descendants."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
