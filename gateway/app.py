@@ -31,13 +31,13 @@ from gateway.api import (
     webhooks,
 )
 from gateway.api.desk import Desk, Dispatch, Shown, with_heads
-from gateway.api.problems import HANDLERS
 from gateway.clips.cleaning import Cleaner
 from gateway.clips.links import Links, open_key
 from gateway.clips.media import Media, make_folder, open_media
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands
 from gateway.door.admission import Admission
+from gateway.door.answering import HANDLERS
 from gateway.door.buffers import Buffers
 from gateway.door.edge import Edge
 from gateway.door.guesses import Guesses, networks

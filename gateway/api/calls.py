@@ -7,13 +7,13 @@ from msgspec.structs import replace
 
 from gateway.api.create import FIELDS, VideoCreate
 from gateway.api.desk import Desk, Incoming, caller, check_query, desk, repeat_of
-from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.wishes import media, wish
 from gateway.clips.shelf import ShelfError
 from gateway.door.accept import fingerprint_of
 from gateway.engine.job import Job
 from gateway.ids import is_id
 from gateway.offers.wish import read_wish
+from gateway.problems import ProblemError, invalid, missing_video
 from gateway.store.database import Statement
 from providers.base.order import Mode
 

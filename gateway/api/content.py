@@ -20,10 +20,10 @@ from msgspec import Struct
 
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, Reply, desk
-from gateway.api.problems import ProblemError, invalid
 from gateway.clips.shelf import Shelf
 from gateway.engine.job import Job, State
 from gateway.offers.wish import Rendition, read_renditions
+from gateway.problems import ProblemError, invalid
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")
 PRECONDITIONS = ("if-match", "if-range", "if-modified-since", "if-unmodified-since")

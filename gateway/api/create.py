@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gateway.api.forms import MEDIA, Body, check_crowd, check_depth, refuse_nul
-from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload
+from gateway.clips.uploads import Upload
+from gateway.problems import ProblemError, invalid
 from gateway.settings import Policy
 from providers.base.order import Shot
 

@@ -13,7 +13,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from gateway.api.forms import Body, read_body
-from gateway.api.problems import ProblemError, invalid
 from gateway.clips.links import Links
 from gateway.clips.media import Media
 from gateway.door.accept import Acceptor, Repeat
@@ -23,6 +22,7 @@ from gateway.door.keys import Caller, Gatekeeper
 from gateway.events.telling import Telling
 from gateway.ids import is_id
 from gateway.offers.shop import Shop
+from gateway.problems import ProblemError, invalid
 from gateway.settings import Settings
 from gateway.store.store import Store
 from gateway.telemetry import Metrics

@@ -11,11 +11,11 @@ from gateway.api.answers import whole_seconds
 from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, page_of, reply
 from gateway.api.forms import refuse_nul
-from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload
 from gateway.clips.inputs import InputError, Sniffed
+from gateway.clips.uploads import Upload
 from gateway.clock import DAY_MS
 from gateway.ids import is_id, new_id
+from gateway.problems import ProblemError, invalid
 from gateway.store.registry import File
 
 MAX_PURPOSE = 64

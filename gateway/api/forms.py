@@ -19,8 +19,8 @@ from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from gateway.api.nesting import first_of, nest
-from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload
+from gateway.clips.uploads import Upload
+from gateway.problems import ProblemError, invalid
 
 MAX_PARTS = 256
 MEDIA = frozenset({"input_reference", "frame_images", "input_references", "video", "mask"})

@@ -7,8 +7,8 @@ from litestar import get
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, Reply, desk, reply
-from gateway.api.problems import ProblemError
 from gateway.clips.shelf import ShelfError
+from gateway.problems import ProblemError
 from gateway.store.database import BusyError, StoreUnavailableError
 from gateway.store.store import Store
 from gateway.telemetry import Metrics

@@ -6,8 +6,8 @@ from litestar import post
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, desk, reply
-from gateway.api.problems import ProblemError
 from gateway.network.errand import FetchError
+from gateway.problems import ProblemError
 from providers.base.hooks import ForgedError
 
 MAX_BODY = 2**20

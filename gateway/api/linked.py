@@ -9,10 +9,10 @@ from litestar.types import ASGIApp
 
 from gateway.api.content import choose_bytes, deliver
 from gateway.api.desk import Incoming, desk
-from gateway.api.problems import ProblemError
 from gateway.clips.links import MEDIA_TYPES
 from gateway.clips.media import clip_folder, input_key
 from gateway.ids import is_id
+from gateway.problems import ProblemError
 
 CLIP = re.compile(r"[0-9]{1,2}\.(mp4|mov|webm)", re.ASCII)
 INPUT = re.compile(r"([0-9a-f]{64})\.(\w{2,4})", re.ASCII)

@@ -7,8 +7,8 @@ from litestar.types import ASGIApp
 
 from gateway.api.desk import Desk, Incoming, desk, reply
 from gateway.api.offers import describe
-from gateway.api.problems import ProblemError
 from gateway.offers.routing import stands_for
+from gateway.problems import ProblemError
 
 
 @get("/models", opt={"scope": "read"}, operation_id="listModels")

@@ -8,7 +8,7 @@ https://github.com/openai/openai-python sends a list of objects by column (every
 import re
 from typing import Any
 
-from gateway.api.uploads import Upload
+from gateway.clips.uploads import Upload
 
 OBJECTS = {"metadata": 1, "provider_options": 2}
 """Fields whose keys are the client's or a provider's own words, which may be numbers: so many levels of them."""

@@ -12,12 +12,12 @@ from litestar.types import ASGIApp
 from gateway.api import answers
 from gateway.api.calls import job_of
 from gateway.api.desk import Desk, Incoming, Reply, desk
-from gateway.api.problems import missing_video
 from gateway.api.streams import Stream
 from gateway.engine.job import Job
 from gateway.events.events import ENDS
 from gateway.events.sse import write_event
 from gateway.events.watch import Watch
+from gateway.problems import missing_video
 
 MOST_SECONDS = 60
 """Longest wait a call can ask for."""

@@ -7,10 +7,10 @@ from litestar.types import ASGIApp
 
 from gateway.api.answers import usd
 from gateway.api.desk import Incoming, caller, check_query, desk, reply
-from gateway.api.problems import ProblemError
 from gateway.money import comparing
 from gateway.money.ledger import INSTANCE
 from gateway.money.spending import BY, add_up, window
+from gateway.problems import ProblemError
 
 
 @get("/spend", opt={"scope": "read"}, operation_id="getSpend")

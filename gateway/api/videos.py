@@ -13,11 +13,11 @@ from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import Body
-from gateway.api.problems import ProblemError, invalid, missing_video
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
 from gateway.engine.job import Job
 from gateway.ids import is_id
+from gateway.problems import ProblemError, invalid, missing_video
 from providers.base.order import Mode
 
 READ: dict[str, Any] = {"scope": "read"}

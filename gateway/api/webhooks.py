@@ -25,13 +25,13 @@ from gateway.api.desk import (
     page_of,
     reply,
 )
-from gateway.api.problems import ProblemError, invalid
 from gateway.events.courier import callback_owner
 from gateway.events.events import ROTATION_MS, TYPES, Delivery, Endpoint, host_of, payload
 from gateway.events.letters import Letter
+from gateway.events.outbox import MOST_ENDPOINTS
 from gateway.ids import is_id, new_id
 from gateway.network.errand import FetchError
-from gateway.store.outbox import MOST_ENDPOINTS
+from gateway.problems import ProblemError, invalid
 
 READ: dict[str, Any] = {"scope": "read"}
 WRITE: dict[str, Any] = {"scope": "write"}

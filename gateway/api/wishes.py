@@ -10,28 +10,15 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct
-
 from gateway.api.create import Number, Provider, VideoCreate
-from gateway.api.problems import invalid
+from gateway.door.intake import Medium
 from gateway.offers.wish import Preferences, Wish
+from gateway.problems import invalid
 from providers.base.listing import listings
 from providers.base.order import Input, Mode, Request, Role, lines, read_size
 
 PURPOSES = ("", "subject", "style", "character", "object", "scene", "motion", "voice")
 """What a reference may be for; the empty word where the client does not say."""
-
-
-class Medium(Struct, frozen=True, kw_only=True):
-    """Hold one piece of media as a client named it, not yet looked at."""
-
-    role: Role
-    source: Any
-    """An upload, a URL or data URL, ``{"file_id"}``, ``{"id"}`` of a video, ``{"image_url"}``…"""
-    param: str
-    name: str = ""
-    purpose: str = ""
-    weight: float | None = None
 
 
 def wish(

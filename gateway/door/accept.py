@@ -12,17 +12,17 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload
+from gateway.clips.uploads import Upload
 from gateway.engine.job import Job, born
+from gateway.events.addresses import Addresses
 from gateway.events.events import foretell
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
-from gateway.network.addresses import Addresses
 from gateway.offers.routing import Decision, Line, UnknownModelError, beside
 from gateway.offers.shop import Shop
 from gateway.offers.wish import Notice, Wish
+from gateway.problems import ProblemError, invalid
 from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
 
 KEPT_MS = 72 * 3_600_000

@@ -17,7 +17,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from gateway.api.problems import ProblemError
+from gateway.problems import ProblemError
 
 YOUNG_SECONDS: Final = 1.0
 """Who has been at it longer waits for something else: a slow body, pictures to fetch, a clip to be held for."""

@@ -14,9 +14,10 @@ from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
-from gateway.api.problems import WRITTEN, ProblemError, Render, render, understand
 from gateway.door.admission import Admission, overloaded
+from gateway.door.answering import understand
 from gateway.ids import chance
+from gateway.problems import WRITTEN, ProblemError, Render, render
 from gateway.telemetry import Metrics
 
 log = structlog.get_logger()

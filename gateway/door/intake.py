@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from gateway.api.problems import ProblemError, invalid, missing_video
-from gateway.api.uploads import Upload
-from gateway.api.wishes import Medium
 from gateway.clips.inputs import InputError, Sniffed, read_data_url
 from gateway.clips.media import Media
 from gateway.clips.shelf import GoneError
+from gateway.clips.uploads import Upload
 from gateway.engine.job import State
 from gateway.ids import is_id
 from gateway.network.errand import Errand, FetchError
 from gateway.offers.wish import read_renditions
+from gateway.problems import ProblemError, invalid, missing_video
 from gateway.store.store import Store
 from providers.base.order import Input, Origin, Role
 
@@ -37,6 +36,18 @@ KINDS = {
     Role.SOURCE: {"video"},
     Role.MASK: {"image"},
 }
+
+
+class Medium(Struct, frozen=True, kw_only=True):
+    """Hold one piece of media as a client named it, not yet looked at."""
+
+    role: Role
+    source: Any
+    """An upload, a URL or data URL, ``{"file_id"}``, ``{"id"}`` of a video, ``{"image_url"}``…"""
+    param: str
+    name: str = ""
+    purpose: str = ""
+    weight: float | None = None
 
 
 class Address(Struct, frozen=True):

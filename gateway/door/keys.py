@@ -17,11 +17,11 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers
 from msgspec import Struct
 
-from gateway.api.problems import ProblemError
 from gateway.door.guesses import Guesses
 from gateway.door.origins import foreign
 from gateway.door.rates import Allowance, take
 from gateway.money.ledger import NONE, Limits
+from gateway.problems import ProblemError
 from gateway.store.registry import Key
 from gateway.store.store import Store
 

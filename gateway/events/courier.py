@@ -21,13 +21,13 @@ from standardwebhooks import Webhook
 from gateway.clock import DAY_MS
 from gateway.events.events import PATIENCE_MS, Delivery, Endpoint, Try, next_try
 from gateway.events.letters import Letter, Letters
+from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.network.errand import FetchError
 from gateway.network.guard import NotAllowedError
 from gateway.network.places import Places, portion
 from gateway.settings import WebhookSettings
 from gateway.store.database import ConflictError, StoreUnavailableError
-from gateway.store.outbox import Outbox
 from gateway.telemetry import Metrics
 from providers.base.advice import retry_after
 

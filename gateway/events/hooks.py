@@ -13,10 +13,10 @@ import structlog
 
 from gateway.engine.job import Job
 from gateway.events.keyring import Keyring
+from gateway.events.outbox import Hook, Outbox
 from gateway.events.vault import Vault, hash_token
 from gateway.offers.accounts import Account
 from gateway.store.database import Statement, StoreUnavailableError
-from gateway.store.outbox import Hook, Outbox
 from providers.base.errors import Invalid, Missing, Refused
 from providers.base.hooks import ForgedError, HookCall
 from providers.base.task import Task, Update

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.engine.job import Job
+from gateway.events.addresses import Addresses
 from gateway.events.courier import Courier
 from gateway.events.events import host_of
 from gateway.events.hooks import Hooks
 from gateway.events.keyring import Keyring
 from gateway.events.letters import Dialect, Letters
+from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault, open_vault
 from gateway.events.watch import Watch
-from gateway.network.addresses import Addresses
 from gateway.network.guard import make_rules
 from gateway.offers.accounts import Account
 from gateway.settings import Settings
-from gateway.store.outbox import Outbox
 from gateway.store.store import Store
 from gateway.telemetry import Metrics
 

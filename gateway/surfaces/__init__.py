@@ -11,8 +11,8 @@ from litestar import Router
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gateway.api.desk import Dispatch
-from gateway.api.problems import WRITTEN, Render
 from gateway.events.letters import Dialect
+from gateway.problems import WRITTEN, Render
 from gateway.surfaces import _flow, files, flow, gemini, google, interactions, kie, newapi, openrouter
 from gateway.surfaces.common import in_words
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.api.problems import ProblemError, invalid
 from gateway.engine.job import Job, State
 from gateway.offers.wish import Problem, Rendition
+from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import choice_of, fault_of, is_policy, wish_of
 
 # Theirs: ours, unless the operator's [aliases] say otherwise.

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.api.problems import ProblemError, invalid
 from gateway.ids import is_id
+from gateway.problems import ProblemError, invalid
 from gateway.surfaces.google import address, data_url, hook, notes, read, refuse
 
 ID = "v1_"

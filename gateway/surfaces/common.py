@@ -20,11 +20,11 @@ from gateway.api.calls import take_in
 from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
-from gateway.api.problems import ProblemError, Render, invalid
 from gateway.api.streams import Stream, gone
 from gateway.engine.job import Job, State
 from gateway.events.events import ENDED
 from gateway.offers.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
+from gateway.problems import ProblemError, Render, invalid
 from providers.base.order import Mode
 
 log = structlog.get_logger()

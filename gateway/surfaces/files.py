@@ -27,13 +27,13 @@ from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
 from gateway.api.linked import is_signed
-from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload, plain_name
 from gateway.clips.inputs import InputError
+from gateway.clips.uploads import Upload, plain_name
 from gateway.clock import DAY_MS
 from gateway.door.keys import Caller
 from gateway.engine.job import Job
 from gateway.ids import is_id, new_id
+from gateway.problems import ProblemError, invalid
 from gateway.store.registry import File
 from gateway.surfaces.common import READ, WRITE, base_url, clip_of, clips_of, headers_of
 from gateway.surfaces.google import (

@@ -22,14 +22,14 @@ from gateway.api.content import Answer, deliver
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
-from gateway.api.problems import ProblemError, invalid
-from gateway.api.uploads import Upload
 from gateway.clips.inputs import InputError
+from gateway.clips.uploads import Upload
 from gateway.engine.finished import ClipError
 from gateway.engine.job import Job
 from gateway.events.events import CREATED, ENDED, STARTED
 from gateway.events.letters import Letter
 from gateway.offers.wish import Rendition
+from gateway.problems import ProblemError, invalid
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
     READ,

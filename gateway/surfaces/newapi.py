@@ -12,8 +12,8 @@ from litestar.types import ASGIApp
 
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.api.problems import ProblemError, invalid
 from gateway.engine.job import Job, State
+from gateway.problems import ProblemError, invalid
 from gateway.surfaces.chat import MODELS
 from gateway.surfaces.common import (
     BARE_READ,

@@ -10,10 +10,9 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from gateway.api.problems import ProblemError
-from gateway.api.wishes import Medium
-from gateway.door.intake import Intake
+from gateway.door.intake import Intake, Medium
 from gateway.network.errand import Errand, FetchError
+from gateway.problems import ProblemError
 from providers.base.order import Role
 from tests.outside import HOME, SITE, Outside, gateway, page, picture, redirect, world
 from tests.server import Server, eventually

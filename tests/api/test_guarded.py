@@ -11,10 +11,10 @@ import httpx
 import pytest
 from litestar import Request
 
-from gateway.api.problems import ProblemError
 from gateway.door.guesses import Guesses
 from gateway.door.keys import FRESH_MS, LOCAL, Gatekeeper, hash_secret, new_secret, well_formed
 from gateway.ids import new_id
+from gateway.problems import ProblemError
 from gateway.store.database import Kind
 from gateway.store.registry import Key
 from tests.scripted import Engine

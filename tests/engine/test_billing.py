@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from gateway.api.answers import video
-from gateway.api.problems import ProblemError
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.engine.job import Job, State
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.money.ledger import Billing, Book, Hold, Limits, drift
 from gateway.offers.wish import Wish
+from gateway.problems import ProblemError
 from gateway.store.database import Kind
 from gateway.store.store import TakenError
 from providers import flow, gemini, vertex

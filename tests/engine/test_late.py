@@ -18,10 +18,10 @@ from gateway.clock import DAY_MS
 from gateway.engine.job import Job, Outcome, State, move
 from gateway.engine.operator import settle, write_off
 from gateway.events.events import FAILED, SETTLED, Endpoint
+from gateway.events.outbox import Outbox
 from gateway.money.billing import in_doubt
 from gateway.money.ledger import Billing, Book, Hold, drift
 from gateway.offers.wish import Notice
-from gateway.store.outbox import Outbox
 from gateway.surfaces.common import clips_of
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.task import AssetRef, Fault, Task, Update, Usage

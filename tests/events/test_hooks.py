@@ -17,9 +17,9 @@ from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
 from gateway.events.hooks import LEAST_MS, Hooks
 from gateway.events.keyring import Keyring
+from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.network.outbound import Outbound
-from gateway.store.outbox import Outbox
 from gateway.store.receipts import Receipts
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.order import Order

@@ -8,12 +8,12 @@ from pathlib import Path
 from gateway.events.courier import Courier
 from gateway.events.events import TYPES, Delivery, Endpoint, host_of
 from gateway.events.letters import Letters
+from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.network.guard import make_rules
 from gateway.network.names import Names
 from gateway.network.outbound import Outbound
 from gateway.settings import WebhookSettings
-from gateway.store.outbox import Outbox
 from tests.receiver import Receiver
 from tests.scripted import Engine
 

@@ -18,7 +18,6 @@ from unittest import mock
 import structlog
 from msgspec import Struct
 
-from gateway.api.problems import ProblemError
 from gateway.clips.media import Media
 from gateway.clips.parts import _locked as locked
 from gateway.clock import Clock
@@ -28,14 +27,15 @@ from gateway.engine.steps import Steps
 from gateway.engine.worker import Worker
 from gateway.events.courier import Courier
 from gateway.events.letters import Letters
+from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.money.ledger import Limits
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
 from gateway.offers.wish import Wish
+from gateway.problems import ProblemError
 from gateway.settings import RoutingSettings, WebhookSettings
 from gateway.store.database import StoreUnavailableError
-from gateway.store.outbox import Outbox
 from gateway.store.receipts import Receipts
 from gateway.store.sqlite import Sqlite
 from gateway.store.store import MismatchError, Store

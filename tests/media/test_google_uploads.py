@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.api.problems import ProblemError
 from gateway.clips.media import Media
+from gateway.problems import ProblemError
 from gateway.store.database import StoreUnavailableError
 from gateway.store.registry import Registry
 from gateway.surfaces import files

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.problems import ProblemError
+from gateway.problems import ProblemError
 from gateway.surfaces import _flow, chat, kie, newapi
 
 TEXT = st.text(max_size=12)

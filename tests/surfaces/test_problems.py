@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.problems import ProblemError, invalid
+from gateway.problems import ProblemError, invalid
 from gateway.surfaces import _flow, kie, newapi
 from gateway.surfaces.common import renamed
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.problems import ProblemError
 from gateway.door import buffers
 from gateway.door.buffers import Buffers, fits
+from gateway.problems import ProblemError
 
 LARGEST = 64
 Lent = asyncio.Task[Callable[[], None]]

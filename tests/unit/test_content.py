@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.content import judge, lists, plan, read_range
-from gateway.api.problems import ProblemError
 from gateway.offers.wish import Rendition
+from gateway.problems import ProblemError
 from tests.make import job
 
 KEPT = Rendition(index=0, kind="video", path="clips/x/0.mp4", content_type="video/mp4", bytes=100, sha256="ab" * 32)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.api.health import count
-from gateway.api.problems import understand
+from gateway.door.answering import understand
 from gateway.ids import least_id
 from gateway.money.ledger import INSTANCE, About, Budget, hold
 from gateway.store.database import (

@@ -14,9 +14,9 @@ from msgspec import Struct
 from gateway.api.create import FIELDS, parse
 from gateway.api.forms import Body
 from gateway.api.nesting import nest
-from gateway.api.problems import ProblemError
 from gateway.cli.batch.sheet import Row, SheetError
 from gateway.cli.wanted import TASKS
+from gateway.problems import ProblemError
 from gateway.surfaces._flow import ASPECTS, CAPTCHA, CHARACTERS, IMAGES, TRIM, VOICES
 
 OURS = FIELDS | {"first_frame", "last_frame", "references", "file", "policy", "email", "async"}

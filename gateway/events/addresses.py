@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from gateway.api.problems import ProblemError
 from gateway.events.events import host_of
 from gateway.network.guard import NotAllowedError, Rules
+from gateway.problems import ProblemError
 
 
 class Addresses(Struct, frozen=True):
