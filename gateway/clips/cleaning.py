@@ -32,6 +32,7 @@ from gateway.clips.media import Media
 from gateway.clips.shelf import Item
 from gateway.money.billing import in_doubt
 from gateway.offers.wish import Wish, read_renditions
+from gateway.rounds import Rounds
 from gateway.store.database import Statement, StoreUnavailableError
 from gateway.store.registry import FIRST
 from gateway.store.store import Store
@@ -56,28 +57,26 @@ class Litter(Struct, frozen=True):
     """Since when it lay there when it was found, in milliseconds; nothing of an arrival."""
 
 
-class Cleaner:
+class Cleaner(Rounds):
     """Find and remove litter."""
 
+    called = "cleaning"
+    passing = (StoreUnavailableError, OSError)
+
     def __init__(self, media: Media, store: Store, clock: Callable[[], int], *, retention_ms: int) -> None:
+        super().__init__()
         self._media = media
         self._store = store
         self._clock = clock
         self._retention_ms = retention_ms
 
-    async def run(self) -> None:
+    async def _round(self) -> None:
         """Forget what has expired, clear away what never arrived whole, let no doubt be forgotten, every minute."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            try:
-                await self.expire("files_sweep")
-                await self.expire("idempotency_sweep")
-                await self._store.recall()
-                await asyncio.to_thread(self._media.clear)
-            except (StoreUnavailableError, OSError) as error:
-                log.error("cleaning.stalled", reason=str(error))
-            except Exception as error:
-                log.exception("cleaning.crashed", exc_info=error)
+        await self._rest(EVERY_SECONDS)
+        await self.expire("files_sweep")
+        await self.expire("idempotency_sweep")
+        await self._store.recall()
+        await asyncio.to_thread(self._media.clear)
 
     async def expire(self, sweep: str) -> int:
         """Forget what a sweep finds expired, a batch at a time; says how many."""

@@ -15,13 +15,12 @@ from gateway.door.accept import Hands
 from gateway.engine.job import FAULTS_MS, Job
 from gateway.engine.steps import Steps
 from gateway.engine.trials import Trials
+from gateway.rounds import Rounds
 from gateway.store.database import BATCH, ConflictError, StoreUnavailableError
 from gateway.store.store import Store
 
 log = structlog.get_logger()
 
-IDLE_SECONDS = 1.0
-"""Longest pause between two scans: bounds how late work from another process is seen."""
 TICK_SECONDS = 0.01
 """Shortest time between two claims: what falls due within it is claimed, and so committed, together."""
 COUNT_MS = 1_000
@@ -36,12 +35,15 @@ TRIAL_SECONDS = 0.25
 """How often it is looked while a suspect waits to be alone."""
 
 
-class Worker(Hands):
+class Worker(Rounds, Hands):
     """Take every due job one step further, a bounded number at a time."""
+
+    called = "worker"
 
     def __init__(
         self, store: Store, steps: Steps, clock: Callable[[], int], *, at_once: int, lease_seconds: float
     ) -> None:
+        super().__init__()
         self._store = store
         self._steps = steps
         self._clock = clock
@@ -51,23 +53,17 @@ class Worker(Hands):
         self._count_ms = COUNT_MS if store.shared else ALONE_MS
         self._reserved = 0
         """Places kept for jobs that are being claimed or accepted."""
-        self._wake = asyncio.Event()
         self._looked = 0.0
         """When the last turn began, by the loop's clock."""
         self._rests_until: float = 0
         """When the next turn begins unless something wakes it, in milliseconds."""
         self._full = False
         """Whether every place was taken when it last looked."""
-        self._stopping = False
         self._counted = 0
         self._trials = Trials()
         steps.shares.places = at_once
         self._stalled: list[Job] = []
         """Whose steps ended because the store did not answer: still leased, though nobody died."""
-
-    def wake(self) -> None:
-        """Hear that something may be due."""
-        self._wake.set()
 
     def reserve(self) -> bool:
         """Keep a place for one more job, where there is one."""
@@ -78,7 +74,7 @@ class Worker(Hands):
     def release(self) -> None:
         """Give a reserved place back."""
         self._reserved -= 1
-        self._wake.set()
+        self.wake()
 
     def take_up(self, job: Job, *, called: bool = False) -> None:
         """Begin with a job that is leased to us, in the place reserved for it."""
@@ -91,27 +87,14 @@ class Worker(Hands):
         """Count the places that are neither taken nor reserved."""
         return max(0, self._at_once - len(self._under_way) - self._reserved)
 
-    def stop(self) -> None:
-        """Claim nothing more, and end once the steps under way have."""
-        self._stopping = True
-        self._wake.set()
-
     async def run(self) -> None:
-        """Work until stopped."""
+        """Work until stopped, and let the steps under way end."""
         keeping = asyncio.create_task(self._keep_leases())
         self._store.listen(self.wake)
         self._store.on_move.append(self._moved)
         self._trials.start(self._clock())
         try:
-            while not self._stopping:
-                try:
-                    await self._turn()
-                except StoreUnavailableError as error:
-                    log.error("worker.stalled", reason=str(error))
-                    await asyncio.sleep(IDLE_SECONDS)
-                except Exception as error:  # A bug of ours must not end what everybody waits for.
-                    log.exception("worker.crashed", exc_info=error)
-                    await asyncio.sleep(IDLE_SECONDS)
+            await super().run()
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
         finally:
@@ -129,11 +112,11 @@ class Worker(Hands):
             with contextlib.suppress(StoreUnavailableError):
                 await self._store.give_back([job for job, _ in late.values()])
 
-    async def _turn(self) -> None:
+    async def _round(self) -> None:
         """Claim what is due and who is next in line, and start their steps; then rest until there is more to do."""
         await asyncio.sleep(self._looked + TICK_SECONDS - asyncio.get_running_loop().time())
         self._looked = asyncio.get_running_loop().time()
-        self._wake.clear()
+        self._woken.clear()
         self._full, self._rests_until = False, 0
         if self._stalled:
             await self._excuse()
@@ -158,11 +141,11 @@ class Worker(Hands):
         self._full = not self._free()
         if self._full:
             # The next step to end makes room.
-            await self._rest(IDLE_SECONDS)
+            await self._rest(self.idle_seconds)
             return
-        self._rests_until = now + 1000 * IDLE_SECONDS
+        self._rests_until = now + 1000 * self.idle_seconds
         due = await self._store.next_due()
-        self._rests_until = min(self._rests_until, now + 1000 * IDLE_SECONDS if due is None else due)
+        self._rests_until = min(self._rests_until, now + 1000 * self.idle_seconds if due is None else due)
         await self._rest(max(0.0, (self._rests_until - self._clock()) / 1000))
 
     async def _excuse(self) -> None:
@@ -199,16 +182,10 @@ class Worker(Hands):
         late = [(job, due) for job in claimed if (due := self._put_off(job, ahead)) is not None]
         if late:
             await asyncio.gather(*(self._store.put_off(job, due) for job, due in late))
-            self._wake.set()
+            self.wake()
             gone = {job.id for job, _ in late}
             claimed = [job for job in claimed if job.id not in gone]
         return claimed
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait for a reason to look, or until it is time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
 
     async def _step(self, job: Job, *, called: bool) -> None:
         """Take one step; whatever goes wrong, the job comes back."""
@@ -232,12 +209,12 @@ class Worker(Hands):
         job, _ = self._under_way.pop(step)
         tried = self._trials.end(job.id, self._clock())
         if tried or self._full or self._steps.line.waited:
-            self._wake.set()
+            self.wake()
 
     def _moved(self, job: Job) -> None:
         """Look sooner where a job this process has moved is due before it would."""
         if job.due_at is not None and job.due_at < self._rests_until:
-            self._wake.set()
+            self.wake()
 
     async def _keep_leases(self) -> None:
         """Keep the leases of steps that take long."""

@@ -5,7 +5,6 @@ Due work is an indexed scan and a claim is a lease, as for jobs: no task, timer 
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from gateway.events.vault import Vault
 from gateway.network.errand import FetchError
 from gateway.network.guard import NotAllowedError
 from gateway.network.places import Places, portion
+from gateway.rounds import Rounds
 from gateway.settings import WebhookSettings
 from gateway.store.database import ConflictError, StoreUnavailableError
 from gateway.telemetry import Metrics
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-IDLE_SECONDS = 1.0
-"""Longest pause between two scans: bounds how late a delivery from another process is seen."""
 YOUNG_SECONDS = 0.5
 """A delivery that takes longer gives its place up: a receiver that hangs costs the others nothing."""
 MOST = 1024
@@ -79,8 +77,10 @@ class Signer(Struct, frozen=True, kw_only=True):
     old_until: int | None
 
 
-class Courier:
+class Courier(Rounds):
     """Tell receivers what is due, a bounded number at a time and a bounded number a host."""
+
+    called = "courier"
 
     def __init__(
         self,
@@ -92,6 +92,7 @@ class Courier:
         metrics: Metrics,
         letters: Letters,
     ) -> None:
+        super().__init__()
         self._metrics = metrics
         self._letters = letters
         self._outbox = outbox
@@ -103,40 +104,21 @@ class Courier:
         """Each delivery, and since when it is under way."""
         self._tests = Places(TESTS)
         self._resting: dict[str, float] = {}
-        self._wake = asyncio.Event()
-        self._stopping = False
         self._swept_at = 0
 
-    def wake(self) -> None:
-        """Hear that something may be due."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Claim nothing more, and end once the deliveries under way have."""
-        self._stopping = True
-        self._wake.set()
-
     async def run(self) -> None:
-        """Deliver until stopped."""
+        """Deliver until stopped, and let the deliveries under way end."""
         try:
-            while not self._stopping:
-                try:
-                    await self._turn()
-                except StoreUnavailableError as error:
-                    log.error("courier.stalled", reason=str(error))
-                    await asyncio.sleep(IDLE_SECONDS)
-                except Exception as error:  # A bug of ours must not end what everybody waits for.
-                    log.exception("courier.crashed", exc_info=error)
-                    await asyncio.sleep(IDLE_SECONDS)
+            await super().run()
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=self._settings.seconds + 1)
         finally:
             for delivery in self._under_way:
                 delivery.cancel()
 
-    async def _turn(self) -> None:
+    async def _round(self) -> None:
         """Claim what is due and begin with it; then rest until something else is."""
-        self._wake.clear()
+        self._woken.clear()
         await self._sweep()
         free = self._free()
         lease = int((self._settings.seconds + SPARE_SECONDS) * 1000)
@@ -152,9 +134,9 @@ class Courier:
         if taken:
             return
         due = await self._outbox.next_due() if free else None
-        wait = IDLE_SECONDS if due is None else (due - self._clock()) / 1000
+        wait = self.idle_seconds if due is None else (due - self._clock()) / 1000
         # Whoever turns slow frees a place without a word.
-        await self._rest(max(0.0, min(IDLE_SECONDS if free and not full else YOUNG_SECONDS / 2, wait)))
+        await self._rest(max(0.0, min(self.idle_seconds if free and not full else YOUNG_SECONDS / 2, wait)))
 
     def _free(self) -> int:
         """Count the places left: those who are slow hold none of the usual ones."""
@@ -184,16 +166,10 @@ class Courier:
         most = max((count for each, count in young.items() if each not in full), default=0)
         return " ".join(f'"{each}"' for each in full), share - most
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait for a reason to look, or until it is time."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-
     def _done(self, task: "asyncio.Task[None]") -> None:
         """Make room for the next delivery."""
         self._under_way.pop(task, None)
-        self._wake.set()
+        self.wake()
 
     async def _sweep(self) -> None:
         """Now and then forget what was settled long ago."""

@@ -9,7 +9,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.door.accept import Repeat
-from gateway.engine import worker
 from gateway.engine.job import Job, State
 from gateway.engine.worker import Worker
 from gateway.store.database import StoreUnavailableError
@@ -67,7 +66,7 @@ async def test_who_is_older_ends_its_jobs_in_a_newer_database(engine: Engine) ->
 
 async def test_a_worker_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a turn raises, the next is taken; else everybody's jobs would wait, and nobody hear of it."""
-    monkeypatch.setattr(worker, "IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(Worker, "idle_seconds", 0.001)
     engine.provider.submits = [running("t", poll_after=3600.0)]
     job = await engine.accept()
     works = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)

@@ -129,7 +129,7 @@ async def test_a_store_that_fails_stalls_the_worker_and_no_more(tmp_path: Path) 
     broken = True
     worker = Worker(engine.store, engine.steps, engine.clock, at_once=4, lease_seconds=60)
     with contextlib.suppress(StoreUnavailableError):
-        await worker._turn()
+        await worker._round()
     assert engine.provider.ledger == []
     broken = False
     assert (await engine.run(job.id)).state is State.SUCCEEDED

@@ -31,7 +31,7 @@ def heard() -> Iterator[Receiver]:
 
 @pytest.fixture
 async def told(tmp_path: Path, heard: Receiver, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
-    monkeypatch.setattr("gateway.events.courier.IDLE_SECONDS", 0.02)  # What passes is the stopped clock's time.
+    monkeypatch.setattr("gateway.rounds.Rounds.idle_seconds", 0.02)  # What passes is the stopped clock's time.
     made = Told(tmp_path, heard)
     yield made
     made.engine.close()

@@ -34,7 +34,7 @@ async def told(
     request: pytest.FixtureRequest, tmp_path: Path, heard: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Told]:
     """A courier with four threads for names, of which those that begin with ``deaf`` have no name server."""
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.02)  # What passes is the stopped clock's time.
+    monkeypatch.setattr(module.Courier, "idle_seconds", 0.02)  # What passes is the stopped clock's time.
 
     def ask(host: str) -> list[Found]:
         if host.startswith("deaf"):

@@ -64,7 +64,7 @@ class Told:
         self.engine.now += int(seconds * 1000)
         async with asyncio.timeout(30):
             while True:
-                await self.courier._turn()
+                await self.courier._round()
                 if not self.courier._under_way:
                     return
                 await asyncio.wait(self.courier._under_way)

@@ -40,7 +40,7 @@ async def test_a_job_one_process_took_another_begins_at_once(
     pair: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for a scan: here there would be none for an hour."""
-    monkeypatch.setattr(worker, "IDLE_SECONDS", 3600.0)
+    monkeypatch.setattr(worker.Worker, "idle_seconds", 3600.0)
     front, back = pair
     works = hired(back)
     task = asyncio.create_task(works.run())
