@@ -5,7 +5,8 @@ import time
 from datetime import UTC, datetime
 from itertools import product
 
-from gateway.offers.routing import Seller, choose, table
+from gateway.offers.asking import Seller, table
+from gateway.offers.routing import choose
 from gateway.offers.wish import Preferences
 from providers.base.catalog import _fit, quote
 from providers.base.listing import listings

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.door.guesses import networks
 from gateway.network.guard import make_rules
-from gateway.offers.routing import AUTO
+from gateway.offers.asking import AUTO
 from gateway.settings import AccountSettings, OfferSettings, RoutingSettings, Settings, SettingsError, local_path
 from gateway.store.database import is_postgres
 from providers.base.listing import is_amount, listings

@@ -14,7 +14,7 @@ from gateway.engine.findings import waiting_for
 from gateway.engine.job import Attempt, Job, State
 from gateway.money.billing import hold_of
 from gateway.money.ledger import Billing
-from gateway.offers.routing import source_seconds
+from gateway.offers.asking import source_seconds
 from gateway.offers.wish import (
     Choice,
     Rendition,

@@ -7,7 +7,7 @@ from litestar.types import ASGIApp
 
 from gateway.api.desk import Desk, Incoming, desk, reply
 from gateway.api.offers import describe
-from gateway.offers.routing import stands_for
+from gateway.offers.asking import stands_for
 from gateway.problems import ProblemError
 
 

@@ -12,7 +12,8 @@ from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, repeat_of, reply
 from gateway.api.offers import describe_price
 from gateway.api.wishes import media, wish
-from gateway.offers.routing import Line, UnknownModelError, expected_seconds
+from gateway.offers.asking import Line, UnknownModelError
+from gateway.offers.routing import expected_seconds
 from gateway.problems import ProblemError
 from providers.base.catalog import price_of
 from providers.base.order import Mode

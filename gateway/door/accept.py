@@ -19,7 +19,9 @@ from gateway.events.events import foretell
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
-from gateway.offers.routing import Decision, Line, UnknownModelError, beside
+from gateway.offers.asking import Line, UnknownModelError
+from gateway.offers.fallback import beside
+from gateway.offers.routing import Decision
 from gateway.offers.shop import Shop
 from gateway.offers.wish import Notice, Wish
 from gateway.problems import ProblemError, invalid

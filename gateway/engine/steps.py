@@ -41,7 +41,9 @@ from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.money.billing import Bill, in_doubt, raised
 from gateway.offers.accounts import link_hours
-from gateway.offers.routing import Decision, UnknownModelError, still
+from gateway.offers.asking import UnknownModelError
+from gateway.offers.fallback import still
+from gateway.offers.routing import Decision
 from gateway.offers.shop import pin
 from gateway.offers.wish import Choice, Problem, Wish, read_choice, read_wish
 from gateway.store.database import ConflictError, Statement

@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.credentials import missing, secrets
+from gateway.offers.asking import Seller
 from gateway.offers.looks import Looks
-from gateway.offers.routing import Seller
 from gateway.offers.sources import Source
 from gateway.settings import AccountSettings, OfferSettings, Settings
 from providers.base.listing import Listing, Price, listings

@@ -1,42 +1,24 @@
 """
 Decide which offer makes a clip: pure, the day and the sellers are arguments.
 
-First every offer that might do it is asked what it would charge (:func:`table`), then the preferences
+First every offer that might do it is asked what it would charge (:mod:`gateway.offers.asking`), then the preferences
 leave some out and put the rest in order (:func:`choose`); a clip made from another is alike where it can be
 (:func:`decide`). Nothing the client chose is ever changed.
 """
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.offers.wish import Choice, Notice, Preferences
-from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
-from providers.base.listing import Listing, Offer
-from providers.base.order import FEATURES, Mode, Origin, Request, Role, read_size
-
-AUTO = "auto"
-OTHERS = 8
-"""How many of the next best are kept with a job."""
-
-
-class Seller(Struct, frozen=True, kw_only=True):
-    """Hold one enabled account as routing sees it."""
-
-    account: str
-    listing: Listing
-    plan: str = ""
-    credits_left: int | None = None
-    """Credits the provider last said it has; ``None`` where it says nothing."""
-    shut: Mapping[str, str] = {}
-    """Why nothing can be ordered for a while, by model; ``*`` for every model."""
-    links: bool = True
-    """Whether the provider can fetch inputs from us."""
+from gateway.offers.asking import AUTO, Line, Seller, stands_for, table
+from gateway.offers.wish import Notice, Preferences
+from providers.base.catalog import Refusal
+from providers.base.order import FEATURES, Mode, Request, Role, read_size
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -54,22 +36,6 @@ class Terms(Struct, frozen=True, kw_only=True):
 DEFAULT = Terms()
 
 
-class Line(Struct, frozen=True, kw_only=True):
-    """Hold what one offer at one account says to a request: a choice, or why not."""
-
-    account: str
-    provider: str
-    offer: Offer
-    sandbox: bool
-    choice: Choice | None
-    refusals: tuple[Refusal, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The offer's name: ``provider:model``."""
-        return f"{self.provider}:{self.offer.model}"
-
-
 class Decision(Struct, frozen=True, kw_only=True):
     """Hold the lines in the order they would be tried, and the ones that cannot be."""
 
@@ -81,47 +47,6 @@ class Decision(Struct, frozen=True, kw_only=True):
     policy: str
     why: str = ""
     """Why the first line won; empty where none can."""
-
-
-class UnknownModelError(Exception):
-    """No enabled account sells a model by that name; carries the names that would do."""
-
-    def __init__(self, model: str, known: Sequence[str]) -> None:
-        super().__init__(model)
-        self.model = model
-        self.known = known
-
-
-def stands_for(model: str, aliases: Mapping[str, str | list[str]]) -> list[str]:
-    """Say which models a name stands for, in order of preference: those of an alias, else itself."""
-    target = aliases.get(model, model)
-    return [target] if isinstance(target, str) else list(target)
-
-
-def table(
-    request: Request, sellers: Sequence[Seller], aliases: Mapping[str, str | list[str]], *, on: date
-) -> list[Line]:
-    """
-    Ask every offer of the wanted models what it would charge, in the order the models are preferred.
-
-    :raises UnknownModelError: when nobody sells a model by that name.
-    """
-    lines: dict[tuple[str, str], Line] = {}  # An alias may name an offer twice: alone, and among others.
-    wanted = shape(request)
-    for name in stands_for(request.model, aliases):
-        slug, _, model = name.rpartition(":")
-        for seller in sellers:
-            if slug and slug != seller.listing.slug:
-                continue
-            named = filter(None, [seller.listing.offer(model)])
-            offers = [each for each in seller.listing.offers if not each.unconfirmed] if model == AUTO else named
-            for offer in offers:
-                if (seller.account, offer.model) not in lines:
-                    lines[seller.account, offer.model] = _ask(seller, offer, request, wanted, on)
-    if not lines:
-        sold = {offer.model for seller in sellers for offer in seller.listing.offers}
-        raise UnknownModelError(request.model, sorted(sold | set(aliases)))
-    return [*lines.values()]
 
 
 def decide(
@@ -225,100 +150,6 @@ def _ranked(
     return sorted(able, key=rank)
 
 
-def still(
-    decision: Decision,
-    quoted: Choice,
-    refused: Collection[tuple[str, str]],
-    late: Collection[tuple[str, str]] = (),
-    *,
-    keeps: bool,
-    begun: bool,
-) -> list[Choice]:
-    """
-    Keep a job to what it was quoted, the best that can now first, with those that take its turn where it is full.
-
-    The accounts and offers that ``refused`` are out. A job that ``keeps`` to its offer is made there alone, at the
-    account it was quoted at or where it costs no more. For others that holds until an order was ``begun``, and while
-    anybody still asks no more. What ``split`` drew stays drawn while it can be had at all, and so does the model that
-    was named: to be full is no reason for another. Who is ``late`` comes in where nobody else is left.
-    """
-    able = [line.choice for line in decision.ranked if line.choice]
-    able = [each for each in able if (each.account, each.offer) not in refused]
-    if keeps:
-        able = [each for each in able if each.offer == quoted.offer]
-        able = [each for each in able if each.account == quoted.account or each.usd_micros <= quoted.usd_micros]
-    elif not begun:
-        able = [each for each in able if each.usd_micros <= quoted.usd_micros] or able
-    if able and decision.policy == "split":
-        drawn = quoted.offer if quoted.offer in {each.offer for each in able} else able[0].offer
-        able = [each for each in able if each.offer == drawn]
-    able = [each for each in able if each.usd_micros <= able[0].usd_micros]
-    able = [each for each in able if (each.account, each.offer) not in late] or able
-    if able:
-        model = quoted.model if quoted.model in {each.model for each in able} else able[0].model
-        able = [each for each in able if each.model == model]
-    names = [each.offer for each in able]
-    return [
-        replace(each, why=quoted.why, others=quoted.others)
-        if each.offer == quoted.offer
-        else replace(
-            each,
-            why=_why_instead(decision, each, quoted, refused, late, is_before=quoted.offer not in names[at:]),
-            others=beside(decision, each),
-        )
-        for at, each in enumerate(able)
-    ]
-
-
-def beside(decision: Decision, taken: Choice) -> tuple[tuple[str, int], ...]:
-    """Say what the next best would have cost: offers and micro-dollars."""
-    others = (line for line in decision.ranked if (line.account, line.name) != (taken.account, taken.offer))
-    return tuple([(line.name, line.choice.usd_micros) for line in others if line.choice][:OTHERS])
-
-
-def _why_instead(
-    decision: Decision,
-    taken: Choice,
-    quoted: Choice,
-    refused: Collection[tuple[str, str]],
-    late: Collection[tuple[str, str]],
-    *,
-    is_before: bool,
-) -> str:
-    """Say why an offer is taken that was not quoted: how it won, and what the one lacks that ``is_before`` it."""
-    first = decision.ranked[0]
-    won = (first.account, first.name) == (taken.account, taken.offer)
-    if not is_before:
-        return decision.why if won else _lack(decision, first.name, taken, refused, late)
-    lack = _lack(decision, quoted.offer, taken, refused, late)
-    return f"{decision.why}: {lack}" if won else lack
-
-
-def _lack(
-    decision: Decision,
-    name: str,
-    taken: Choice,
-    refused: Collection[tuple[str, str]],
-    late: Collection[tuple[str, str]],
-) -> str:
-    """Say why an offer is not taken."""
-    known = [line for line in (*decision.ranked, *decision.others) if line.name == name]
-    lines = [line for line in known if (line.account, name) not in refused]
-    able = [line.choice for line in lines if line.choice]
-    if not known:
-        return f"{name} is not sold here any more"
-    if not lines:
-        return f"{name} refused it"
-    if not able:
-        told = next((refusal.message for line in lines for refusal in line.refusals), "")
-        return f"{name} cannot make it now ({told})"
-    if all((each.account, name) in late for each in able):
-        return f"{name} would be too late"
-    if all(each.usd_micros > taken.usd_micros for each in able):
-        return f"{name} asks more"
-    return f"{name} had no place free"
-
-
 def _preference(line: Line, models: Sequence[str]) -> int:
     """Say at which place of the models asked for a line's comes; ``auto`` is every model."""
     every = {AUTO, f"{line.provider}:{AUTO}"}
@@ -392,64 +223,6 @@ def _draw(lot: str, name: str, share: float = 1.0) -> float:
 def _share(line: Line, shares: Mapping[str, float]) -> float:
     """Read a line's share: its own before its provider's, 0 where it has none."""
     return max(0.0, shares.get(line.name, shares.get(line.provider, 0.0)))
-
-
-def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date) -> Line:
-    """Ask one offer what it would charge."""
-    listing = seller.listing
-    answer: Any = fit(offer, request, plan=seller.plan, wanted=wanted)
-    if not isinstance(answer, list):
-        answer = quote(listing, offer, answer, on=on, plan=seller.plan, source_seconds=source_seconds(request))
-    if isinstance(answer, Quote):
-        answer = _barred(seller, offer, request, answer) or answer
-    choice = None
-    if isinstance(answer, Quote):
-        choice = Choice(
-            account=seller.account,
-            provider=listing.slug,
-            model=offer.model,
-            spec=answer.spec,
-            usd_micros=answer.usd_micros,
-            credits=None if answer.credits is None else str(answer.credits),
-            source=answer.price.source,
-        )
-        answer = ()
-    return Line(
-        account=seller.account,
-        provider=listing.slug,
-        offer=offer,
-        sandbox=listing.sandbox,
-        choice=choice,
-        refusals=(answer,) if isinstance(answer, Refusal) else tuple(answer),
-    )
-
-
-def source_seconds(request: Request) -> int:
-    """Count the seconds of the clip to be changed, begun ones whole."""
-    return math.ceil(request.source_seconds())
-
-
-def _barred(seller: Seller, offer: Offer, request: Request, quoted: Quote) -> Refusal | None:
-    """Say why an account cannot take what its listing sells: as it stands now, or for what is handed in."""
-    why = seller.shut.get("*") or seller.shut.get(offer.model)
-    if why:
-        return Refusal("provider", why)
-    if seller.credits_left is not None and quoted.credits is not None and quoted.credits > seller.credits_left:
-        left = f"the account {seller.account} has {seller.credits_left} credits left, {quoted.credits} are needed"
-        return Refusal("provider", left)
-    if not request.inputs:
-        return None
-    if quoted.spec.mode in offer.own and not any(_made(each.origin, seller) for each in request.inputs):
-        return Refusal("video", f"{seller.listing.name} goes on only with a clip the account {seller.account} made")
-    if seller.listing.takes == "links" and not seller.links:
-        message = f"{seller.listing.name} fetches inputs from a public address, and server.public_url names none"
-        return Refusal("provider", message)
-    return None
-
-
-def _made(origin: Origin | None, seller: Seller) -> bool:
-    """Whether an account made a clip."""
-    return origin is not None and (origin.provider, origin.account) == (seller.listing.slug, seller.account)
 
 
 def _prefer(line: Line, preferences: Preferences) -> Line:

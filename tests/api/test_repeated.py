@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.offers.routing import UnknownModelError
+from gateway.offers.asking import UnknownModelError
 from gateway.offers.shop import Shop
 from tests.outside import gateway, picture, world
 

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.offers.routing import Seller, source_seconds
+from gateway.offers.asking import Seller, source_seconds
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.errors import SILENT, Again, Billed, ProviderError
 from providers.base.hooks import ForgedError, HookCall

@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.offers.routing import (
-    WHY,
-    Decision,
-    Seller,
-    Terms,
-    UnknownModelError,
-    choose,
-    decide,
-    expected_seconds,
-    still,
-    table,
-)  # fmt: skip
+from gateway.offers.asking import Seller, UnknownModelError, table
+from gateway.offers.fallback import still
+from gateway.offers.routing import WHY, Decision, Terms, choose, decide, expected_seconds
 from gateway.offers.wish import Preferences
 from providers.base.listing import listings
 from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role
