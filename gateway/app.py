@@ -45,6 +45,7 @@ from gateway.door.intake import Intake
 from gateway.door.keys import Gatekeeper
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
 from gateway.engine.worker import Worker
 from gateway.events.telling import open_telling
 from gateway.events.vault import NAME, demand_key, open_vault
@@ -193,7 +194,7 @@ def _build(
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
     receipts = Receipts(root / "receipts")
     telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)
-    steps = Steps(
+    tools = Tools.of(
         store,
         shop,
         media,
@@ -206,7 +207,8 @@ def _build(
         doubt_ms=settings.budget.doubt_days * DAY_MS,
         hooks=telling.hooks,
     )
-    worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)
+    steps = Steps(tools)
+    worker = Worker(tools, steps, at_once=settings.worker.at_once)
     desk = Desk(
         settings=settings,
         store=store,

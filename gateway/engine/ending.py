@@ -1,65 +1,42 @@
 """End a job, once, with its money and its messages; or let it come again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import structlog
 
-from gateway.clips.keeping import Keeper
-from gateway.clips.media import Media
 from gateway.engine.job import Attempt, Job, State, move
-from gateway.engine.line import Line
-from gateway.engine.orders import Orders
-from gateway.engine.shares import Shares
+from gateway.engine.tools import Tools
 from gateway.events.events import announce
-from gateway.events.hooks import Hooks
 from gateway.failpoints import failpoint
 from gateway.money.billing import Bill, closed
-from gateway.offers.health import Health
-from gateway.offers.shop import Shop
 from gateway.offers.wish import Problem
 from gateway.store.database import Statement
-from gateway.store.receipts import Receipts
-from gateway.store.store import Store
-from gateway.telemetry import Metrics, names
+from gateway.telemetry import names
 
 log = structlog.get_logger()
 
 
 class Ending:
-    """Hold what every step of a job needs, and know how any job ends."""
+    """Know how any job ends."""
 
-    def __init__(
-        self,
-        store: Store,
-        shop: Shop,
-        media: Media,
-        metrics: Metrics,
-        clock: Callable[[], int],
-        receipts: Receipts,
-        orders: Orders,
-        *,
-        lease_seconds: float,
-        retention_ms: int,
-        doubt_ms: int,
-        hooks: Hooks | None = None,
-    ) -> None:
-        self._hooks = hooks
-        self._store = store
-        self._shop = shop
-        self._media = media
-        self._keeper = Keeper(media)
-        self._metrics = metrics
-        self._clock = clock
-        self._receipts = receipts
-        self._health = Health(metrics)
-        self._lease = int(lease_seconds * 1000)
-        self._retention_ms = retention_ms
-        self._doubt_ms = doubt_ms
-        self._orders = orders
-        self.shares = Shares(shop.accounts)
-        self.line = Line(store, shop.accounts, clock, self.shares)
+    def __init__(self, tools: Tools) -> None:
+        self._hooks = tools.hooks
+        self._store = tools.store
+        self._shop = tools.shop
+        self._media = tools.media
+        self._keeper = tools.keeper
+        self._metrics = tools.metrics
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._health = tools.health
+        self._lease = tools.lease_ms
+        self._retention_ms = tools.retention_ms
+        self._doubt_ms = tools.doubt_ms
+        self._orders = tools.orders
+        self._shares = tools.shares
+        self._line = tools.line
 
     async def _later(
         self, job: Job, seconds: float, *attempts: Attempt, also: Sequence[Statement] = (), **changes: str

@@ -74,13 +74,13 @@ class Steps(Buying):
             case State.SUBMITTING:
                 await self._doubt(job)
             case State.UNKNOWN:
-                with self.shares.hold(job.account or "", self._clock()):
+                with self._shares.hold(job.account or "", self._clock()):
                     await self._reconcile(job)
             case State.RUNNING | State.STORING:
-                with self.shares.hold(job.account or "", self._clock()):
+                with self._shares.hold(job.account or "", self._clock()):
                     await self._look(job)
             case _ if in_doubt(job):
-                with self.shares.hold(job.account or "", self._clock()):
+                with self._shares.hold(job.account or "", self._clock()):
                     await self._clear_up(job)
             case _:
                 await self._expire(job)
@@ -89,7 +89,7 @@ class Steps(Buying):
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
         failpoint("after_claim")
         now = self._clock()
-        left, job = self.line.leave(job), resumed(job)
+        left, job = self._line.leave(job), resumed(job)
         if job.cancel_requested:
             await self._end(move(job, State.CANCELLED, now), also=left)
             return
@@ -122,7 +122,7 @@ class Steps(Buying):
             if not self._can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
                 await self._line_up(job, able)
                 return
-            with self.shares.hold(choice.account, self._clock()):
+            with self._shares.hold(choice.account, self._clock()):
                 await self._intend(job, wish, choice, files, able)
 
     async def _take_in_hand(
@@ -148,7 +148,7 @@ class Steps(Buying):
         self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path], able: Sequence[Choice]
     ) -> None:
         """Commit the intent to buy, and buy; a place taken meanwhile at its account is waited for with ``able``."""
-        account, now, left = self._shop.accounts[choice.account], self._clock(), self.line.leave(job)
+        account, now, left = self._shop.accounts[choice.account], self._clock(), self._line.leave(job)
         attempt = Attempt(
             id=new_id("att", now),
             job=job.id,
@@ -197,21 +197,21 @@ class Steps(Buying):
                 await self.count()  # Another process has taken the last place.
                 await self._line_up(job, able)
             case HaltedError() if (found := await self._store.any_job(job.id)) and found.cancel_requested:
-                await self._end(move(job, State.CANCELLED, self._clock()), also=self.line.leave(job))
+                await self._end(move(job, State.CANCELLED, self._clock()), also=self._line.leave(job))
             case HaltedError():
                 log.info("purchase.halted", **names(job))
-                self.line.halted()
+                self._line.halted()
                 await self._line_up(job, able)
             case BudgetError():
                 message = "The offer it was quoted at could not make it, and the next best is above the budget."
-                await self._fail(job, Problem(code="budget_exceeded", message=message), also=self.line.leave(job))
+                await self._fail(job, Problem(code="budget_exceeded", message=message), also=self._line.leave(job))
             case _:
                 raise error
 
     async def _line_up(self, job: Job, able: Sequence[Choice]) -> None:
         """Wait for the first place at any account that would do."""
         now = self._clock()
-        places = await self.line.join(job, able)
+        places = await self._line.join(job, able)
         # Nobody calls a suspect; and to stand in line proves nothing, so what was counted against it stays.
         due = min(now + (AGAIN_MS if job.suspect else LONGEST_MS), job.deadline_at)
         counted = {"crashes": job.crashes, "faults": job.faults}
@@ -223,7 +223,7 @@ class Steps(Buying):
             error = error or as_json(Problem(code=RESTING, message=shut))
         queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, error=error, **counted)
         await self._store.save(queued, also=places)
-        self.line.joined(able)
+        self._line.joined(able)
 
     async def _choose(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
         """
@@ -299,7 +299,7 @@ class Steps(Buying):
         """Whether an offer is still sold here and has a place free, for who was not called one nobody waits for."""
         if self._lacks(choice):
             return False
-        return self.line.has_room(choice, now) if called else self.line.is_open(choice, now)
+        return self._line.has_room(choice, now) if called else self._line.is_open(choice, now)
 
     def _lacks(self, choice: Choice) -> str | None:
         """Say what this process lacks to order an offer; ``None`` where it is sold here."""
@@ -387,7 +387,7 @@ class Steps(Buying):
                 message = (
                     "The gateway broke down over this video again and again, so it was given up; nothing was bought."
                 )
-                await self._fail(job, Problem(code="crashed", message=message), also=self.line.leave(job))
+                await self._fail(job, Problem(code="crashed", message=message), also=self._line.leave(job))
                 return
             case State.SUBMITTING | State.UNKNOWN if late:
                 await self._never_cleared(job)

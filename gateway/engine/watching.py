@@ -46,7 +46,7 @@ class Watching(Collecting):
         running = await self._store.running()
         for name, account in self._shop.accounts.items():
             account.recount(running.get(name, 0))
-        await self.line.recount()
+        await self._line.recount()
 
     def put_off(self, job: Job, ahead: Counter[str]) -> int | None:
         """
@@ -65,8 +65,8 @@ class Watching(Collecting):
         """Take a job's turn at its account, or say when that has a place and a look for it."""
         name, now, late = account.name, self._clock(), in_doubt(job)
         asks = job.state in ASKED_ABOUT or late
-        if asks and not self.shares.left(name, ahead.total(), ahead[name]):
-            return self.shares.again(name, now)
+        if asks and not self._shares.left(name, ahead.total(), ahead[name]):
+            return self._shares.again(name, now)
         if job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
             return due
         if late and (due := account.late_looks.take(now)) > now:

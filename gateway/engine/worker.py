@@ -7,16 +7,15 @@ Due work is an indexed scan; a claim is a lease. What a step does is :mod:`gatew
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
 
 import structlog
 
 from gateway.door.accept import Hands
 from gateway.engine.job import FAULTS_MS, Job
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
 from gateway.engine.trials import Trials
 from gateway.store.database import BATCH, ConflictError, StoreUnavailableError
-from gateway.store.store import Store
 
 log = structlog.get_logger()
 
@@ -39,16 +38,15 @@ TRIAL_SECONDS = 0.25
 class Worker(Hands):
     """Take every due job one step further, a bounded number at a time."""
 
-    def __init__(
-        self, store: Store, steps: Steps, clock: Callable[[], int], *, at_once: int, lease_seconds: float
-    ) -> None:
-        self._store = store
+    def __init__(self, tools: Tools, steps: Steps, *, at_once: int) -> None:
+        self._store = tools.store
         self._steps = steps
-        self._clock = clock
+        self._line = tools.line
+        self._clock = tools.clock
         self._at_once = at_once
-        self.lease = int(lease_seconds * 1000)
+        self.lease = tools.lease_ms
         self._under_way: dict[asyncio.Task[None], tuple[Job, int]] = {}
-        self._count_ms = COUNT_MS if store.shared else ALONE_MS
+        self._count_ms = COUNT_MS if tools.store.shared else ALONE_MS
         self._reserved = 0
         """Places kept for jobs that are being claimed or accepted."""
         self._wake = asyncio.Event()
@@ -61,7 +59,7 @@ class Worker(Hands):
         self._stopping = False
         self._counted = 0
         self._trials = Trials()
-        steps.shares.places = at_once
+        tools.shares.places = at_once
         self._stalled: list[Job] = []
         """Whose steps ended because the store did not answer: still leased, though nobody died."""
 
@@ -146,7 +144,7 @@ class Worker(Hands):
         free = left = self._free()
         self._reserved += free
         try:
-            for job in await self._steps.line.call(lease=self.lease, most=left) if left else ():
+            for job in await self._line.call(lease=self.lease, most=left) if left else ():
                 self.take_up(job, called=True)
                 left -= 1
             for job in await self._due(left) if left else ():
@@ -231,7 +229,7 @@ class Worker(Hands):
         """Make room for the next step; that is a reason to look where there was none, or somebody is in line."""
         job, _ = self._under_way.pop(step)
         tried = self._trials.end(job.id, self._clock())
-        if tried or self._full or self._steps.line.waited:
+        if tried or self._full or self._line.waited:
             self._wake.set()
 
     def _moved(self, job: Job) -> None:

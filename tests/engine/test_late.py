@@ -300,7 +300,7 @@ async def test_what_came_of_several_late_clips_is_kept_when_the_others_are_lost(
 async def test_a_receipt_is_evidence(engine: Engine) -> None:
     """An order whose answer was noted and never committed, and whose job another process ended meanwhile."""
     job = await lost(engine)
-    engine.steps._receipts.note(job.attempt or "", msgspec.json.encode(Task("t8")).decode())
+    engine.tools.receipts.note(job.attempt or "", msgspec.json.encode(Task("t8")).decode())
     job = await look_on(engine, job)
 
     assert find_rendition(job, "video", 0)
@@ -310,14 +310,14 @@ async def test_a_receipt_is_evidence(engine: Engine) -> None:
 async def test_nothing_stays_of_a_job_deleted_while_its_clip_came(engine: Engine) -> None:
     """Also where clips are kept for ever: the row says deleted, so nobody would find them."""
     job = await given_up(engine)
-    keep = engine.steps._keeper.keep
+    keep = engine.tools.keeper.keep
 
     async def kept(*words: Any) -> Any:
         renditions = await keep(*words)
         await engine.store.delete(job.id, "tenant")
         return renditions
 
-    engine.steps._keeper.keep = kept  # type: ignore[method-assign]
+    engine.tools.keeper.keep = kept  # type: ignore[method-assign]
     late = await look_on(engine, job)
 
     assert (billing(late), late.outputs, late.due_at) == ((Billing.BILLED, PRICE), "[]", None)

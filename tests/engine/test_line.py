@@ -186,7 +186,7 @@ async def test_a_line_outlives_the_process(make: Make) -> None:
     engine = make(max_running=1)
     _, first, *_ = await crowd(engine, 3)
     await leave(engine)
-    engine.steps = engine.new_steps()
+    engine.restart()
     assert await engine.turn() == 0
     await engine.steps.count()
     assert await engine.turn() == 1

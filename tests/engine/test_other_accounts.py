@@ -137,7 +137,7 @@ async def test_who_has_another_account_makes_what_stands_in_its_line(make: Make)
     (made,) = [each for each in await jobs(part) if each.account == "other" and each.state is State.RUNNING]
     await part.steps._end(move(made, State.FAILED, part.now), standing(made, Outcome.FAILED, part.now, None))
     await part.steps.count()
-    (called,) = await part.steps.line.call(lease=60_000, most=100)
+    (called,) = await part.tools.line.call(lease=60_000, most=100)
     await part.steps.take(called, called=True)
     assert ((await part.job(job.id)).account, len(part.provider.ledger)) == ("other", 1)
 

@@ -113,7 +113,7 @@ class Weather:
         """Take a step with everything that is due and whose account has a look left."""
         engine = self.engine
         await engine.steps.count()
-        called = await engine.steps.line.call(lease=60_000, most=100)
+        called = await engine.tools.line.call(lease=60_000, most=100)
         claimed = await engine.store.claim(lease=60_000, most=100)
         for job in called:
             await engine.steps.take(job, called=True)
