@@ -36,6 +36,7 @@ from gateway.engine.job import State
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
@@ -128,7 +129,7 @@ async def live(url: str, folder: Path, count: int) -> float:
             retention_ms=0,
             doubt_ms=0,
         )
-        worker = Worker(tools, Steps(tools), at_once=64)
+        worker = Worker(tools, Steps(tools), Turns(tools), at_once=64)
         acceptor = Acceptor(store, shop, clock, worker)
         working = asyncio.create_task(worker.run())
         await _accept(acceptor, store, 100, "warm")

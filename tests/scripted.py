@@ -21,6 +21,7 @@ from gateway.engine.job import Job
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
 from gateway.events.hooks import Hooks
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
@@ -212,6 +213,7 @@ class Engine:
         """Take every step with these tools from now on."""
         self.tools = tools
         self.steps = Steps(tools)
+        self.turns = Turns(tools)
 
     @property
     def provider(self) -> Scripted:

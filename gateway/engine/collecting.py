@@ -35,12 +35,6 @@ Misses = dict[int, ClipError]
 class Collecting(Ending):
     """Know how a job goes on whose task is done."""
 
-    def _turn(self, job: Job, account: Account, now: int) -> int:
-        """Say when a clip may be tried again: now, unless its provider serves nobody and another is tried first."""
-        finished = msgspec.json.decode(job.task or "", type=Finished)
-        left = 1000 * finished.left(now, account.provider.listing.link_hours)
-        return account.source.take(int(left), now)
-
     async def _collect(self, job: Job, account: Account) -> None:
         """Go on with a clip that is not kept yet."""
         finished = msgspec.json.decode(job.task or "", type=Finished)

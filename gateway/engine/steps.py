@@ -194,7 +194,7 @@ class Steps(Buying):
         """Go on with a job whose intent to buy was not committed; nothing was bought."""
         match error:
             case FullError():
-                await self.count()  # Another process has taken the last place.
+                await self._line.recount()  # Another process has taken the last place.
                 await self._line_up(job, able)
             case HaltedError() if (found := await self._store.any_job(job.id)) and found.cancel_requested:
                 await self._end(move(job, State.CANCELLED, self._clock()), also=self._line.leave(job))

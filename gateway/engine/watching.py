@@ -5,14 +5,13 @@ What a provider's answer means is decided in :mod:`gateway.engine.job`; what hap
 """
 
 import random
-from collections import Counter
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
 from gateway.clips.fetch import is_public
-from gateway.engine.collecting import Collecting, made_of, noted
+from gateway.engine.collecting import Collecting, noted
 from gateway.engine.ending import as_json
 from gateway.engine.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
 from gateway.engine.finished import ClipError, Finished, Missed, next_try
@@ -20,7 +19,7 @@ from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, 
 from gateway.events.events import foretell
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
-from gateway.money.billing import Bill, bill_of, in_doubt
+from gateway.money.billing import Bill, bill_of
 from gateway.offers.accounts import Account, link_hours
 from gateway.offers.wish import Problem, read_choice
 from gateway.telemetry import names
@@ -30,51 +29,12 @@ from providers.base.task import Task, Update
 
 log = structlog.get_logger()
 
-LOOKED_AT = frozenset({State.RUNNING, State.STORING})
-"""Where a step asks the provider how a task stands."""
-ASKED_ABOUT = LOOKED_AT | {State.UNKNOWN}
-"""Where a step asks the provider at all, and buys nothing."""
 OTHERS_MS = 300_000
 """How long past its deadline a job whose account a process lacks is left to others on its store, which may have it."""
 
 
 class Watching(Collecting):
     """Know how a job with a task goes on."""
-
-    async def count(self) -> None:
-        """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
-        running = await self._store.running()
-        for name, account in self._shop.accounts.items():
-            account.recount(running.get(name, 0))
-        await self._line.recount()
-
-    def put_off(self, job: Job, ahead: Counter[str]) -> int | None:
-        """
-        Say when a job should come again whose account has no place or no look left for it now; else it is its turn.
-
-        ``ahead`` counts whose jobs are about to be stepped before it, and this one if it is.
-        """
-        name = job.account or ""
-        account = self._shop.accounts.get(name)
-        due = None if account is None else self._kept_from(job, account, ahead)
-        if due is None:
-            ahead[name] += 1
-        return due
-
-    def _kept_from(self, job: Job, account: Account, ahead: Counter[str]) -> int | None:
-        """Take a job's turn at its account, or say when that has a place and a look for it."""
-        name, now, late = account.name, self._clock(), in_doubt(job)
-        asks = job.state in ASKED_ABOUT or late
-        if asks and not self._shares.left(name, ahead.total(), ahead[name]):
-            return self._shares.again(name, now)
-        if job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
-            return due
-        if late and (due := account.late_looks.take(now)) > now:
-            return due
-        fetches = job.state is State.STORING or (late and made_of(job) is not None)
-        if fetches and (due := self._turn(job, account, now)) > now:
-            return due
-        return None
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""

@@ -1,7 +1,8 @@
 """
 Find due jobs and start a step with each: no task, timer or thread per waiting job.
 
-Due work is an indexed scan; a claim is a lease. What a step does is :mod:`gateway.engine.steps`' business.
+Due work is an indexed scan; a claim is a lease. Whose turn it is :mod:`~gateway.engine.turns` says, and
+what a step does :mod:`~gateway.engine.steps`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from gateway.engine.job import FAULTS_MS, Job
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
 from gateway.engine.trials import Trials
+from gateway.engine.turns import Turns
 from gateway.store.database import BATCH, ConflictError, StoreUnavailableError
 
 log = structlog.get_logger()
@@ -38,9 +40,10 @@ TRIAL_SECONDS = 0.25
 class Worker(Hands):
     """Take every due job one step further, a bounded number at a time."""
 
-    def __init__(self, tools: Tools, steps: Steps, *, at_once: int) -> None:
+    def __init__(self, tools: Tools, steps: Steps, turns: Turns, *, at_once: int) -> None:
         self._store = tools.store
         self._steps = steps
+        self._turns = turns
         self._line = tools.line
         self._clock = tools.clock
         self._at_once = at_once
@@ -140,7 +143,7 @@ class Worker(Hands):
             return
         if self._clock() - self._counted >= self._count_ms:
             self._counted = self._clock()
-            await self._steps.count()
+            await self._line.recount()
         free = left = self._free()
         self._reserved += free
         try:
@@ -188,7 +191,7 @@ class Worker(Hands):
         """Say when a job comes again that is not to be stepped now: no place or look is left, or it is suspect."""
         if job.suspect and not job.poison:
             return self._trials.put_off(job.id, self._clock())
-        return self._steps.put_off(job, ahead)
+        return self._turns.put_off(job, ahead)
 
     async def _due(self, most: int) -> list[Job]:
         """Claim what is due, and put off what is not to be stepped now."""

@@ -350,14 +350,14 @@ async def test_a_crowd_in_doubt_takes_no_turn_from_who_is_under_way(engine: Engi
     """Its looks are its own, a few a second."""
     late = await given_up(engine)
     account = engine.accounts["acme"]
-    put_off = [engine.steps.put_off(late, Counter()) for _ in range(5000)]
+    put_off = [engine.turns.put_off(late, Counter()) for _ in range(5000)]
     engine.provider.submits = [running("t2")]
     job = await engine.accept(seed=2)
     await engine.turn()
     job = await engine.job(job.id)
 
     assert 5000 - put_off.count(None) > 4000
-    assert (job.state, engine.steps.put_off(job, Counter())) == (State.RUNNING, None)
+    assert (job.state, engine.turns.put_off(job, Counter())) == (State.RUNNING, None)
     assert account.looks.take(engine.now) == engine.now
 
 
@@ -375,7 +375,7 @@ async def test_late_clips_wait_for_a_source_that_serves_nobody(engine: Engine) -
     job = await engine.job(job.id)
 
     assert in_doubt(job)
-    assert (engine.steps.put_off(job, Counter()) or 0) > engine.now
+    assert (engine.turns.put_off(job, Counter()) or 0) > engine.now
 
 
 async def test_a_late_look_that_breaks_the_gateway_is_made_once_a_day(engine: Engine) -> None:

@@ -188,7 +188,7 @@ async def test_a_line_outlives_the_process(make: Make) -> None:
     await leave(engine)
     engine.restart()
     assert await engine.turn() == 0
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert await engine.turn() == 1
 
     assert (await engine.job(first.id)).state is State.RUNNING
@@ -306,7 +306,7 @@ async def test_a_place_an_operator_frees_is_free(make: Make, decide: object) -> 
     (open_,) = await engine.store.attempts(job.id)
     moved, ended, *_ = decide(lost, open_, engine.now)  # type: ignore[operator]
     await engine.store.save(moved, ended)
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert engine.accounts["acme"].running == 0
     await engine.turn()
 
@@ -321,11 +321,11 @@ async def test_counting_forgets_no_order_on_its_way(make: Make) -> None:
     await order(engine, 0)
     await engine.turn()
     account.take_place(engine.now)
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert account.running == 2
     account.took_place()
     account.give_place()
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert (account.running, account.taking) == (1, 0)
 
 

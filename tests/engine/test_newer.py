@@ -70,7 +70,7 @@ async def test_a_worker_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: p
     monkeypatch.setattr(worker, "IDLE_SECONDS", 0.001)
     engine.provider.submits = [running("t", poll_after=3600.0)]
     job = await engine.accept()
-    works = Worker(engine.tools, engine.steps, at_once=8)
+    works = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
     claim, raised = engine.store.claim, asyncio.Event()
 
     async def broken(**asked: object) -> list[Job]:

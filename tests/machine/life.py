@@ -284,7 +284,7 @@ class Life(RuleBasedStateMachine):
         self.late.clear()
         self.engine.restart()
         self.do(self.engine.store.start_over())
-        self.do(self.engine.steps.count())
+        self.do(self.engine.tools.line.recount())
 
     # Operators
 

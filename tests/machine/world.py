@@ -26,6 +26,7 @@ from gateway.door.accept import Acceptor, Repeat, fingerprint_of
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.events.courier import Courier
 from gateway.events.letters import Letters
@@ -342,7 +343,7 @@ class Life:
                 self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], Orders(shop, media),
                 lease_seconds=LEASE, retention_ms=int(30 * DAY * 1000), doubt_ms=DOUBT * 1000,
             )  # fmt: skip
-            workers.append(Worker(tools, Steps(tools), at_once=4))
+            workers.append(Worker(tools, Steps(tools), Turns(tools), at_once=4))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))
         outbox, settings = Outbox(self.database, self.clock), WebhookSettings(seconds=10)
         courier = Courier(
