@@ -16,33 +16,30 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.clips.shelf import GoneError, ShelfError
-from gateway.clock import DAY_MS
 from gateway.engine.buying import Buying
+from gateway.engine.choosing import Chooser
 from gateway.engine.ending import as_json
-from gateway.engine.findings import NO_ACCOUNT, RESTING, alone, alone_with, resumed, sentence
+from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence
 from gateway.engine.finished import ClipError, Finished
 from gateway.engine.job import (
     ASIDE_MS,
-    IN_VAIN,
     LATE_MOST,
     Attempt,
     Job,
     Outcome,
     State,
     backoff,
-    has_time,
     move,
     standing,
 )
 from gateway.engine.line import LONGEST_MS
+from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
 from gateway.events.events import foretell
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.money.billing import Bill, in_doubt, raised
 from gateway.offers.accounts import link_hours
-from gateway.offers.routing import Decision, UnknownModelError, still
-from gateway.offers.shop import pin
 from gateway.offers.wish import Choice, Problem, Wish, read_choice, read_wish
 from gateway.store.database import ConflictError, Statement
 from gateway.store.store import BudgetError, FullError, HaltedError
@@ -51,12 +48,13 @@ from providers.base.errors import ProviderError, Unsupported
 
 log = structlog.get_logger()
 
-ALL_REFUSED = "every account that could has refused it"
-"""Why no offer is left of those that can."""
-
 
 class Steps(Buying):
     """Know how to take a job one step further from wherever it stands."""
+
+    def __init__(self, tools: Tools) -> None:
+        super().__init__(tools)
+        self._chooser = Chooser(tools)
 
     async def take(self, job: Job, *, called: bool = False) -> None:
         """
@@ -95,23 +93,23 @@ class Steps(Buying):
             return
         wish = read_wish(job.wish)
         first = read_choice(job.quote)
-        able, reason = await self._choose(job, wish, first, called=called)
+        able, reason = await self._chooser.choose(job, wish, first, called=called)
         account = self._shop.accounts.get(first.account)
-        if not able and account and account.is_silent(now) and self._in_time(job, first, now):
+        if not able and account and account.is_silent(now) and self._chooser.in_time(job, first, now):
             await self._later(replace(job, account=None), backoff(job.tries, None, random.random()), also=left)  # noqa: S311
             return
         if not able:
             problem = Problem(code="no_offer", message=f"No offer can make this now: {reason}.")
             await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem, also=left)
             return
-        able = [each for each in able if self._in_time(job, each, now)]
+        able = [each for each in able if self._chooser.in_time(job, each, now)]
         if not able:
-            lacks = self._lacks(first)
+            lacks = self._chooser.lacks(first)
             why = f"{sentence(lacks)}, so nobody could order it" if lacks else "No offer took the job"
             late = Problem(code="deadline_exceeded", message=f"{why} in time.")
             await self._fail(job, late, also=left)
             return
-        choice = next((each for each in able if self._can_take(each, now, called=called)), None)
+        choice = next((each for each in able if self._chooser.can_take(each, now, called=called)), None)
         if choice is None:
             await self._line_up(job, able)
             return
@@ -119,7 +117,7 @@ class Steps(Buying):
             files = await self._take_in_hand(job, wish, choice, lent, also=left)
             if files is None:
                 return
-            if not self._can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
+            if not self._chooser.can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
                 await self._line_up(job, able)
                 return
             with self._shares.hold(choice.account, self._clock()):
@@ -215,7 +213,7 @@ class Steps(Buying):
         # Nobody calls a suspect; and to stand in line proves nothing, so what was counted against it stays.
         due = min(now + (AGAIN_MS if job.suspect else LONGEST_MS), job.deadline_at)
         counted = {"crashes": job.crashes, "faults": job.faults}
-        lacks, error = self._lacks(able[0]), job.error
+        lacks, error = self._chooser.lacks(able[0]), job.error
         if lacks:
             log.warning("account.missing", **names(job), state=job.state, reason=lacks)
             error = error or as_json(Problem(code=NO_ACCOUNT, message=lacks))
@@ -224,89 +222,6 @@ class Steps(Buying):
         queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, error=error, **counted)
         await self._store.save(queued, also=places)
         self._line.joined(able)
-
-    async def _choose(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
-        """
-        Pick the offers to order from or to wait for, the best first; else say why none is left.
-
-        What was quoted and is not sold in this process is not gone where others share its store: it is theirs to make,
-        and theirs to say who else would do. So a job stands in line for it, and is ordered here only where it stands in
-        line already.
-        """
-        able, reason = await self._pick(job, wish, first, called=called)
-        if not self._store.shared or not self._lacks(first):
-            return able, reason
-        standing = await self._store.lines(job.id) if job.account else []
-        return [*(each for each in able if (each.account, each.model) in standing), first], ""
-
-    async def _pick(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
-        """
-        Pick the best offer not yet shown to be of no use, and those that charge no more; else say why none is left.
-
-        The best comes first; the others take its turn where it has no place free.
-        """
-        now, keeps = self._clock(), not wish.preferences.allow_fallbacks
-        if (
-            not job.attempts
-            and job.created_at // DAY_MS == now // DAY_MS
-            and self._can_take(first, now, called=called)
-            and self._in_time(job, first, now)
-        ):
-            return [first], ""  # Decided when it was accepted, by the same prices.
-        pinned = pin(wish, first.spec)
-        try:
-            decision = self._shop.decide(pinned, lot=job.id)
-        except UnknownModelError as error:
-            return [], f"no account here sells {error.model} any more"
-        tried = await self._store.attempts(job.id) if job.attempts else []
-        # An account that would not may do so after its rest, which this process need not have heard of.
-        vain = {Outcome.REFUSED} if keeps else IN_VAIN
-        spent = {(each.account, each.offer) for each in tried if each.outcome in vain}
-        choices = [line.choice for line in decision.ranked if line.choice]
-        late = {(each.account, each.offer) for each in choices if not self._in_time(job, each, now)}
-        able = still(decision, first, spent, late, keeps=keeps, begun=job.attempts > 0)
-        if keeps and not able:
-            return self._outlast(job, pinned, first, spent, decision)
-        refusals = [refusal.message for line in decision.others for refusal in line.refusals]
-        return able, next(iter(refusals), ALL_REFUSED)
-
-    def _outlast(
-        self, job: Job, pinned: Wish, first: Choice, spent: set[tuple[str, str]], decision: Decision
-    ) -> tuple[list[Choice], str]:
-        """Have a job that falls back on nobody wait out its offer's rest, if that is in time; else say why not."""
-        now, rested = self._clock(), self._shop.decide(pinned, lot=job.id, rested=True)
-        choices = [line.choice for line in rested.ranked if line.choice]
-        late = {(each.account, each.offer) for each in choices if self._is_outlasted(job, each, now)}
-        able = still(rested, first, spent | late, keeps=True, begun=job.attempts > 0)
-        refusals = [
-            refusal.message for line in decision.others if line.name == first.offer for refusal in line.refusals
-        ]
-        why = self._lacks(first) or next(iter(refusals), ALL_REFUSED)
-        return able, f"{why}; provider.allow_fallbacks is false, so no other was tried"
-
-    def _is_outlasted(self, job: Job, choice: Choice, now: int) -> bool:
-        """Whether an offer rests until it is too late for a job."""
-        rest = self._shop.accounts[choice.account].lasting(choice.model, now)
-        return rest is not None and not self._in_time(job, choice, rest.until)
-
-    def _in_time(self, job: Job, choice: Choice, now: int) -> bool:
-        """Whether a clip ordered now can be ready before its job is given up."""
-        return has_time(
-            job.deadline_at - now, job.deadline_at - job.created_at, self._shop.typical_seconds(choice.offer)
-        )
-
-    def _can_take(self, choice: Choice, now: int, *, called: bool) -> bool:
-        """Whether an offer is still sold here and has a place free, for who was not called one nobody waits for."""
-        if self._lacks(choice):
-            return False
-        return self._line.has_room(choice, now) if called else self._line.is_open(choice, now)
-
-    def _lacks(self, choice: Choice) -> str | None:
-        """Say what this process lacks to order an offer; ``None`` where it is sold here."""
-        account = self._shop.accounts.get(choice.account)
-        if account is None:
-            return alone(choice.account)
-        return None if account.listing.offer(choice.model) else alone_with(choice.account, choice.model)
 
     async def _doubt(self, job: Job) -> None:
         """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""
