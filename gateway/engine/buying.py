@@ -76,7 +76,7 @@ class Buying(Late):
         """Begin anew with an order that was not sent, for reasons of our own."""
         now = self._clock()
         log.info("attempt.withheld", **names(job), reason=withheld.message)
-        self._free(job)
+        self._ends.free(job)
         back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None)
         await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, withheld.message))
 
@@ -101,15 +101,15 @@ class Buying(Late):
         self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
-            await self._later(job, wait / 1000)
+            await self._ends.later(job, wait / 1000)
         elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
             # What was sent before may still be on its way, and find the provider in another mood.
-            await self._later(job, UNDER_WAY)
+            await self._ends.later(job, UNDER_WAY)
         elif error.billed is not Billed.NO or error.again is Again.NEVER:
             lost = standing(job, Outcome.UNKNOWN, now, error.message)
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
         elif error.again is Again.HERE:
-            self._free(job)
+            self._ends.free(job)
             back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
             await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
         else:
@@ -118,9 +118,9 @@ class Buying(Late):
             problem = problem_of(error, choice.provider)
             stays = outcome is Outcome.ACCOUNT_REFUSED and self._waits_for(job, choice, now)
             if error.again is Again.NO or (job.attempts >= self._shop.routing.max_attempts and not stays):
-                await self._fail(job, problem, refused)
+                await self._ends.fail(job, problem, refused)
             else:
-                self._free(job)
+                self._ends.free(job)
                 said = None if stays else as_json(problem)
                 back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=said)
                 await self._store.save(back, refused)

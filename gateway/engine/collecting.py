@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from gateway.clips.fetch import is_public
 from gateway.clips.shelf import ShelfError
-from gateway.engine.ending import Ending, as_json
+from gateway.engine.ending import Ends, as_json
 from gateway.engine.findings import compare, still_there
 from gateway.engine.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
 from gateway.engine.job import VERDICTS, Job, Outcome, State, backoff, move, standing
+from gateway.engine.tools import Tools
 from gateway.failpoints import failpoint
 from gateway.money.billing import Bill
 from gateway.offers.accounts import Account, link_hours
@@ -32,8 +33,26 @@ Misses = dict[int, ClipError]
 """Why clips were not kept this time, by their index."""
 
 
-class Collecting(Ending):
+class Collecting:
     """Know how a job goes on whose task is done."""
+
+    def __init__(self, tools: Tools, ends: Ends) -> None:
+        self._ends = ends
+        self._hooks = tools.hooks
+        self._store = tools.store
+        self._shop = tools.shop
+        self._media = tools.media
+        self._keeper = tools.keeper
+        self._metrics = tools.metrics
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._health = tools.health
+        self._lease = tools.lease_ms
+        self._retention_ms = tools.retention_ms
+        self._doubt_ms = tools.doubt_ms
+        self._orders = tools.orders
+        self._shares = tools.shares
+        self._line = tools.line
 
     async def _collect(self, job: Job, account: Account) -> None:
         """Go on with a clip that is not kept yet."""
@@ -97,7 +116,7 @@ class Collecting(Ending):
             await self._lose(job, finished, account, misses)
             return
         try:
-            await self._later(job, wait, task=noted(finished))
+            await self._ends.later(job, wait, task=noted(finished))
         except ConflictError:
             self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
             raise
@@ -129,7 +148,7 @@ class Collecting(Ending):
         provider = read_choice(job.quote).provider
         problem = Problem(code=lost.type, message=lost.details, provider=provider, result_links=lost.result_links)
         ended = standing(job, Outcome.SUCCEEDED, self._clock(), str(next(iter(misses.values()))))
-        await self._fail(job, problem, ended, bill=Bill.PRICE)
+        await self._ends.fail(job, problem, ended, bill=Bill.PRICE)
 
     def _lost(self, job: Job, finished: Finished, account: Account | None, misses: Misses, where: str) -> Notice:
         """Give clips up that were paid for, and write, for a field of the job, where they may still lie."""
@@ -153,7 +172,7 @@ class Collecting(Ending):
         done = move(job, State.SUCCEEDED, now, **self._kept(job, finished, *notices))
         if job.started_at is not None:
             self._shop.observe(read_choice(job.quote).offer, (now - await self._ordered_at(job, job.started_at)) / 1000)
-        await self._end(done, standing(done, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
+        await self._ends.end(done, standing(done, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
 
     async def _ordered_at(self, job: Job, started_at: int) -> int:
         """Say when the order was begun that made a clip; of a job's only one its own row tells."""

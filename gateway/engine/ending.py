@@ -18,27 +18,16 @@ from gateway.telemetry import names
 log = structlog.get_logger()
 
 
-class Ending:
-    """Know how any job ends."""
+class Ends:
+    """Know how any job ends, and when one comes again that did not."""
 
     def __init__(self, tools: Tools) -> None:
-        self._hooks = tools.hooks
         self._store = tools.store
-        self._shop = tools.shop
-        self._media = tools.media
-        self._keeper = tools.keeper
-        self._metrics = tools.metrics
+        self._accounts = tools.shop.accounts
         self._clock = tools.clock
-        self._receipts = tools.receipts
-        self._health = tools.health
-        self._lease = tools.lease_ms
-        self._retention_ms = tools.retention_ms
-        self._doubt_ms = tools.doubt_ms
-        self._orders = tools.orders
-        self._shares = tools.shares
-        self._line = tools.line
+        self._metrics = tools.metrics
 
-    async def _later(
+    async def later(
         self, job: Job, seconds: float, *attempts: Attempt, also: Sequence[Statement] = (), **changes: str
     ) -> None:
         """Look again later; this time came to nothing."""
@@ -48,13 +37,13 @@ class Ending:
         moved = move(job, job.state, now, tries=job.tries + 1, due_at=due, **changes)
         await self._store.save(moved, *attempts, also=also)
 
-    async def _fail(
+    async def fail(
         self, job: Job, problem: Problem, *attempts: Attempt, bill: Bill = Bill.NOTHING, also: Sequence[Statement] = ()
     ) -> None:
         """End a job badly, saying why."""
-        await self._end(move(job, State.FAILED, self._clock(), error=as_json(problem)), *attempts, bill=bill, also=also)
+        await self.end(move(job, State.FAILED, self._clock(), error=as_json(problem)), *attempts, bill=bill, also=also)
 
-    async def _end(
+    async def end(
         self, job: Job, *attempts: Attempt, bill: Bill = Bill.NOTHING, also: Sequence[Statement] = ()
     ) -> None:
         """Keep a final state, what it cost and whom it is told, and give its place at the account back."""
@@ -62,13 +51,13 @@ class Ending:
         await self._store.save(job, *attempts, postings=postings, also=[*also, *announce(job)])
         failpoint("after_end")
         if attempts:
-            self._free(job)
+            self.free(job)
         self._metrics.ended(job)
         log.info("job.ended", **names(job), state=job.state)
 
-    def _free(self, job: Job) -> None:
+    def free(self, job: Job) -> None:
         """Give an attempt's place at its account back."""
-        account = self._shop.accounts.get(job.account or "")
+        account = self._accounts.get(job.account or "")
         if account is not None:
             account.give_place()
 

@@ -107,7 +107,7 @@ class Late(Watching):
         if misses:
             made, wait = self._weigh(job, made, account, misses)
             if wait is not None:
-                await self._later(job, wait, also=also, task=noted(made))
+                await self._ends.later(job, wait, also=also, task=noted(made))
                 return
             notices = (*notices, self._lost(job, made, account, misses, "warnings"))
         job = replace(job, **self._kept(job, made, *notices))

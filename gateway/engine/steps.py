@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.engine.buying import Buying
 from gateway.engine.choosing import Chooser
-from gateway.engine.ending import as_json
+from gateway.engine.ending import Ends, as_json
 from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence
 from gateway.engine.finished import ClipError, Finished
 from gateway.engine.job import (
@@ -53,7 +53,7 @@ class Steps(Buying):
     """Know how to take a job one step further from wherever it stands."""
 
     def __init__(self, tools: Tools) -> None:
-        super().__init__(tools)
+        super().__init__(tools, Ends(tools))
         self._chooser = Chooser(tools)
 
     async def take(self, job: Job, *, called: bool = False) -> None:
@@ -89,25 +89,26 @@ class Steps(Buying):
         now = self._clock()
         left, job = self._line.leave(job), resumed(job)
         if job.cancel_requested:
-            await self._end(move(job, State.CANCELLED, now), also=left)
+            await self._ends.end(move(job, State.CANCELLED, now), also=left)
             return
         wish = read_wish(job.wish)
         first = read_choice(job.quote)
         able, reason = await self._chooser.choose(job, wish, first, called=called)
         account = self._shop.accounts.get(first.account)
         if not able and account and account.is_silent(now) and self._chooser.in_time(job, first, now):
-            await self._later(replace(job, account=None), backoff(job.tries, None, random.random()), also=left)  # noqa: S311
+            await self._ends.later(replace(job, account=None), backoff(job.tries, None, random.random()), also=left)  # noqa: S311
             return
         if not able:
             problem = Problem(code="no_offer", message=f"No offer can make this now: {reason}.")
-            await self._fail(job, msgspec.json.decode(job.error, type=Problem) if job.error else problem, also=left)
+            said = msgspec.json.decode(job.error, type=Problem) if job.error else problem
+            await self._ends.fail(job, said, also=left)
             return
         able = [each for each in able if self._chooser.in_time(job, each, now)]
         if not able:
             lacks = self._chooser.lacks(first)
             why = f"{sentence(lacks)}, so nobody could order it" if lacks else "No offer took the job"
             late = Problem(code="deadline_exceeded", message=f"{why} in time.")
-            await self._fail(job, late, also=left)
+            await self._ends.fail(job, late, also=left)
             return
         choice = next((each for each in able if self._chooser.can_take(each, now, called=called)), None)
         if choice is None:
@@ -132,14 +133,14 @@ class Steps(Buying):
         except ShelfError as error:
             log.error("inputs.unreachable", **names(job), reason=str(error))
             waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
-            await self._later(waiting, backoff(job.tries, None, 0.5), also=also)
+            await self._ends.later(waiting, backoff(job.tries, None, 0.5), also=also)
         except GoneError:
             message = "An input of this video is no longer kept; send it again with a new call."
             problem = Problem(code="input_lost", message=message, type="invalid_request_error")
             if job.state is State.QUEUED:
-                await self._fail(job, problem, also=also)
+                await self._ends.fail(job, problem, also=also)
             else:
-                await self._later(job, 60.0)  # An order may have left: it stays in doubt.
+                await self._ends.later(job, 60.0)  # An order may have left: it stays in doubt.
         return None
 
     async def _intend(
@@ -195,14 +196,14 @@ class Steps(Buying):
                 await self._line.recount()  # Another process has taken the last place.
                 await self._line_up(job, able)
             case HaltedError() if (found := await self._store.any_job(job.id)) and found.cancel_requested:
-                await self._end(move(job, State.CANCELLED, self._clock()), also=self._line.leave(job))
+                await self._ends.end(move(job, State.CANCELLED, self._clock()), also=self._line.leave(job))
             case HaltedError():
                 log.info("purchase.halted", **names(job))
                 self._line.halted()
                 await self._line_up(job, able)
             case BudgetError():
                 message = "The offer it was quoted at could not make it, and the next best is above the budget."
-                await self._fail(job, Problem(code="budget_exceeded", message=message), also=self._line.leave(job))
+                await self._ends.fail(job, Problem(code="budget_exceeded", message=message), also=self._line.leave(job))
             case _:
                 raise error
 
@@ -267,7 +268,7 @@ class Steps(Buying):
             update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
-            await self._later(
+            await self._ends.later(
                 job, 60.0 if isinstance(error, Unsupported) else backoff(job.tries, error.retry_after, 0.5)
             )
             return
@@ -281,7 +282,7 @@ class Steps(Buying):
         message = "The provider never answered; the clip may have been bought. It was not ordered twice."
         provider = read_choice(job.quote).provider
         problem = Problem(code="submission_unknown", message=message, provider=provider)
-        await self._fail(
+        await self._ends.fail(
             job, problem, standing(job, Outcome.FAILED, self._clock(), "never cleared up"), bill=Bill.DOUBT
         )
 
@@ -302,7 +303,7 @@ class Steps(Buying):
                 message = (
                     "The gateway broke down over this video again and again, so it was given up; nothing was bought."
                 )
-                await self._fail(job, Problem(code="crashed", message=message), also=self._line.leave(job))
+                await self._ends.fail(job, Problem(code="crashed", message=message), also=self._line.leave(job))
                 return
             case State.SUBMITTING | State.UNKNOWN if late:
                 await self._never_cleared(job)
@@ -330,6 +331,6 @@ class Steps(Buying):
         if not await self._is_absent(job):
             return
         now = self._clock()
-        self._free(job)
+        self._ends.free(job)
         absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
         await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)

@@ -68,12 +68,12 @@ class Watching(Collecting):
         if isinstance(error, Missing) and now >= lost_after:
             message = "The provider no longer knows the task; it may have been billed."
             problem = Problem(code="task_lost", message=message, provider=listing.slug)
-            await self._fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
+            await self._ends.fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
         elif now >= job.deadline_at:
             await self._give_up(job)
         else:
             wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
-            await self._later(job, max(wait, self._next_look(job, account, None, now)))
+            await self._ends.later(job, max(wait, self._next_look(job, account, None, now)))
 
     def _next_look(self, job: Job, account: Account, asked: float | None, now: int) -> float:
         """Say in how many seconds a task is looked at again; who is sick is not asked more often than who is well."""
@@ -121,7 +121,7 @@ class Watching(Collecting):
         if waiting_for(job) is None:
             log.warning("account.missing", **names(job), state=job.state)
         problem = Problem(code=NO_ACCOUNT, message=alone(job.account))
-        await self._later(job, seconds, error=as_json(problem))
+        await self._ends.later(job, seconds, error=as_json(problem))
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
         """Ask the provider to stop; one that cannot is looked at as ever."""
@@ -169,11 +169,13 @@ class Watching(Collecting):
             await self._fetch(storing, finished, account)
         elif state is State.CANCELLED:
             ended = standing(job, Outcome.CANCELLED, now, None, task)
-            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own)
+            await self._ends.end(
+                move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own
+            )
         else:
             problem = verdict(update, listing.slug)
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
-            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
+            await self._ends.fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
 
     async def _is_absent(self, job: Job) -> bool:
         """Weigh a provider's word that it has no such order; unless that is final it is asked again."""
@@ -182,7 +184,7 @@ class Watching(Collecting):
         waited = (now - attempt.intent_at) / 1000
         wait, counts = until_absent(waited, job.tries, denied=attempt.error == DENIED)
         if wait is not None:
-            await self._later(job, wait, *([replace(attempt, error=DENIED)] if counts else []))
+            await self._ends.later(job, wait, *([replace(attempt, error=DENIED)] if counts else []))
         return wait is None
 
     async def _give_up(self, job: Job, task: str | None = None) -> None:
@@ -193,4 +195,4 @@ class Watching(Collecting):
         message = f"{why}; the clip may have been billed."
         problem = Problem(code="deadline_exceeded", message=message, provider=read_choice(job.quote).provider)
         late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
-        await self._fail(job, problem, late, bill=Bill.DOUBT)
+        await self._ends.fail(job, problem, late, bill=Bill.DOUBT)

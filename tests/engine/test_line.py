@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.door.accept import Repeat, fingerprint_of
+from gateway.engine.ending import Ends
 from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS, Line
 from gateway.engine.operator import resubmit, write_off
@@ -56,7 +57,7 @@ async def leave(engine: Engine, account: str = "acme") -> None:
     page = await engine.store.jobs("tenant", after=None, limit=100, newest_first=False)
     job = next(each for each in page.jobs if each.state is State.RUNNING and each.account == account)
     ended = move(job, State.FAILED, engine.now)
-    await engine.steps._end(ended, standing(job, Outcome.FAILED, engine.now, None), bill=Bill.NOTHING)
+    await Ends(engine.tools).end(ended, standing(job, Outcome.FAILED, engine.now, None), bill=Bill.NOTHING)
 
 
 async def test_who_waits_is_not_written(make: Make) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gateway.api import answers
+from gateway.engine.ending import Ends
 from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS
 from gateway.money.ledger import Hold
@@ -135,7 +136,7 @@ async def test_who_has_another_account_makes_what_stands_in_its_line(make: Make)
     assert sorted(lines) == sorted(await part.store.lines(job.id))
 
     (made,) = [each for each in await jobs(part) if each.account == "other" and each.state is State.RUNNING]
-    await part.steps._end(move(made, State.FAILED, part.now), standing(made, Outcome.FAILED, part.now, None))
+    await Ends(part.tools).end(move(made, State.FAILED, part.now), standing(made, Outcome.FAILED, part.now, None))
     await part.tools.line.recount()
     (called,) = await part.tools.line.call(lease=60_000, most=100)
     await part.steps.take(called, called=True)
