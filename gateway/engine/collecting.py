@@ -33,37 +33,30 @@ Misses = dict[int, ClipError]
 """Why clips were not kept this time, by their index."""
 
 
-class Collecting:
+class Collector:
     """Know how a job goes on whose task is done."""
 
     def __init__(self, tools: Tools, ends: Ends) -> None:
         self._ends = ends
-        self._hooks = tools.hooks
         self._store = tools.store
         self._shop = tools.shop
         self._media = tools.media
         self._keeper = tools.keeper
         self._metrics = tools.metrics
         self._clock = tools.clock
-        self._receipts = tools.receipts
         self._health = tools.health
-        self._lease = tools.lease_ms
         self._retention_ms = tools.retention_ms
-        self._doubt_ms = tools.doubt_ms
-        self._orders = tools.orders
-        self._shares = tools.shares
-        self._line = tools.line
 
-    async def _collect(self, job: Job, account: Account) -> None:
+    async def collect(self, job: Job, account: Account) -> None:
         """Go on with a clip that is not kept yet."""
         finished = msgspec.json.decode(job.task or "", type=Finished)
-        finished, unheard = await self._renew(job, finished, account)
+        finished, unheard = await self.renew(job, finished, account)
         if unheard:
             await self._missed(job, finished, account, unheard)
         else:
-            await self._fetch(job, finished, account)
+            await self.fetch(job, finished, account)
 
-    async def _renew(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
+    async def renew(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
         """
         Have fresh addresses of a clip where its provider names some, else the last; says why there are none.
 
@@ -80,16 +73,16 @@ class Collecting:
             finished = replace(finished, assets=update.assets)
         return finished, {}
 
-    async def _fetch(self, job: Job, finished: Finished, account: Account) -> None:
+    async def fetch(self, job: Job, finished: Finished, account: Account) -> None:
         """Copy what is not kept yet of a finished task into our own store, and end the job."""
-        finished, misses = await self._keep(job, finished, account)
+        finished, misses = await self.keep(job, finished, account)
         if misses:
             await self._missed(job, finished, account, misses)
             return
         failpoint("after_file")
-        await self._deliver(job, finished)
+        await self.deliver(job, finished)
 
-    async def _keep(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
+    async def keep(self, job: Job, finished: Finished, account: Account) -> tuple[Finished, Misses]:
         """Keep every clip that can be had now; says why the others cannot, by their index."""
         fetches, provider, before = self._metrics.fetches, account.provider.listing.slug, len(finished.kept)
         misses: Misses = {} if finished.assets else {0: ClipError("the provider names no clip", Missed.UNNAMED)}
@@ -111,9 +104,9 @@ class Collecting:
 
     async def _missed(self, job: Job, finished: Finished, account: Account, misses: Misses) -> None:
         """Try again while that may help one of the clips; then make do with those that are kept, or say it is lost."""
-        finished, wait = self._weigh(job, finished, account, misses)
+        finished, wait = self.weigh(job, finished, account, misses)
         if wait is None:
-            await self._lose(job, finished, account, misses)
+            await self.lose(job, finished, account, misses)
             return
         try:
             await self._ends.later(job, wait, task=noted(finished))
@@ -121,7 +114,7 @@ class Collecting:
             self._keeper.forget(job.id)  # Whoever has overtaken us may have ended it, and left this to us.
             raise
 
-    def _weigh(self, job: Job, finished: Finished, account: Account, misses: Misses) -> tuple[Finished, float | None]:
+    def weigh(self, job: Job, finished: Finished, account: Account, misses: Misses) -> tuple[Finished, float | None]:
         """Note a try that failed, and say in how many seconds the next is made; ``None`` where the clip is lost."""
         now, hours = self._clock(), account.provider.listing.link_hours
         kinds = {each.kind for each in misses.values()} - UNASKED
@@ -139,18 +132,18 @@ class Collecting:
             (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
         return finished, wait
 
-    async def _lose(self, job: Job, finished: Finished, account: Account | None, misses: Misses) -> None:
+    async def lose(self, job: Job, finished: Finished, account: Account | None, misses: Misses) -> None:
         """End a job of which a clip is lost that was paid for: tell where it may still lie, deliver the others."""
         if finished.kept:
-            await self._deliver(job, finished, self._lost(job, finished, account, misses, "warnings"))
+            await self.deliver(job, finished, self.lost(job, finished, account, misses, "warnings"))
             return
-        lost = self._lost(job, finished, account, misses, "error")
+        lost = self.lost(job, finished, account, misses, "error")
         provider = read_choice(job.quote).provider
         problem = Problem(code=lost.type, message=lost.details, provider=provider, result_links=lost.result_links)
         ended = standing(job, Outcome.SUCCEEDED, self._clock(), str(next(iter(misses.values()))))
         await self._ends.fail(job, problem, ended, bill=Bill.PRICE)
 
-    def _lost(self, job: Job, finished: Finished, account: Account | None, misses: Misses, where: str) -> Notice:
+    def lost(self, job: Job, finished: Finished, account: Account | None, misses: Misses, where: str) -> Notice:
         """Give clips up that were paid for, and write, for a field of the job, where they may still lie."""
         hours, miss = link_hours(account), next(iter(misses.values()))
         left, ends = finished.left(self._clock(), hours), int(finished.at / 1000 + hours * 3600)
@@ -166,10 +159,10 @@ class Collecting:
         told += still_there(job.id, ends, where, links)
         return Notice(type="result_lost", feature="n", details=told, result_links=links)
 
-    async def _deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:
+    async def deliver(self, job: Job, finished: Finished, *notices: Notice) -> None:
         """End a job whose clips are kept."""
         now = self._clock()
-        done = move(job, State.SUCCEEDED, now, **self._kept(job, finished, *notices))
+        done = move(job, State.SUCCEEDED, now, **self.kept(job, finished, *notices))
         if job.started_at is not None:
             self._shop.observe(read_choice(job.quote).offer, (now - await self._ordered_at(job, job.started_at)) / 1000)
         await self._ends.end(done, standing(done, Outcome.SUCCEEDED, now, None), bill=Bill.PRICE)
@@ -180,7 +173,7 @@ class Collecting:
             return started_at
         return next(each.intent_at for each in await self._store.attempts(job.id) if each.id == job.attempt)
 
-    def _kept(self, job: Job, finished: Finished, *notices: Notice) -> dict[str, Any]:
+    def kept(self, job: Job, finished: Finished, *notices: Notice) -> dict[str, Any]:
         """Write what a job has of a finished task, and for how long, saying where it differs from what was ordered."""
         choice, wish = read_choice(job.quote), read_wish(job.wish)
         differences = compare(choice, wish, [*finished.kept]) if finished.kept else []
@@ -195,7 +188,7 @@ class Collecting:
             "due_at": expires,
         }
 
-    async def _expire(self, job: Job) -> None:
+    async def expire(self, job: Job) -> None:
         """Remove the clips of a job whose retention is over, or that was deleted; the row stays."""
         try:
             await self._media.remove_clips(job.id)

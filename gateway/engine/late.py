@@ -43,7 +43,7 @@ class Late(Watching):
         elif made is None:
             await self._look_for(job, account)
         else:
-            made, unheard = await self._renew(job, made, account)
+            made, unheard = await self._collector.renew(job, made, account)
             await self._collect_late(job, made, account, unheard)
 
     async def _end_doubt(self, job: Job, account: Account | None, made: Finished | None) -> None:
@@ -52,8 +52,8 @@ class Late(Watching):
             await self._settle(job, Bill.PRICE)
             return
         missed = {0: ClipError("it did not come in time", Missed.UNREACHABLE)}
-        lost = self._lost(job, made, account, missed, "warnings")
-        await self._settle(replace(job, **self._kept(job, made, lost)), Bill.PRICE, outcome=Outcome.SUCCEEDED)
+        lost = self._collector.lost(job, made, account, missed, "warnings")
+        await self._settle(replace(job, **self._collector.kept(job, made, lost)), Bill.PRICE, outcome=Outcome.SUCCEEDED)
 
     async def _look_for(self, job: Job, account: Account) -> None:
         """Ask for evidence, and settle by it."""
@@ -102,15 +102,15 @@ class Late(Watching):
         if job.deleted_at is not None:
             misses = {}
         elif not misses:
-            made, misses = await self._keep(job, made, account)
+            made, misses = await self._collector.keep(job, made, account)
         notices: tuple[Notice, ...] = (LATE,) if made.kept else ()
         if misses:
-            made, wait = self._weigh(job, made, account, misses)
+            made, wait = self._collector.weigh(job, made, account, misses)
             if wait is not None:
                 await self._ends.later(job, wait, also=also, task=noted(made))
                 return
-            notices = (*notices, self._lost(job, made, account, misses, "warnings"))
-        job = replace(job, **self._kept(job, made, *notices))
+            notices = (*notices, self._collector.lost(job, made, account, misses, "warnings"))
+        job = replace(job, **self._collector.kept(job, made, *notices))
         await self._settle(job, Bill.PRICE, *also, outcome=Outcome.SUCCEEDED)
 
     async def _settle(self, job: Job, bill: Bill, *also: Statement, outcome: Outcome | None = None) -> None:
@@ -127,7 +127,7 @@ class Late(Watching):
         log.info("job.settled", **names(job), bill=bill)
         found = await self._store.any_job(job.id)
         if found is not None and found.deleted_at is not None and job.deleted_at is None:
-            await self._expire(found)
+            await self._collector.expire(found)
 
     async def _look_on(self, job: Job, *also: Statement) -> None:
         """Look again when that may be worth it."""

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.engine.buying import Buying
 from gateway.engine.choosing import Chooser
+from gateway.engine.collecting import Collector
 from gateway.engine.ending import Ends, as_json
 from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence
 from gateway.engine.finished import ClipError, Finished
@@ -53,7 +54,8 @@ class Steps(Buying):
     """Know how to take a job one step further from wherever it stands."""
 
     def __init__(self, tools: Tools) -> None:
-        super().__init__(tools, Ends(tools))
+        ends = Ends(tools)
+        super().__init__(tools, ends, Collector(tools, ends))
         self._chooser = Chooser(tools)
 
     async def take(self, job: Job, *, called: bool = False) -> None:
@@ -81,7 +83,7 @@ class Steps(Buying):
                 with self._shares.hold(job.account or "", self._clock()):
                     await self._clear_up(job)
             case _:
-                await self._expire(job)
+                await self._collector.expire(job)
 
     async def _order(self, job: Job, *, called: bool) -> None:
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
@@ -322,7 +324,7 @@ class Steps(Buying):
                 finished = msgspec.json.decode(job.task or "", type=Finished)
                 miss = ClipError("the gateway breaks down over it")
                 if finished.left(now, link_hours(account)) <= 0:
-                    await self._lose(job, finished, account, {0: miss})
+                    await self._collector.lose(job, finished, account, {0: miss})
                     return
         await self._store.save(move(job, job.state, now, due_at=due, aside_at=job.aside_at or now))
 

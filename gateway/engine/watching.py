@@ -11,11 +11,12 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.clips.fetch import is_public
-from gateway.engine.collecting import Collecting, noted
-from gateway.engine.ending import as_json
+from gateway.engine.collecting import Collector, noted
+from gateway.engine.ending import Ends, as_json
 from gateway.engine.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
 from gateway.engine.finished import ClipError, Finished, Missed, next_try
 from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.engine.tools import Tools
 from gateway.events.events import foretell
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
@@ -33,8 +34,24 @@ OTHERS_MS = 300_000
 """How long past its deadline a job whose account a process lacks is left to others on its store, which may have it."""
 
 
-class Watching(Collecting):
+class Watching:
     """Know how a job with a task goes on."""
+
+    def __init__(self, tools: Tools, ends: Ends, collector: Collector) -> None:
+        self._ends = ends
+        self._collector = collector
+        self._hooks = tools.hooks
+        self._store = tools.store
+        self._shop = tools.shop
+        self._metrics = tools.metrics
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._health = tools.health
+        self._lease = tools.lease_ms
+        self._doubt_ms = tools.doubt_ms
+        self._orders = tools.orders
+        self._shares = tools.shares
+        self._line = tools.line
 
     async def _look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
@@ -45,7 +62,7 @@ class Watching(Collecting):
             return
         job = resumed(job)
         if job.state is State.STORING:
-            await self._collect(job, account)
+            await self._collector.collect(job, account)
             return
         task = msgspec.json.decode(job.task or "", type=Task)
         try:
@@ -101,14 +118,14 @@ class Watching(Collecting):
         finished = replace(finished, at=finished.at or now)
         former = self._shop.former(job.account or "", read_choice(job.quote).provider)
         if former and finished.links() and all(is_public(former, each.url) for each in finished.links()):
-            finished, misses = await self._keep(job, finished, former)
+            finished, misses = await self._collector.keep(job, finished, former)
             if not misses:
-                await self._deliver(job, finished)
+                await self._collector.deliver(job, finished)
                 return
         miss = ClipError(alone(job.account), Missed.NO_ACCOUNT)
         wait = next_try(miss.kind, job.tries, 0, finished.left(self._clock(), link_hours(former)))
         if wait is None:
-            await self._lose(job, finished, former, {0: miss})
+            await self._collector.lose(job, finished, former, {0: miss})
         else:
             await self._await_account(replace(job, task=noted(finished)), wait)
 
@@ -166,7 +183,7 @@ class Watching(Collecting):
             storing = move(job, state, now, due_at=lease, lease_until=lease, **{**seen, "task": noted(finished)})
             await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task), also=own)
             failpoint("after_storing")
-            await self._fetch(storing, finished, account)
+            await self._collector.fetch(storing, finished, account)
         elif state is State.CANCELLED:
             ended = standing(job, Outcome.CANCELLED, now, None, task)
             await self._ends.end(
