@@ -8,11 +8,12 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.engine.collecting import Misses, made_of, noted
-from gateway.engine.ending import as_json
+from gateway.engine.absence import Absence
+from gateway.engine.collecting import Collector, Misses, made_of, noted
+from gateway.engine.ending import Ends, as_json
 from gateway.engine.finished import ClipError, Finished, Missed
 from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, look_on, move, standing
-from gateway.engine.watching import Watching
+from gateway.engine.tools import Tools
 from gateway.events.events import tell_settled
 from gateway.events.hooks import take_task
 from gateway.money.billing import Bill, bill_of, closed
@@ -30,10 +31,23 @@ LATE = Notice(
 )
 
 
-class Late(Watching):
+class Late:
     """Know what is still done for a job that ended in doubt."""
 
-    async def _clear_up(self, job: Job) -> None:
+    def __init__(self, tools: Tools, ends: Ends, collector: Collector, absence: Absence) -> None:
+        self._ends = ends
+        self._collector = collector
+        self._absence = absence
+        self._store = tools.store
+        self._shop = tools.shop
+        self._orders = tools.orders
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._health = tools.health
+        self._hooks = tools.hooks
+        self._doubt_ms = tools.doubt_ms
+
+    async def clear_up(self, job: Job) -> None:
         """Look for what its provider says of the order now; after so many days what was quoted counts as spent."""
         account, made = self._shop.accounts.get(job.account or ""), made_of(job)
         if self._clock() >= self._until(job):
@@ -67,7 +81,7 @@ class Late(Watching):
             return
         account.answered(self._clock())
         if update is None:
-            if await self._is_absent(job):
+            if await self._absence.is_proven(job):
                 await self._settle(job, Bill.NOTHING, outcome=Outcome.ABSENT)
             return
         own = () if job.task else (take_task(job, update.task, adopted=told is not None),)

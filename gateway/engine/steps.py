@@ -1,9 +1,9 @@
 """
-Take one step with a claimed job: choose and commit an intent (here), buy (:mod:`gateway.engine.buying`), or watch
-(:mod:`gateway.engine.watching`).
+Take one step with a claimed job: order what is queued, and give what is further on to the part that knows about it.
 
-Money leaves at one line, in :mod:`gateway.engine.buying`: everything before it is committed, everything after it is
-evidence.
+An order is chosen (:mod:`gateway.engine.choosing`), its intent is committed, here, and then it is bought
+(:mod:`gateway.engine.buying`). Money leaves at one line, there: everything before it is committed, everything after it
+is evidence.
 """
 
 import random
@@ -15,10 +15,11 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.clips.shelf import GoneError, ShelfError
-from gateway.engine.buying import Buying
+from gateway.engine.absence import Absence
+from gateway.engine.buying import Buyer
 from gateway.engine.choosing import Chooser
 from gateway.engine.collecting import Collector
+from gateway.engine.doubts import Doubts
 from gateway.engine.ending import Ends, as_json
 from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence
 from gateway.engine.finished import ClipError, Finished
@@ -33,30 +34,41 @@ from gateway.engine.job import (
     move,
     standing,
 )
+from gateway.engine.late import Late
 from gateway.engine.line import LONGEST_MS
 from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
-from gateway.events.events import foretell
+from gateway.engine.watching import Watcher
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
-from gateway.money.billing import Bill, in_doubt, raised
+from gateway.money.billing import in_doubt, raised
 from gateway.offers.accounts import link_hours
 from gateway.offers.wish import Choice, Problem, Wish, read_choice, read_wish
-from gateway.store.database import ConflictError, Statement
+from gateway.store.database import ConflictError
 from gateway.store.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
-from providers.base.errors import ProviderError, Unsupported
 
 log = structlog.get_logger()
 
 
-class Steps(Buying):
+class Steps:
     """Know how to take a job one step further from wherever it stands."""
 
     def __init__(self, tools: Tools) -> None:
-        ends = Ends(tools)
-        super().__init__(tools, ends, Collector(tools, ends))
+        self._ends = Ends(tools)
+        absence = Absence(tools, self._ends)
+        self._collector = Collector(tools, self._ends)
+        self._watcher = Watcher(tools, self._ends, self._collector)
+        self._buyer = Buyer(tools, self._ends, self._watcher)
+        self._doubts = Doubts(tools, self._ends, self._watcher, self._buyer, absence)
+        self._late = Late(tools, self._ends, self._collector, absence)
         self._chooser = Chooser(tools)
+        self._store = tools.store
+        self._shop = tools.shop
+        self._clock = tools.clock
+        self._hooks = tools.hooks
+        self._line = tools.line
+        self._shares = tools.shares
 
     async def take(self, job: Job, *, called: bool = False) -> None:
         """
@@ -72,16 +84,16 @@ class Steps(Buying):
             case State.QUEUED:
                 await self._order(job, called=called)
             case State.SUBMITTING:
-                await self._doubt(job)
+                await self._doubts.admit(job)
             case State.UNKNOWN:
                 with self._shares.hold(job.account or "", self._clock()):
-                    await self._reconcile(job)
+                    await self._doubts.reconcile(job)
             case State.RUNNING | State.STORING:
                 with self._shares.hold(job.account or "", self._clock()):
-                    await self._look(job)
+                    await self._watcher.look(job)
             case _ if in_doubt(job):
                 with self._shares.hold(job.account or "", self._clock()):
-                    await self._clear_up(job)
+                    await self._late.clear_up(job)
             case _:
                 await self._collector.expire(job)
 
@@ -117,7 +129,7 @@ class Steps(Buying):
             await self._line_up(job, able)
             return
         async with AsyncExitStack() as lent:
-            files = await self._take_in_hand(job, wish, choice, lent, also=left)
+            files = await self._buyer.take_in_hand(job, wish, choice, lent, also=left)
             if files is None:
                 return
             if not self._chooser.can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
@@ -125,25 +137,6 @@ class Steps(Buying):
                 return
             with self._shares.hold(choice.account, self._clock()):
                 await self._intend(job, wish, choice, files, able)
-
-    async def _take_in_hand(
-        self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack, *, also: Sequence[Statement] = ()
-    ) -> Mapping[str, Path] | None:
-        """Have a job's inputs at hand; where that cannot be, the job waits or ends, and nothing was bought."""
-        try:
-            return await lent.enter_async_context(self._orders.at_hand(wish, choice))
-        except ShelfError as error:
-            log.error("inputs.unreachable", **names(job), reason=str(error))
-            waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
-            await self._ends.later(waiting, backoff(job.tries, None, 0.5), also=also)
-        except GoneError:
-            message = "An input of this video is no longer kept; send it again with a new call."
-            problem = Problem(code="input_lost", message=message, type="invalid_request_error")
-            if job.state is State.QUEUED:
-                await self._ends.fail(job, problem, also=also)
-            else:
-                await self._ends.later(job, 60.0)  # An order may have left: it stays in doubt.
-        return None
 
     async def _intend(
         self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path], able: Sequence[Choice]
@@ -189,7 +182,7 @@ class Steps(Buying):
         finally:
             account.took_place()
         failpoint("after_intent")
-        await self._buy(intended, wish, choice, files)
+        await self._buyer.buy(intended, wish, choice, files)
 
     async def _unbought(self, job: Job, error: ConflictError, able: Sequence[Choice]) -> None:
         """Go on with a job whose intent to buy was not committed; nothing was bought."""
@@ -226,68 +219,6 @@ class Steps(Buying):
         await self._store.save(queued, also=places)
         self._line.joined(able)
 
-    async def _doubt(self, job: Job) -> None:
-        """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""
-        now = self._clock()
-        if await self._recall(job):
-            return
-        lost = standing(job, Outcome.UNKNOWN, now, "the gateway stopped while it was buying")
-        await self._store.save(move(job, State.UNKNOWN, now, due_at=now), lost)
-
-    async def _recall(self, job: Job) -> bool:
-        """Go on with an order whose answer was noted and never committed."""
-        task, now = self._receipts.get(job.attempt), self._clock()
-        if task is None:
-            return False
-        log.warning("receipt.found", **names(job))
-        running = move(job, State.RUNNING, now, task=task, due_at=now)
-        await self._store.save(running, standing(job, Outcome.ACCEPTED, now, None, task), also=foretell(running))
-        return True
-
-    async def _reconcile(self, job: Job) -> None:
-        """Find out what became of an order: repeat it where that is free (class A), else look it up."""
-        now = self._clock()
-        if await self._recall(job):
-            return
-        choice = read_choice(job.quote)
-        account = self._shop.accounts.get(choice.account)
-        if account is None and not self._is_hopeless(job, now):
-            await self._await_account(job, 60.0)
-            return
-        if account is None or now >= job.deadline_at:
-            await self._never_cleared(job)
-            return
-        job = resumed(job)
-        wish = read_wish(job.wish)
-        try:
-            told = await self._hooks.adopt(job, account) if self._hooks else None
-            if told is None and account.provider.listing.submit_class == "A":
-                async with AsyncExitStack() as lent:
-                    files = await self._take_in_hand(job, wish, choice, lent)
-                    if files is not None:
-                        await self._buy(job, wish, choice, files)
-                return
-            update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
-        except ProviderError as error:
-            # Silence proves nothing; the job stays where everybody can see it.
-            await self._ends.later(
-                job, 60.0 if isinstance(error, Unsupported) else backoff(job.tries, error.retry_after, 0.5)
-            )
-            return
-        if update is None:
-            await self._absent(job)
-            return
-        await self._observe(job, update, account, adopted=told is not None)
-
-    async def _never_cleared(self, job: Job) -> None:
-        """End a job nobody could tell the fate of by its deadline."""
-        message = "The provider never answered; the clip may have been bought. It was not ordered twice."
-        provider = read_choice(job.quote).provider
-        problem = Problem(code="submission_unknown", message=message, provider=provider)
-        await self._ends.fail(
-            job, problem, standing(job, Outcome.FAILED, self._clock(), "never cleared up"), bill=Bill.DOUBT
-        )
-
     async def _put_aside(self, job: Job) -> None:
         """
         Leave a job alone whose steps bring the gateway down, as far as its money allows; nothing is bought again.
@@ -308,7 +239,7 @@ class Steps(Buying):
                 await self._ends.fail(job, Problem(code="crashed", message=message), also=self._line.leave(job))
                 return
             case State.SUBMITTING | State.UNKNOWN if late:
-                await self._never_cleared(job)
+                await self._doubts.never_cleared(job)
                 return
             case State.SUBMITTING | State.UNKNOWN:
                 doubt = move(job, State.UNKNOWN, now, due_at=job.deadline_at, aside_at=job.aside_at or now)
@@ -316,7 +247,7 @@ class Steps(Buying):
                 await self._store.save(doubt, lost)
                 return
             case State.RUNNING if late:
-                await self._give_up(job)
+                await self._watcher.give_up(job)
                 return
             case State.RUNNING:
                 due = min(due, job.deadline_at)
@@ -327,12 +258,3 @@ class Steps(Buying):
                     await self._collector.lose(job, finished, account, {0: miss})
                     return
         await self._store.save(move(job, job.state, now, due_at=due, aside_at=job.aside_at or now))
-
-    async def _absent(self, job: Job) -> None:
-        """Order anew what never arrived, once it can no longer be on its way."""
-        if not await self._is_absent(job):
-            return
-        now = self._clock()
-        self._ends.free(job)
-        absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
-        await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gateway.clips.fetch import is_public
 from gateway.engine.collecting import Collector, noted
 from gateway.engine.ending import Ends, as_json
-from gateway.engine.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
+from gateway.engine.findings import NO_ACCOUNT, alone, resumed, sentence, verdict, waiting_for
 from gateway.engine.finished import ClipError, Finished, Missed, next_try
 from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
 from gateway.engine.tools import Tools
@@ -34,26 +34,20 @@ OTHERS_MS = 300_000
 """How long past its deadline a job whose account a process lacks is left to others on its store, which may have it."""
 
 
-class Watching:
+class Watcher:
     """Know how a job with a task goes on."""
 
     def __init__(self, tools: Tools, ends: Ends, collector: Collector) -> None:
         self._ends = ends
         self._collector = collector
-        self._hooks = tools.hooks
         self._store = tools.store
         self._shop = tools.shop
-        self._metrics = tools.metrics
         self._clock = tools.clock
-        self._receipts = tools.receipts
         self._health = tools.health
+        self._hooks = tools.hooks
         self._lease = tools.lease_ms
-        self._doubt_ms = tools.doubt_ms
-        self._orders = tools.orders
-        self._shares = tools.shares
-        self._line = tools.line
 
-    async def _look(self, job: Job) -> None:
+    async def look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
         now = self._clock()
         account = self._shop.accounts.get(job.account or "")
@@ -76,7 +70,7 @@ class Watching:
             await self._saw_nothing(job, account, error, now)
             return
         account.answered(now)
-        await self._observe(job, update, account)
+        await self.observe(job, update, account)
 
     async def _saw_nothing(self, job: Job, account: Account, error: ProviderError, now: int) -> None:
         """Look again later, unless the task is lost or its time is over."""
@@ -87,7 +81,7 @@ class Watching:
             problem = Problem(code="task_lost", message=message, provider=listing.slug)
             await self._ends.fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
         elif now >= job.deadline_at:
-            await self._give_up(job)
+            await self.give_up(job)
         else:
             wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
             await self._ends.later(job, max(wait, self._next_look(job, account, None, now)))
@@ -109,10 +103,10 @@ class Watching:
         configured again, and ends as any other: without a verdict at its deadline, else when its links die.
         """
         if job.state is not State.STORING:
-            if self._is_hopeless(job, now):
-                await self._give_up(job)
+            if self.is_hopeless(job, now):
+                await self.give_up(job)
             else:
-                await self._await_account(job, 30.0)
+                await self.await_account(job, 30.0)
             return
         finished = msgspec.json.decode(job.task or "", type=Finished)
         finished = replace(finished, at=finished.at or now)
@@ -127,13 +121,13 @@ class Watching:
         if wait is None:
             await self._collector.lose(job, finished, former, {0: miss})
         else:
-            await self._await_account(replace(job, task=noted(finished)), wait)
+            await self.await_account(replace(job, task=noted(finished)), wait)
 
-    def _is_hopeless(self, job: Job, now: int) -> bool:
+    def is_hopeless(self, job: Job, now: int) -> bool:
         """Whether nobody will tell any more what became of a job whose account is not configured here."""
         return now >= job.deadline_at + (OTHERS_MS if self._store.shared else 0)
 
-    async def _await_account(self, job: Job, seconds: float) -> None:
+    async def await_account(self, job: Job, seconds: float) -> None:
         """Look again later whether a job's account is configured, where everybody can see that it waits for that."""
         if waiting_for(job) is None:
             log.warning("account.missing", **names(job), state=job.state)
@@ -148,7 +142,7 @@ class Watching:
             log.info("cancel.unsupported", **names(job))
             return await account.provider.poll(task, account.wire)
 
-    async def _observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
+    async def observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
         """
         Keep what was seen of a task, and go on where it is done.
 
@@ -168,7 +162,7 @@ class Watching:
                 account.note_credits(update.usage.remaining_credits, now)
         if state is State.RUNNING:
             if now >= job.deadline_at:
-                await self._give_up(job, task)
+                await self.give_up(job, task)
                 return
             wait = self._next_look(job, account, update.poll_after, now)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
@@ -194,17 +188,7 @@ class Watching:
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
             await self._ends.fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
 
-    async def _is_absent(self, job: Job) -> bool:
-        """Weigh a provider's word that it has no such order; unless that is final it is asked again."""
-        now = self._clock()
-        attempt = next(each for each in await self._store.attempts(job.id) if each.id == job.attempt)
-        waited = (now - attempt.intent_at) / 1000
-        wait, counts = until_absent(waited, job.tries, denied=attempt.error == DENIED)
-        if wait is not None:
-            await self._ends.later(job, wait, *([replace(attempt, error=DENIED)] if counts else []))
-        return wait is None
-
-    async def _give_up(self, job: Job, task: str | None = None) -> None:
+    async def give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""
         why = "The provider gave no verdict in time"
         if job.account not in self._shop.accounts:
