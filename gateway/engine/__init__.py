@@ -5,6 +5,7 @@ How a job moves: bought once, watched, collected, ended; asked after where its e
 :mod:`~gateway.engine.turns` whose turn that is, and :mod:`~gateway.engine.steps` takes one step, with these parts:
 
 ============================================  ===================================================
+:mod:`~gateway.engine.intents`                commits the intent to buy, or has a job stand in line
 :mod:`~gateway.engine.choosing`               whom to order from now
 :mod:`~gateway.engine.buying`                 hands an order over: money leaves there alone
 :mod:`~gateway.engine.doubts`                 finds out what became of an order nobody knows of

@@ -9,9 +9,9 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.clips.shelf import GoneError, ShelfError
-from gateway.engine.ending import Ends, as_json
+from gateway.engine.ending import Ends
 from gateway.engine.findings import problem_of
-from gateway.engine.job import UNDER_WAY, Job, Outcome, State, backoff, move, standing, turned_down
+from gateway.engine.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, standing, turned_down
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher

@@ -1,12 +1,10 @@
 """End a job, once, with its money and its messages; or let it come again."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
 import structlog
 
-from gateway.engine.job import Attempt, Job, State, move
+from gateway.engine.job import Attempt, Job, State, as_json, move
 from gateway.engine.tools import Tools
 from gateway.events.events import announce
 from gateway.failpoints import failpoint
@@ -60,8 +58,3 @@ class Ends:
         account = self._accounts.get(job.account or "")
         if account is not None:
             account.give_place()
-
-
-def as_json(value: Any) -> str:
-    """Write a record as the store keeps it."""
-    return msgspec.json.encode(value).decode()

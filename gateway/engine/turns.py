@@ -8,7 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from gateway.engine.collecting import made_of
+from gateway.engine.fetching import made_of
 from gateway.engine.finished import Finished
 from gateway.engine.job import Job, State
 from gateway.engine.tools import Tools

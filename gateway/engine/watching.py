@@ -11,11 +11,12 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.clips.fetch import is_public
-from gateway.engine.collecting import Collector, noted
-from gateway.engine.ending import Ends, as_json
+from gateway.engine.collecting import Collector
+from gateway.engine.ending import Ends
+from gateway.engine.fetching import Fetcher, noted
 from gateway.engine.findings import NO_ACCOUNT, alone, resumed, sentence, verdict, waiting_for
 from gateway.engine.finished import ClipError, Finished, Missed, next_try
-from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, backoff, move, next_look, standing
 from gateway.engine.tools import Tools
 from gateway.events.events import foretell
 from gateway.events.hooks import take_task
@@ -37,8 +38,9 @@ OTHERS_MS = 300_000
 class Watcher:
     """Know how a job with a task goes on."""
 
-    def __init__(self, tools: Tools, ends: Ends, collector: Collector) -> None:
+    def __init__(self, tools: Tools, ends: Ends, fetcher: Fetcher, collector: Collector) -> None:
         self._ends = ends
+        self._fetcher = fetcher
         self._collector = collector
         self._store = tools.store
         self._shop = tools.shop
@@ -112,7 +114,7 @@ class Watcher:
         finished = replace(finished, at=finished.at or now)
         former = self._shop.former(job.account or "", read_choice(job.quote).provider)
         if former and finished.links() and all(is_public(former, each.url) for each in finished.links()):
-            finished, misses = await self._collector.keep(job, finished, former)
+            finished, misses = await self._fetcher.keep(job, finished, former)
             if not misses:
                 await self._collector.deliver(job, finished)
                 return
