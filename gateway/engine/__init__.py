@@ -4,17 +4,19 @@ How a job moves: bought once, watched, collected, ended; asked after where its e
 :mod:`~gateway.engine.job` says how it may move, :mod:`~gateway.engine.worker` finds who is due,
 :mod:`~gateway.engine.turns` whose turn that is, and :mod:`~gateway.engine.steps` takes one step, with these parts:
 
-============================================  ===================================================
-:mod:`~gateway.engine.intents`                commits the intent to buy, or has a job stand in line
-:mod:`~gateway.engine.choosing`               whom to order from now
-:mod:`~gateway.engine.buying`                 hands an order over: money leaves there alone
-:mod:`~gateway.engine.doubts`                 finds out what became of an order nobody knows of
-:mod:`~gateway.engine.absence`                weighs the word that there is no such order
-:mod:`~gateway.engine.watching`               looks at a task until its provider's verdict
-:mod:`~gateway.engine.collecting`             brings the clips of a task that is done
-:mod:`~gateway.engine.ending`                 ends a job, or lets it come again
-:mod:`~gateway.engine.late`                   settles what is in doubt after a job's end
-============================================  ===================================================
+==============  ================================================================
+``intents``     commits the intent to buy, or has a job stand in line
+``choosing``    says whom to order from now
+``buying``      hands an order over; money leaves there alone
+``doubts``      finds out what became of an order nobody knows of
+``absence``     weighs the word of a provider that it has no such order
+``watching``    looks at a task until its provider's verdict
+``collecting``  ends a job with the clips of its task, or without
+``fetching``    brings, keeps and removes clips
+``ending``      ends a job, or lets it come again
+``late``        settles after a job's end what was in doubt
+==============  ================================================================
 
-A part is given the parts it calls and what it uses of :mod:`~gateway.engine.tools`, and keeps nothing of a job.
+A part is built with the parts it calls and with what it uses of :mod:`~gateway.engine.tools`, and keeps nothing of a
+job. How they stand on one another, and that few may import what buys, is held by the import contracts.
 """
