@@ -35,6 +35,8 @@ from gateway.door.accept import Acceptor, Repeat, fingerprint_of
 from gateway.engine.job import State
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
@@ -115,7 +117,7 @@ async def live(url: str, folder: Path, count: int) -> float:
         receipts.open()
         account = Account("acme", Prompt(listing()), Clips(), plan="", max_running=10 * count)
         shop = Shop({"acme": account}, {}, RoutingSettings(), clock)
-        steps = Steps(
+        tools = Tools.of(
             store,
             shop,
             media,
@@ -127,7 +129,7 @@ async def live(url: str, folder: Path, count: int) -> float:
             retention_ms=0,
             doubt_ms=0,
         )
-        worker = Worker(store, steps, clock, at_once=64, lease_seconds=60)
+        worker = Worker(tools, Steps(tools), Turns(tools), at_once=64)
         acceptor = Acceptor(store, shop, clock, worker)
         working = asyncio.create_task(worker.run())
         await _accept(acceptor, store, 100, "warm")

@@ -43,8 +43,11 @@ from gateway.door.edge import Edge
 from gateway.door.guesses import Guesses, networks
 from gateway.door.intake import Intake
 from gateway.door.keys import Gatekeeper
+from gateway.engine.line import Line
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.events.telling import open_telling
 from gateway.events.vault import NAME, demand_key, open_vault
@@ -193,7 +196,7 @@ def _build(
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
     receipts = Receipts(root / "receipts")
     telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)
-    steps = Steps(
+    tools = Tools.of(
         store,
         shop,
         media,
@@ -206,7 +209,7 @@ def _build(
         doubt_ms=settings.budget.doubt_days * DAY_MS,
         hooks=telling.hooks,
     )
-    worker = Worker(store, steps, clock, at_once=settings.worker.at_once, lease_seconds=settings.worker.lease_seconds)
+    worker = Worker(tools, Steps(tools), Turns(tools), at_once=settings.worker.at_once)
     desk = Desk(
         settings=settings,
         store=store,
@@ -237,7 +240,7 @@ def _build(
     )
     cleaner = Cleaner(media, store, clock, retention_ms=int(settings.media.retention_days * DAY_MS))
     admission = Admission(settings.server.max_waiting, metrics.lateness)
-    alive = partial(_work, desk, steps, worker, receipts, cleaner, transport, (probing, rendering), admission)
+    alive = partial(_work, desk, tools.line, worker, receipts, cleaner, transport, (probing, rendering), admission)
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
     return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(unused), guarded, alive, telling.watch.close)
@@ -258,7 +261,7 @@ def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs
 @asynccontextmanager
 async def _work(
     desk: Desk,
-    steps: Steps,
+    line: Line,
     worker: Worker,
     receipts: Receipts,
     cleaner: Cleaner,
@@ -276,7 +279,7 @@ async def _work(
         log.error("gateway.not_started", reason=str(error))
         raise
     await report(store.database, receipts)
-    await steps.count()
+    await line.recount()
     working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
     cleaning = asyncio.create_task(cleaner.run()) if settings.worker.enabled else None
     if settings.worker.enabled:

@@ -20,6 +20,9 @@ from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.engine.job import Job
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
+from gateway.events.hooks import Hooks
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
 from gateway.offers.wish import Wish
@@ -192,19 +195,25 @@ class Engine:
         self.shop = Shop(self.accounts, {}, routing or RoutingSettings(), self.clock)
         self.metrics = Metrics()
         self.receipts: list[Receipts] = []
-        self.steps = self.new_steps()
+        self.restart()
         self.acceptor = Acceptor(self.store, self.shop, self.clock, Hands())
 
-    def new_steps(self) -> Steps:
-        """Build the steps anew, as a process that was started again would."""
+    def restart(self, *, hooks: Hooks | None = None) -> None:
+        """Forget what is only in memory, as a process that was started again would."""
         receipts = Receipts(self.folder / "receipts")
         receipts.open()
         self.receipts.append(receipts)
-        return Steps(
+        self.use(Tools.of(
             self.store, self.shop, self.media, self.metrics, self.clock, receipts,
-            Orders(self.shop, self.media), lease_seconds=60,
-            retention_ms=3_600_000, doubt_ms=30 * DAY_MS,
-        )  # fmt: skip
+            Orders(self.shop, self.media, hooks=hooks), lease_seconds=60,
+            retention_ms=3_600_000, doubt_ms=30 * DAY_MS, hooks=hooks,
+        ))  # fmt: skip
+
+    def use(self, tools: Tools) -> None:
+        """Take every step with these tools from now on."""
+        self.tools = tools
+        self.steps = Steps(tools)
+        self.turns = Turns(tools)
 
     @property
     def provider(self) -> Scripted:
@@ -229,7 +238,7 @@ class Engine:
     async def turn(self, *, seconds: float = 0) -> int:
         """Let time pass, then take one step with everything that is due; says how many."""
         self.now += int(seconds * 1000)
-        called = await self.steps.line.call(lease=60_000, most=100)
+        called = await self.tools.line.call(lease=60_000, most=100)
         jobs = await self.store.claim(lease=60_000, most=100)
         for job in called:
             await self.steps.take(job, called=True)

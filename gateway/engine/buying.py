@@ -1,20 +1,24 @@
 """Hand one order over, and keep what came of it; what an answer means is decided in :mod:`gateway.engine.job`."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
-from gateway.engine.ending import as_json
+from gateway.clips.shelf import GoneError, ShelfError
+from gateway.engine.ending import Ends
 from gateway.engine.findings import problem_of
-from gateway.engine.job import UNDER_WAY, Job, Outcome, State, backoff, move, standing, turned_down
-from gateway.engine.late import Late
+from gateway.engine.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, standing, turned_down
 from gateway.engine.sending import OnTime, Withheld
+from gateway.engine.tools import Tools
+from gateway.engine.watching import Watcher
 from gateway.failpoints import failpoint
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Choice, Wish, read_wish
-from gateway.store.database import ConflictError, StoreUnavailableError
+from gateway.offers.wish import Choice, Problem, Wish, read_wish
+from gateway.store.database import ConflictError, Statement, StoreUnavailableError
 from gateway.telemetry import names
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
 from providers.base.task import Update
@@ -22,10 +26,40 @@ from providers.base.task import Update
 log = structlog.get_logger()
 
 
-class Buying(Late):
+class Buyer:
     """Know how an order leaves, and what its answer, or none, means for its job."""
 
-    async def _buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
+    def __init__(self, tools: Tools, ends: Ends, watcher: Watcher) -> None:
+        self._ends = ends
+        self._watcher = watcher
+        self._store = tools.store
+        self._shop = tools.shop
+        self._orders = tools.orders
+        self._metrics = tools.metrics
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._health = tools.health
+
+    async def take_in_hand(
+        self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack, *, also: Sequence[Statement] = ()
+    ) -> Mapping[str, Path] | None:
+        """Have a job's inputs at hand; where that cannot be, the job waits or ends, and nothing was bought."""
+        try:
+            return await lent.enter_async_context(self._orders.at_hand(wish, choice))
+        except ShelfError as error:
+            log.error("inputs.unreachable", **names(job), reason=str(error))
+            waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
+            await self._ends.later(waiting, backoff(job.tries, None, 0.5), also=also)
+        except GoneError:
+            message = "An input of this video is no longer kept; send it again with a new call."
+            problem = Problem(code="input_lost", message=message, type="invalid_request_error")
+            if job.state is State.QUEUED:
+                await self._ends.fail(job, problem, also=also)
+            else:
+                await self._ends.later(job, 60.0)  # An order may have left: it stays in doubt.
+        return None
+
+    async def buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         # What is sent again under the same key may come as late as it likes.
@@ -54,7 +88,7 @@ class Buying(Late):
         self._receipts.note(job.attempt, as_json(update.task))
         failpoint("after_receipt")
         try:
-            await self._observe(job, update, account)
+            await self._watcher.observe(job, update, account)
         except ConflictError:
             await self._come_late(job, update, account)
         except StoreUnavailableError:
@@ -76,7 +110,7 @@ class Buying(Late):
         """Begin anew with an order that was not sent, for reasons of our own."""
         now = self._clock()
         log.info("attempt.withheld", **names(job), reason=withheld.message)
-        self._free(job)
+        self._ends.free(job)
         back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None)
         await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, withheld.message))
 
@@ -90,7 +124,7 @@ class Buying(Late):
             return
         log.warning("answer.late", **told)
         try:
-            await self._observe(found, update, account)
+            await self._watcher.observe(found, update, account)
         except ConflictError:  # They are at it just now.
             await self._come_late(job, update, account)
 
@@ -101,15 +135,15 @@ class Buying(Late):
         self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
-            await self._later(job, wait / 1000)
+            await self._ends.later(job, wait / 1000)
         elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
             # What was sent before may still be on its way, and find the provider in another mood.
-            await self._later(job, UNDER_WAY)
+            await self._ends.later(job, UNDER_WAY)
         elif error.billed is not Billed.NO or error.again is Again.NEVER:
             lost = standing(job, Outcome.UNKNOWN, now, error.message)
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
         elif error.again is Again.HERE:
-            self._free(job)
+            self._ends.free(job)
             back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
             await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
         else:
@@ -118,9 +152,9 @@ class Buying(Late):
             problem = problem_of(error, choice.provider)
             stays = outcome is Outcome.ACCOUNT_REFUSED and self._waits_for(job, choice, now)
             if error.again is Again.NO or (job.attempts >= self._shop.routing.max_attempts and not stays):
-                await self._fail(job, problem, refused)
+                await self._ends.fail(job, problem, refused)
             else:
-                self._free(job)
+                self._ends.free(job)
                 said = None if stays else as_json(problem)
                 back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=said)
                 await self._store.save(back, refused)

@@ -15,6 +15,7 @@ again unless its provider proves that it never took it.
 """
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -400,3 +401,8 @@ def turned_down(error: ProviderError) -> Outcome:
     """Say for whose sake an order was turned down: its own, or its account's."""
     own = error.scope is Scope.ORDER and not isinstance(error, Exhausted)
     return Outcome.REFUSED if own else Outcome.ACCOUNT_REFUSED
+
+
+def as_json(value: Any) -> str:
+    """Write a record as the store keeps it."""
+    return msgspec.json.encode(value).decode()

@@ -8,11 +8,12 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from gateway.engine.collecting import Misses, made_of, noted
-from gateway.engine.ending import as_json
+from gateway.engine.absence import Absence
+from gateway.engine.ending import Ends
+from gateway.engine.fetching import Fetcher, Misses, made_of, noted
 from gateway.engine.finished import ClipError, Finished, Missed
-from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, look_on, move, standing
-from gateway.engine.watching import Watching
+from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, look_on, move, standing
+from gateway.engine.tools import Tools
 from gateway.events.events import tell_settled
 from gateway.events.hooks import take_task
 from gateway.money.billing import Bill, bill_of, closed
@@ -30,10 +31,23 @@ LATE = Notice(
 )
 
 
-class Late(Watching):
+class Late:
     """Know what is still done for a job that ended in doubt."""
 
-    async def _clear_up(self, job: Job) -> None:
+    def __init__(self, tools: Tools, ends: Ends, fetcher: Fetcher, absence: Absence) -> None:
+        self._ends = ends
+        self._fetcher = fetcher
+        self._absence = absence
+        self._store = tools.store
+        self._shop = tools.shop
+        self._orders = tools.orders
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._health = tools.health
+        self._hooks = tools.hooks
+        self._doubt_ms = tools.doubt_ms
+
+    async def clear_up(self, job: Job) -> None:
         """Look for what its provider says of the order now; after so many days what was quoted counts as spent."""
         account, made = self._shop.accounts.get(job.account or ""), made_of(job)
         if self._clock() >= self._until(job):
@@ -43,7 +57,7 @@ class Late(Watching):
         elif made is None:
             await self._look_for(job, account)
         else:
-            made, unheard = await self._renew(job, made, account)
+            made, unheard = await self._fetcher.renew(job, made, account)
             await self._collect_late(job, made, account, unheard)
 
     async def _end_doubt(self, job: Job, account: Account | None, made: Finished | None) -> None:
@@ -52,8 +66,8 @@ class Late(Watching):
             await self._settle(job, Bill.PRICE)
             return
         missed = {0: ClipError("it did not come in time", Missed.UNREACHABLE)}
-        lost = self._lost(job, made, account, missed, "warnings")
-        await self._settle(replace(job, **self._kept(job, made, lost)), Bill.PRICE, outcome=Outcome.SUCCEEDED)
+        lost = self._fetcher.lost(job, made, account, missed, "warnings")
+        await self._settle(replace(job, **self._fetcher.kept(job, made, lost)), Bill.PRICE, outcome=Outcome.SUCCEEDED)
 
     async def _look_for(self, job: Job, account: Account) -> None:
         """Ask for evidence, and settle by it."""
@@ -67,7 +81,7 @@ class Late(Watching):
             return
         account.answered(self._clock())
         if update is None:
-            if await self._is_absent(job):
+            if await self._absence.is_proven(job):
                 await self._settle(job, Bill.NOTHING, outcome=Outcome.ABSENT)
             return
         own = () if job.task else (take_task(job, update.task, adopted=told is not None),)
@@ -102,15 +116,15 @@ class Late(Watching):
         if job.deleted_at is not None:
             misses = {}
         elif not misses:
-            made, misses = await self._keep(job, made, account)
+            made, misses = await self._fetcher.keep(job, made, account)
         notices: tuple[Notice, ...] = (LATE,) if made.kept else ()
         if misses:
-            made, wait = self._weigh(job, made, account, misses)
+            made, wait = self._fetcher.weigh(job, made, account, misses)
             if wait is not None:
-                await self._later(job, wait, also=also, task=noted(made))
+                await self._ends.later(job, wait, also=also, task=noted(made))
                 return
-            notices = (*notices, self._lost(job, made, account, misses, "warnings"))
-        job = replace(job, **self._kept(job, made, *notices))
+            notices = (*notices, self._fetcher.lost(job, made, account, misses, "warnings"))
+        job = replace(job, **self._fetcher.kept(job, made, *notices))
         await self._settle(job, Bill.PRICE, *also, outcome=Outcome.SUCCEEDED)
 
     async def _settle(self, job: Job, bill: Bill, *also: Statement, outcome: Outcome | None = None) -> None:
@@ -127,7 +141,7 @@ class Late(Watching):
         log.info("job.settled", **names(job), bill=bill)
         found = await self._store.any_job(job.id)
         if found is not None and found.deleted_at is not None and job.deleted_at is None:
-            await self._expire(found)
+            await self._fetcher.expire(found)
 
     async def _look_on(self, job: Job, *also: Statement) -> None:
         """Look again when that may be worth it."""

@@ -116,7 +116,10 @@ class Line:
         self._halted_until = self._clock() + HALTED_MS
 
     async def recount(self) -> None:
-        """Learn where others have lined up."""
+        """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
+        running = await self._store.running()
+        for name, account in self._accounts.items():
+            account.recount(running.get(name, 0))
         self._remember(await self._store.lines())
 
     def _remember(self, places: Iterable[Place]) -> None:

@@ -5,22 +5,23 @@ What a provider's answer means is decided in :mod:`gateway.engine.job`; what hap
 """
 
 import random
-from collections import Counter
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
 from gateway.clips.fetch import is_public
-from gateway.engine.collecting import Collecting, made_of, noted
-from gateway.engine.ending import as_json
-from gateway.engine.findings import DENIED, NO_ACCOUNT, alone, resumed, sentence, until_absent, verdict, waiting_for
+from gateway.engine.collecting import Collector
+from gateway.engine.ending import Ends
+from gateway.engine.fetching import Fetcher, noted
+from gateway.engine.findings import NO_ACCOUNT, alone, resumed, sentence, verdict, waiting_for
 from gateway.engine.finished import ClipError, Finished, Missed, next_try
-from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, backoff, move, next_look, standing
+from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, backoff, move, next_look, standing
+from gateway.engine.tools import Tools
 from gateway.events.events import foretell
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
-from gateway.money.billing import Bill, bill_of, in_doubt
+from gateway.money.billing import Bill, bill_of
 from gateway.offers.accounts import Account, link_hours
 from gateway.offers.wish import Problem, read_choice
 from gateway.telemetry import names
@@ -30,53 +31,25 @@ from providers.base.task import Task, Update
 
 log = structlog.get_logger()
 
-LOOKED_AT = frozenset({State.RUNNING, State.STORING})
-"""Where a step asks the provider how a task stands."""
-ASKED_ABOUT = LOOKED_AT | {State.UNKNOWN}
-"""Where a step asks the provider at all, and buys nothing."""
 OTHERS_MS = 300_000
 """How long past its deadline a job whose account a process lacks is left to others on its store, which may have it."""
 
 
-class Watching(Collecting):
+class Watcher:
     """Know how a job with a task goes on."""
 
-    async def count(self) -> None:
-        """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
-        running = await self._store.running()
-        for name, account in self._shop.accounts.items():
-            account.recount(running.get(name, 0))
-        await self.line.recount()
+    def __init__(self, tools: Tools, ends: Ends, fetcher: Fetcher, collector: Collector) -> None:
+        self._ends = ends
+        self._fetcher = fetcher
+        self._collector = collector
+        self._store = tools.store
+        self._shop = tools.shop
+        self._clock = tools.clock
+        self._health = tools.health
+        self._hooks = tools.hooks
+        self._lease = tools.lease_ms
 
-    def put_off(self, job: Job, ahead: Counter[str]) -> int | None:
-        """
-        Say when a job should come again whose account has no place or no look left for it now; else it is its turn.
-
-        ``ahead`` counts whose jobs are about to be stepped before it, and this one if it is.
-        """
-        name = job.account or ""
-        account = self._shop.accounts.get(name)
-        due = None if account is None else self._kept_from(job, account, ahead)
-        if due is None:
-            ahead[name] += 1
-        return due
-
-    def _kept_from(self, job: Job, account: Account, ahead: Counter[str]) -> int | None:
-        """Take a job's turn at its account, or say when that has a place and a look for it."""
-        name, now, late = account.name, self._clock(), in_doubt(job)
-        asks = job.state in ASKED_ABOUT or late
-        if asks and not self.shares.left(name, ahead.total(), ahead[name]):
-            return self.shares.again(name, now)
-        if job.state in LOOKED_AT and (due := account.looks.take(now)) > now:
-            return due
-        if late and (due := account.late_looks.take(now)) > now:
-            return due
-        fetches = job.state is State.STORING or (late and made_of(job) is not None)
-        if fetches and (due := self._turn(job, account, now)) > now:
-            return due
-        return None
-
-    async def _look(self, job: Job) -> None:
+    async def look(self, job: Job) -> None:
         """Ask the provider how a task stands; only its verdict ends a job, or the deadline."""
         now = self._clock()
         account = self._shop.accounts.get(job.account or "")
@@ -85,7 +58,7 @@ class Watching(Collecting):
             return
         job = resumed(job)
         if job.state is State.STORING:
-            await self._collect(job, account)
+            await self._collector.collect(job, account)
             return
         task = msgspec.json.decode(job.task or "", type=Task)
         try:
@@ -99,7 +72,7 @@ class Watching(Collecting):
             await self._saw_nothing(job, account, error, now)
             return
         account.answered(now)
-        await self._observe(job, update, account)
+        await self.observe(job, update, account)
 
     async def _saw_nothing(self, job: Job, account: Account, error: ProviderError, now: int) -> None:
         """Look again later, unless the task is lost or its time is over."""
@@ -108,12 +81,12 @@ class Watching(Collecting):
         if isinstance(error, Missing) and now >= lost_after:
             message = "The provider no longer knows the task; it may have been billed."
             problem = Problem(code="task_lost", message=message, provider=listing.slug)
-            await self._fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
+            await self._ends.fail(job, problem, standing(job, Outcome.FAILED, now, error.message), bill=Bill.DOUBT)
         elif now >= job.deadline_at:
-            await self._give_up(job)
+            await self.give_up(job)
         else:
             wait = backoff(job.tries, error.retry_after, random.random())  # noqa: S311
-            await self._later(job, max(wait, self._next_look(job, account, None, now)))
+            await self._ends.later(job, max(wait, self._next_look(job, account, None, now)))
 
     def _next_look(self, job: Job, account: Account, asked: float | None, now: int) -> float:
         """Say in how many seconds a task is looked at again; who is sick is not asked more often than who is well."""
@@ -132,36 +105,36 @@ class Watching(Collecting):
         configured again, and ends as any other: without a verdict at its deadline, else when its links die.
         """
         if job.state is not State.STORING:
-            if self._is_hopeless(job, now):
-                await self._give_up(job)
+            if self.is_hopeless(job, now):
+                await self.give_up(job)
             else:
-                await self._await_account(job, 30.0)
+                await self.await_account(job, 30.0)
             return
         finished = msgspec.json.decode(job.task or "", type=Finished)
         finished = replace(finished, at=finished.at or now)
         former = self._shop.former(job.account or "", read_choice(job.quote).provider)
         if former and finished.links() and all(is_public(former, each.url) for each in finished.links()):
-            finished, misses = await self._keep(job, finished, former)
+            finished, misses = await self._fetcher.keep(job, finished, former)
             if not misses:
-                await self._deliver(job, finished)
+                await self._collector.deliver(job, finished)
                 return
         miss = ClipError(alone(job.account), Missed.NO_ACCOUNT)
         wait = next_try(miss.kind, job.tries, 0, finished.left(self._clock(), link_hours(former)))
         if wait is None:
-            await self._lose(job, finished, former, {0: miss})
+            await self._collector.lose(job, finished, former, {0: miss})
         else:
-            await self._await_account(replace(job, task=noted(finished)), wait)
+            await self.await_account(replace(job, task=noted(finished)), wait)
 
-    def _is_hopeless(self, job: Job, now: int) -> bool:
+    def is_hopeless(self, job: Job, now: int) -> bool:
         """Whether nobody will tell any more what became of a job whose account is not configured here."""
         return now >= job.deadline_at + (OTHERS_MS if self._store.shared else 0)
 
-    async def _await_account(self, job: Job, seconds: float) -> None:
+    async def await_account(self, job: Job, seconds: float) -> None:
         """Look again later whether a job's account is configured, where everybody can see that it waits for that."""
         if waiting_for(job) is None:
             log.warning("account.missing", **names(job), state=job.state)
         problem = Problem(code=NO_ACCOUNT, message=alone(job.account))
-        await self._later(job, seconds, error=as_json(problem))
+        await self._ends.later(job, seconds, error=as_json(problem))
 
     async def _stop(self, job: Job, task: Task, account: Account) -> Update:
         """Ask the provider to stop; one that cannot is looked at as ever."""
@@ -171,7 +144,7 @@ class Watching(Collecting):
             log.info("cancel.unsupported", **names(job))
             return await account.provider.poll(task, account.wire)
 
-    async def _observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
+    async def observe(self, job: Job, update: Update, account: Account, *, adopted: bool = False) -> None:
         """
         Keep what was seen of a task, and go on where it is done.
 
@@ -191,7 +164,7 @@ class Watching(Collecting):
                 account.note_credits(update.usage.remaining_credits, now)
         if state is State.RUNNING:
             if now >= job.deadline_at:
-                await self._give_up(job, task)
+                await self.give_up(job, task)
                 return
             wait = self._next_look(job, account, update.poll_after, now)
             running = move(job, state, now, due_at=now + int(wait * 1000), **seen)
@@ -206,26 +179,18 @@ class Watching(Collecting):
             storing = move(job, state, now, due_at=lease, lease_until=lease, **{**seen, "task": noted(finished)})
             await self._store.save(storing, standing(job, Outcome.ACCEPTED, now, None, task), also=own)
             failpoint("after_storing")
-            await self._fetch(storing, finished, account)
+            await self._collector.fetch(storing, finished, account)
         elif state is State.CANCELLED:
             ended = standing(job, Outcome.CANCELLED, now, None, task)
-            await self._end(move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own)
+            await self._ends.end(
+                move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own
+            )
         else:
             problem = verdict(update, listing.slug)
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
-            await self._fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
+            await self._ends.fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
 
-    async def _is_absent(self, job: Job) -> bool:
-        """Weigh a provider's word that it has no such order; unless that is final it is asked again."""
-        now = self._clock()
-        attempt = next(each for each in await self._store.attempts(job.id) if each.id == job.attempt)
-        waited = (now - attempt.intent_at) / 1000
-        wait, counts = until_absent(waited, job.tries, denied=attempt.error == DENIED)
-        if wait is not None:
-            await self._later(job, wait, *([replace(attempt, error=DENIED)] if counts else []))
-        return wait is None
-
-    async def _give_up(self, job: Job, task: str | None = None) -> None:
+    async def give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""
         why = "The provider gave no verdict in time"
         if job.account not in self._shop.accounts:
@@ -233,4 +198,4 @@ class Watching(Collecting):
         message = f"{why}; the clip may have been billed."
         problem = Problem(code="deadline_exceeded", message=message, provider=read_choice(job.quote).provider)
         late = standing(job, Outcome.FAILED, self._clock(), "deadline", task)
-        await self._fail(job, problem, late, bill=Bill.DOUBT)
+        await self._ends.fail(job, problem, late, bill=Bill.DOUBT)

@@ -1,23 +1,24 @@
 """
 Find due jobs and start a step with each: no task, timer or thread per waiting job.
 
-Due work is an indexed scan; a claim is a lease. What a step does is :mod:`gateway.engine.steps`' business.
+Due work is an indexed scan; a claim is a lease. Whose turn it is :mod:`~gateway.engine.turns` says, and
+what a step does :mod:`~gateway.engine.steps`.
 """
 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
 
 import structlog
 
 from gateway.door.accept import Hands
 from gateway.engine.job import FAULTS_MS, Job
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
 from gateway.engine.trials import Trials
+from gateway.engine.turns import Turns
 from gateway.rounds import Rounds
 from gateway.store.database import BATCH, ConflictError, StoreUnavailableError
-from gateway.store.store import Store
 
 log = structlog.get_logger()
 
@@ -40,17 +41,17 @@ class Worker(Rounds, Hands):
 
     called = "worker"
 
-    def __init__(
-        self, store: Store, steps: Steps, clock: Callable[[], int], *, at_once: int, lease_seconds: float
-    ) -> None:
+    def __init__(self, tools: Tools, steps: Steps, turns: Turns, *, at_once: int) -> None:
         super().__init__()
-        self._store = store
+        self._store = tools.store
         self._steps = steps
-        self._clock = clock
+        self._turns = turns
+        self._line = tools.line
+        self._clock = tools.clock
         self._at_once = at_once
-        self.lease = int(lease_seconds * 1000)
+        self.lease = tools.lease_ms
         self._under_way: dict[asyncio.Task[None], tuple[Job, int]] = {}
-        self._count_ms = COUNT_MS if store.shared else ALONE_MS
+        self._count_ms = COUNT_MS if tools.store.shared else ALONE_MS
         self._reserved = 0
         """Places kept for jobs that are being claimed or accepted."""
         self._looked = 0.0
@@ -61,7 +62,7 @@ class Worker(Rounds, Hands):
         """Whether every place was taken when it last looked."""
         self._counted = 0
         self._trials = Trials()
-        steps.shares.places = at_once
+        tools.shares.places = at_once
         self._stalled: list[Job] = []
         """Whose steps ended because the store did not answer: still leased, though nobody died."""
 
@@ -125,11 +126,11 @@ class Worker(Rounds, Hands):
             return
         if self._clock() - self._counted >= self._count_ms:
             self._counted = self._clock()
-            await self._steps.count()
+            await self._line.recount()
         free = left = self._free()
         self._reserved += free
         try:
-            for job in await self._steps.line.call(lease=self.lease, most=left) if left else ():
+            for job in await self._line.call(lease=self.lease, most=left) if left else ():
                 self.take_up(job, called=True)
                 left -= 1
             for job in await self._due(left) if left else ():
@@ -173,7 +174,7 @@ class Worker(Rounds, Hands):
         """Say when a job comes again that is not to be stepped now: no place or look is left, or it is suspect."""
         if job.suspect and not job.poison:
             return self._trials.put_off(job.id, self._clock())
-        return self._steps.put_off(job, ahead)
+        return self._turns.put_off(job, ahead)
 
     async def _due(self, most: int) -> list[Job]:
         """Claim what is due, and put off what is not to be stepped now."""
@@ -208,7 +209,7 @@ class Worker(Rounds, Hands):
         """Make room for the next step; that is a reason to look where there was none, or somebody is in line."""
         job, _ = self._under_way.pop(step)
         tried = self._trials.end(job.id, self._clock())
-        if tried or self._full or self._steps.line.waited:
+        if tried or self._full or self._line.waited:
             self.wake()
 
     def _moved(self, job: Job) -> None:

@@ -241,7 +241,7 @@ class Lives:
         await engine.store.start_over()
         if engine.store.shared:
             engine.now += LEASE + 1
-        worker = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=LEASE / 1000)
+        worker = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
         task = asyncio.create_task(worker.run())
         async with asyncio.timeout(50):
             while not self.dead.is_set() and {(await engine.job(each)).state for each in over} & EARLY:
@@ -280,7 +280,7 @@ async def test_a_process_killed_again_and_again_finds_nobody_guilty(engine: Engi
     ids = [(await engine.accept(seed=seed)).id for seed in range(4)]
     for _ in range(3 * CRASHES):
         await engine.store.start_over()
-        worker = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=LEASE / 1000)
+        worker = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
         worker._trials.start(engine.now)
         claimed = await worker._due(8)
         assert not any(job.poison for job in claimed)
@@ -297,7 +297,7 @@ async def test_a_suspect_whose_judge_dies_is_heard_of_by_the_next(engine: Engine
     """Put off for its trial, by a process that is killed before: at once where nobody else can try it, else soon."""
     await engine.accept()
     (job,) = await crash(engine, times=SUSPECT)
-    dead = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    dead = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
     await engine.store.put_off(job, dead._put_off(job, Counter()) or 0)
     await engine.store.start_over()
     engine.now += AGAIN_MS if engine.store.shared else 0
@@ -346,7 +346,7 @@ async def test_a_step_that_raises_is_tried_again_later_and_three_times(engine: E
     id_ = (await engine.accept()).id
     await engine.turn()
     engine.provider.polls = [ZeroDivisionError("a bug of ours")] * 9
-    worker = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    worker = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
     waits = []
     for _ in range(CRASHES):
         engine.now = (await engine.store.next_due()) or 0
@@ -367,7 +367,7 @@ async def test_a_step_that_raises_is_tried_again_later_and_three_times(engine: E
 async def test_a_store_that_fails_in_a_step_is_no_crash(engine: Engine) -> None:
     """Nobody died: the lease is taken off, and the job comes again by itself."""
     await engine.accept()
-    worker = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    worker = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
     take = engine.steps.take
 
     async def broken(job: Job, *, called: bool = False) -> None:
@@ -393,7 +393,7 @@ async def test_a_step_that_raises_while_the_store_fails_is_no_crash_either(engin
     await engine.accept()
     await engine.turn()
     engine.provider.polls = [ZeroDivisionError("a bug of ours")]
-    worker = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    worker = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
 
     async def broken(job: Job, due: int) -> None:
         raise StoreUnavailableError("disk full")

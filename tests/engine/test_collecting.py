@@ -24,17 +24,17 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 async def miss(engine: Engine, kind: Missed) -> None:
     """Have a task done whose clip cannot be kept for a reason."""
-    keep = engine.steps._keeper.keep
+    keep = engine.tools.keeper.keep
 
     async def kept(*_: object) -> None:
         raise ClipError("no", kind)
 
-    engine.steps._keeper.keep = kept  # type: ignore[method-assign, assignment]
+    engine.tools.keeper.keep = kept  # type: ignore[method-assign, assignment]
     await engine.accept()
     await engine.turn()
     engine.now = (await engine.store.next_due()) or 0
     await engine.turn()
-    engine.steps._keeper.keep = keep  # type: ignore[method-assign]
+    engine.tools.keeper.keep = keep  # type: ignore[method-assign]
 
 
 def held(engine: Engine) -> bool:

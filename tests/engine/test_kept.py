@@ -10,6 +10,7 @@ import pytest
 from gateway.api import answers
 from gateway.clock import DAY_MS
 from gateway.door.accept import Repeat, fingerprint_of
+from gateway.engine.ending import Ends
 from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS
 from gateway.money.billing import Bill
@@ -277,7 +278,7 @@ async def end(engine: Engine, job: Job) -> None:
     """Let a job's task come to nothing, which gives its place back."""
     job = await engine.job(job.id)
     failed = standing(job, Outcome.FAILED, engine.now, None)
-    await engine.steps._end(move(job, State.FAILED, engine.now), failed, bill=Bill.NOTHING)
+    await Ends(engine.tools).end(move(job, State.FAILED, engine.now), failed, bill=Bill.NOTHING)
 
 
 async def routed(engine: Engine, job: Job) -> tuple[str, str, list[str]]:

@@ -300,7 +300,7 @@ async def test_what_came_of_several_late_clips_is_kept_when_the_others_are_lost(
 async def test_a_receipt_is_evidence(engine: Engine) -> None:
     """An order whose answer was noted and never committed, and whose job another process ended meanwhile."""
     job = await lost(engine)
-    engine.steps._receipts.note(job.attempt or "", msgspec.json.encode(Task("t8")).decode())
+    engine.tools.receipts.note(job.attempt or "", msgspec.json.encode(Task("t8")).decode())
     job = await look_on(engine, job)
 
     assert find_rendition(job, "video", 0)
@@ -310,14 +310,14 @@ async def test_a_receipt_is_evidence(engine: Engine) -> None:
 async def test_nothing_stays_of_a_job_deleted_while_its_clip_came(engine: Engine) -> None:
     """Also where clips are kept for ever: the row says deleted, so nobody would find them."""
     job = await given_up(engine)
-    keep = engine.steps._keeper.keep
+    keep = engine.tools.keeper.keep
 
     async def kept(*words: Any) -> Any:
         renditions = await keep(*words)
         await engine.store.delete(job.id, "tenant")
         return renditions
 
-    engine.steps._keeper.keep = kept  # type: ignore[method-assign]
+    engine.tools.keeper.keep = kept  # type: ignore[method-assign]
     late = await look_on(engine, job)
 
     assert (billing(late), late.outputs, late.due_at) == ((Billing.BILLED, PRICE), "[]", None)
@@ -350,14 +350,14 @@ async def test_a_crowd_in_doubt_takes_no_turn_from_who_is_under_way(engine: Engi
     """Its looks are its own, a few a second."""
     late = await given_up(engine)
     account = engine.accounts["acme"]
-    put_off = [engine.steps.put_off(late, Counter()) for _ in range(5000)]
+    put_off = [engine.turns.put_off(late, Counter()) for _ in range(5000)]
     engine.provider.submits = [running("t2")]
     job = await engine.accept(seed=2)
     await engine.turn()
     job = await engine.job(job.id)
 
     assert 5000 - put_off.count(None) > 4000
-    assert (job.state, engine.steps.put_off(job, Counter())) == (State.RUNNING, None)
+    assert (job.state, engine.turns.put_off(job, Counter())) == (State.RUNNING, None)
     assert account.looks.take(engine.now) == engine.now
 
 
@@ -375,7 +375,7 @@ async def test_late_clips_wait_for_a_source_that_serves_nobody(engine: Engine) -
     job = await engine.job(job.id)
 
     assert in_doubt(job)
-    assert (engine.steps.put_off(job, Counter()) or 0) > engine.now
+    assert (engine.turns.put_off(job, Counter()) or 0) > engine.now
 
 
 async def test_a_late_look_that_breaks_the_gateway_is_made_once_a_day(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.door.accept import Repeat, fingerprint_of
+from gateway.engine.ending import Ends
 from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS, Line
 from gateway.engine.operator import resubmit, write_off
@@ -56,7 +57,7 @@ async def leave(engine: Engine, account: str = "acme") -> None:
     page = await engine.store.jobs("tenant", after=None, limit=100, newest_first=False)
     job = next(each for each in page.jobs if each.state is State.RUNNING and each.account == account)
     ended = move(job, State.FAILED, engine.now)
-    await engine.steps._end(ended, standing(job, Outcome.FAILED, engine.now, None), bill=Bill.NOTHING)
+    await Ends(engine.tools).end(ended, standing(job, Outcome.FAILED, engine.now, None), bill=Bill.NOTHING)
 
 
 async def test_who_waits_is_not_written(make: Make) -> None:
@@ -186,9 +187,9 @@ async def test_a_line_outlives_the_process(make: Make) -> None:
     engine = make(max_running=1)
     _, first, *_ = await crowd(engine, 3)
     await leave(engine)
-    engine.steps = engine.new_steps()
+    engine.restart()
     assert await engine.turn() == 0
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert await engine.turn() == 1
 
     assert (await engine.job(first.id)).state is State.RUNNING
@@ -306,7 +307,7 @@ async def test_a_place_an_operator_frees_is_free(make: Make, decide: object) -> 
     (open_,) = await engine.store.attempts(job.id)
     moved, ended, *_ = decide(lost, open_, engine.now)  # type: ignore[operator]
     await engine.store.save(moved, ended)
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert engine.accounts["acme"].running == 0
     await engine.turn()
 
@@ -321,11 +322,11 @@ async def test_counting_forgets_no_order_on_its_way(make: Make) -> None:
     await order(engine, 0)
     await engine.turn()
     account.take_place(engine.now)
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert account.running == 2
     account.took_place()
     account.give_place()
-    await engine.steps.count()
+    await engine.tools.line.recount()
     assert (account.running, account.taking) == (1, 0)
 
 

@@ -69,7 +69,7 @@ async def test_a_worker_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: p
     monkeypatch.setattr(Worker, "idle_seconds", 0.001)
     engine.provider.submits = [running("t", poll_after=3600.0)]
     job = await engine.accept()
-    works = Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    works = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
     claim, raised = engine.store.claim, asyncio.Event()
 
     async def broken(**asked: object) -> list[Job]:

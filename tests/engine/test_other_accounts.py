@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gateway.api import answers
+from gateway.engine.ending import Ends
 from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS
 from gateway.money.ledger import Hold
@@ -73,11 +74,11 @@ async def test_it_is_left_to_who_has_what_was_quoted(make: Make, sold: list[List
     whole, part = make(ACME, OTHER), make(*sold)
     job = await whole.accept()
     await part.turn()
-    await part.steps.count()
+    await part.tools.line.recount()
     assert await part.turn() == 0
     assert said(await part.job(job.id)) == (State.QUEUED, lacks, None)
 
-    await whole.steps.count()
+    await whole.tools.line.recount()
     await whole.turn()
     assert said(await whole.job(job.id)) == (State.RUNNING, None, None)
     assert (len(whole.provider.ledger), [each.ledger for each in part.providers.values()]) == (1, [[]] * len(sold))
@@ -128,16 +129,16 @@ async def test_who_has_another_account_makes_what_stands_in_its_line(make: Make)
     await whole.turn()
     lines = await whole.store.lines(job.id)
     assert len(lines) == 2
-    await part.steps.count()
+    await part.tools.line.recount()
     part.now = whole.now + LONGEST_MS
     await part.store.claim(lease=1, most=100)
     await part.steps.take(await part.job(job.id))
     assert sorted(lines) == sorted(await part.store.lines(job.id))
 
     (made,) = [each for each in await jobs(part) if each.account == "other" and each.state is State.RUNNING]
-    await part.steps._end(move(made, State.FAILED, part.now), standing(made, Outcome.FAILED, part.now, None))
-    await part.steps.count()
-    (called,) = await part.steps.line.call(lease=60_000, most=100)
+    await Ends(part.tools).end(move(made, State.FAILED, part.now), standing(made, Outcome.FAILED, part.now, None))
+    await part.tools.line.recount()
+    (called,) = await part.tools.line.call(lease=60_000, most=100)
     await part.steps.take(called, called=True)
     assert ((await part.job(job.id)).account, len(part.provider.ledger)) == ("other", 1)
 
@@ -150,7 +151,7 @@ async def test_a_refusal_is_not_forgotten_over_it(make: Make) -> None:
     job = await whole.accept()
     await whole.turn()
     await part.turn()
-    await whole.steps.count()
+    await whole.tools.line.recount()
     whole.now += 3_600_000
     ended = await whole.run(job.id)
 

@@ -74,7 +74,7 @@ async def test_a_database_that_dies_after_the_order_loses_nothing(tmp_path: Path
         await engine.turn()
     assert (await engine.job(job.id)).state is State.SUBMITTING
     engine.store.save = save
-    engine.steps = engine.new_steps()
+    engine.restart()
     done = await engine.run(job.id)
 
     assert (done.state, len(engine.provider.ledger)) == (State.SUCCEEDED, 1)

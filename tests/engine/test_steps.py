@@ -194,7 +194,7 @@ async def test_a_dead_workers_purchase_is_doubted(engine: Engine) -> None:
     with pytest.raises(KeyboardInterrupt):
         await engine.turn()
     assert (await engine.job(job.id)).state is State.SUBMITTING
-    engine.steps = engine.new_steps()
+    engine.restart()
     assert await engine.turn(seconds=59) == 0
     assert await engine.turn(seconds=2) == 1
 

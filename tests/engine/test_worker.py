@@ -24,7 +24,7 @@ from tests.scripted import Engine, done, running
 @asynccontextmanager
 async def working(engine: Engine, *, at_once: int = 4) -> AsyncIterator[Worker]:
     """Let a worker run beside the test."""
-    worker = Worker(engine.store, engine.steps, engine.clock, at_once=at_once, lease_seconds=60)
+    worker = Worker(engine.tools, engine.steps, engine.turns, at_once=at_once)
     engine.acceptor = Acceptor(engine.store, engine.shop, engine.clock, worker)
     task = asyncio.create_task(worker.run())
     try:
@@ -127,7 +127,7 @@ async def test_a_store_that_fails_stalls_the_worker_and_no_more(tmp_path: Path) 
     engine.store._database.write = fragile  # type: ignore[method-assign, assignment]
     job = await engine.accept()
     broken = True
-    worker = Worker(engine.store, engine.steps, engine.clock, at_once=4, lease_seconds=60)
+    worker = Worker(engine.tools, engine.steps, engine.turns, at_once=4)
     with contextlib.suppress(StoreUnavailableError):
         await worker._round()
     assert engine.provider.ledger == []

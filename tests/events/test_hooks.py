@@ -11,16 +11,12 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.clock import DAY_MS
 from gateway.engine.job import Job, Outcome, State
-from gateway.engine.orders import Orders
-from gateway.engine.steps import Steps
 from gateway.events.hooks import LEAST_MS, Hooks
 from gateway.events.keyring import Keyring
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.network.outbound import Outbound
-from gateway.store.receipts import Receipts
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.order import Order
 from providers.base.provider import HookHint
@@ -68,14 +64,7 @@ class World:
         vault = Vault(b"k" * 32)
         keyring = Keyring(nowhere, self.engine.clock)
         self.hooks = Hooks(self.outbox, vault, self.engine.accounts, self.engine.clock, BASE + "/", keyring)
-        engine = self.engine
-        receipts = Receipts(engine.folder / "receipts")
-        receipts.open()
-        orders = Orders(engine.shop, engine.media, hooks=self.hooks)
-        engine.steps = Steps(
-            engine.store, engine.shop, engine.media, engine.metrics, engine.clock, receipts, orders,
-            lease_seconds=60, retention_ms=3_600_000, doubt_ms=30 * DAY_MS, hooks=self.hooks,
-        )  # fmt: skip
+        self.engine.restart(hooks=self.hooks)
 
     async def call(self, url: str, task: str) -> bool:
         """Call as the provider would; says whether there is such an address."""

@@ -61,7 +61,7 @@ class Kept(Engine):
 
     def impatient(self, seconds: float = 0.2) -> None:
         """Measure a download's pace over a moment."""
-        self.steps._keeper = Keeper(self.media, seconds=seconds)
+        self.use(replace(self.tools, keeper=Keeper(self.media, seconds=seconds)))
 
     async def poll(self, task: Task, wire: object) -> Update:
         if self.silent:
@@ -206,7 +206,7 @@ async def test_a_cut_download_goes_on_in_a_later_process(engine: Kept, host: Hos
     job = await engine.stored()
     engine.media = Media(tmp_path / "media", engine.pool, max_clip_bytes=2**24)
     engine.media.open()
-    engine.steps = engine.new_steps()
+    engine.restart()
     await engine.turn(seconds=1)
     assert ["whole", *["bytes=300000-"] * 2, "bytes=500000-"] == host.ranges()
 

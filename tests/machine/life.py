@@ -282,9 +282,9 @@ class Life(RuleBasedStateMachine):
     def start_again(self) -> None:
         """End the process and start another."""
         self.late.clear()
-        self.engine.steps = self.engine.new_steps()
+        self.engine.restart()
         self.do(self.engine.store.start_over())
-        self.do(self.engine.steps.count())
+        self.do(self.engine.tools.line.recount())
 
     # Operators
 

@@ -112,13 +112,13 @@ class Weather:
     async def _turn(self) -> int:
         """Take a step with everything that is due and whose account has a look left."""
         engine = self.engine
-        await engine.steps.count()
-        called = await engine.steps.line.call(lease=60_000, most=100)
+        await engine.tools.line.recount()
+        called = await engine.tools.line.call(lease=60_000, most=100)
         claimed = await engine.store.claim(lease=60_000, most=100)
         for job in called:
             await engine.steps.take(job, called=True)
         for job in claimed:
-            due = engine.steps.put_off(job, Counter())
+            due = engine.turns.put_off(job, Counter())
             await (engine.steps.take(job) if due is None else engine.store.put_off(job, due))
         return len(called) + len(claimed)
 

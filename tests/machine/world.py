@@ -24,6 +24,8 @@ from gateway.clock import Clock
 from gateway.door.accept import Acceptor, Repeat, fingerprint_of
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
+from gateway.engine.tools import Tools
+from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.events.courier import Courier
 from gateway.events.letters import Letters
@@ -336,11 +338,11 @@ class Life:
             for slug, count in running.items():
                 accounts[slug].running = count
             shop = Shop(accounts, {}, RoutingSettings(), self.clock)
-            steps = Steps(
+            tools = Tools.of(
                 self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], Orders(shop, media),
                 lease_seconds=LEASE, retention_ms=int(30 * DAY * 1000), doubt_ms=DOUBT * 1000,
             )  # fmt: skip
-            workers.append(Worker(self.store, steps, self.clock, at_once=4, lease_seconds=LEASE))
+            workers.append(Worker(tools, Steps(tools), Turns(tools), at_once=4))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))
         outbox, settings = Outbox(self.database, self.clock), WebhookSettings(seconds=10)
         courier = Courier(

@@ -26,7 +26,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Engine, Engine]]:
 
 def hired(engine: Engine) -> Worker:
     """Build a worker of a process."""
-    return Worker(engine.store, engine.steps, engine.clock, at_once=8, lease_seconds=60)
+    return Worker(engine.tools, engine.steps, engine.turns, at_once=8)
 
 
 async def until_all(engine: Engine, state: State, count: int) -> None:
@@ -87,7 +87,7 @@ async def test_an_account_has_its_places_once(pair: tuple[Engine, Engine]) -> No
     for seed in range(6):
         await front.accept(seed=seed)
     for _ in range(200):
-        called = [await engine.steps.line.call(lease=60_000, most=3) for engine in pair]
+        called = [await engine.tools.line.call(lease=60_000, most=3) for engine in pair]
         jobs = [await engine.store.claim(lease=60_000, most=3) for engine in pair]
         claimed = [before + len(mine) for before, mine in zip(claimed, jobs, strict=True)]
         steps = [engine.steps.take(job) for engine, mine in zip(pair, jobs, strict=True) for job in mine]
@@ -102,7 +102,7 @@ async def test_an_account_has_its_places_once(pair: tuple[Engine, Engine]) -> No
         assert due is not None
         front.now = back.now = min(max(front.now, due), front.now + 1000)
         for engine in pair:
-            await engine.steps.count()
+            await engine.tools.line.recount()
 
     assert (await front.store.census())[State.SUCCEEDED] == 6
     assert most == 2
@@ -137,8 +137,8 @@ async def test_a_place_one_process_frees_is_anothers_to_give(pair: tuple[Engine,
     ended = standing(first, Outcome.FAILED, front.now, None)
     await front.store.save(move(first, State.FAILED, front.now), ended)
     for engine in pair:
-        await engine.steps.count()
-    called = [await engine.steps.line.call(lease=60_000, most=8) for engine in pair]
+        await engine.tools.line.recount()
+    called = [await engine.tools.line.call(lease=60_000, most=8) for engine in pair]
     assert [len(mine) for mine in called] == [1, 1]
     await asyncio.gather(
         *(e.steps.take(job, called=True) for e, mine in zip(pair, called, strict=True) for job in mine)

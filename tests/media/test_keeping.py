@@ -22,6 +22,7 @@ from gateway.clips.media import clip_folder, input_key
 from gateway.clips.parts import take
 from gateway.clips.shelf import GoneError, Label
 from gateway.door.accept import Repeat
+from gateway.engine.collecting import Collector
 from gateway.engine.job import Job, State
 from gateway.offers.wish import Problem, Rendition
 from gateway.store.registry import File
@@ -380,7 +381,7 @@ async def test_a_clip_on_its_way_is_nobody_s_litter(engine: Engine, monkeypatch:
 
         yield Download(status=200, headers={}, chunks=pieces())
 
-    deliver = engine.steps._deliver
+    deliver = Collector.deliver
 
     async def unhurried(*args: object) -> None:
         assert 4 == len(await keys(engine))
@@ -388,7 +389,7 @@ async def test_a_clip_on_its_way_is_nobody_s_litter(engine: Engine, monkeypatch:
         await deliver(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine.wire, "stream", slowly)
-    monkeypatch.setattr(engine.steps, "_deliver", unhurried)
+    monkeypatch.setattr(Collector, "deliver", unhurried)
     ended = await engine.run((await engine.accept()).id)
 
     assert set() == went

@@ -101,7 +101,7 @@ class Court:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.engine = Engine(folder, listing(missing_seconds=0), max_running=10**9)
-        self.engine.steps._keeper = Unkept()  # type: ignore[assignment]
+        self.engine.use(replace(self.engine.tools, keeper=Unkept()))
         self.met: Counter[str] = Counter()
         self._running: Job | None = None
 

@@ -1,0 +1,112 @@
+"""
+Choose the offers a queued job is ordered from or waits for, by what is known when its turn comes.
+
+Which offers can make it, and which is the best, is decided in :mod:`gateway.offers.routing`, what a job falls back on
+in :mod:`gateway.offers.fallback`; which are left, here.
+"""
+
+from gateway.clock import DAY_MS
+from gateway.engine.findings import alone, alone_with
+from gateway.engine.job import IN_VAIN, Job, Outcome, has_time
+from gateway.engine.tools import Tools
+from gateway.offers.asking import UnknownModelError
+from gateway.offers.fallback import still
+from gateway.offers.routing import Decision
+from gateway.offers.shop import pin
+from gateway.offers.wish import Choice, Wish
+
+ALL_REFUSED = "every account that could has refused it"
+"""Why no offer is left of those that can."""
+
+
+class Chooser:
+    """Know who could make a job now, in time, and who has a place for it."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._store = tools.store
+        self._shop = tools.shop
+        self._clock = tools.clock
+        self._line = tools.line
+
+    async def choose(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
+        """
+        Pick the offers to order from or to wait for, the best first; else say why none is left.
+
+        What was quoted and is not sold in this process is not gone where others share its store: it is theirs to make,
+        and theirs to say who else would do. So a job stands in line for it, and is ordered here only where it stands in
+        line already.
+        """
+        able, reason = await self._pick(job, wish, first, called=called)
+        if not self._store.shared or not self.lacks(first):
+            return able, reason
+        standing = await self._store.lines(job.id) if job.account else []
+        return [*(each for each in able if (each.account, each.model) in standing), first], ""
+
+    async def _pick(self, job: Job, wish: Wish, first: Choice, *, called: bool) -> tuple[list[Choice], str]:
+        """
+        Pick the best offer not yet shown to be of no use, and those that charge no more; else say why none is left.
+
+        The best comes first; the others take its turn where it has no place free.
+        """
+        now, keeps = self._clock(), not wish.preferences.allow_fallbacks
+        if (
+            not job.attempts
+            and job.created_at // DAY_MS == now // DAY_MS
+            and self.can_take(first, now, called=called)
+            and self.in_time(job, first, now)
+        ):
+            return [first], ""  # Decided when it was accepted, by the same prices.
+        pinned = pin(wish, first.spec)
+        try:
+            decision = self._shop.decide(pinned, lot=job.id)
+        except UnknownModelError as error:
+            return [], f"no account here sells {error.model} any more"
+        tried = await self._store.attempts(job.id) if job.attempts else []
+        # An account that would not may do so after its rest, which this process need not have heard of.
+        vain = {Outcome.REFUSED} if keeps else IN_VAIN
+        spent = {(each.account, each.offer) for each in tried if each.outcome in vain}
+        choices = [line.choice for line in decision.ranked if line.choice]
+        late = {(each.account, each.offer) for each in choices if not self.in_time(job, each, now)}
+        able = still(decision, first, spent, late, keeps=keeps, begun=job.attempts > 0)
+        if keeps and not able:
+            return self._outlast(job, pinned, first, spent, decision)
+        refusals = [refusal.message for line in decision.others for refusal in line.refusals]
+        return able, next(iter(refusals), ALL_REFUSED)
+
+    def _outlast(
+        self, job: Job, pinned: Wish, first: Choice, spent: set[tuple[str, str]], decision: Decision
+    ) -> tuple[list[Choice], str]:
+        """Have a job that falls back on nobody wait out its offer's rest, if that is in time; else say why not."""
+        now, rested = self._clock(), self._shop.decide(pinned, lot=job.id, rested=True)
+        choices = [line.choice for line in rested.ranked if line.choice]
+        late = {(each.account, each.offer) for each in choices if self._is_outlasted(job, each, now)}
+        able = still(rested, first, spent | late, keeps=True, begun=job.attempts > 0)
+        refusals = [
+            refusal.message for line in decision.others if line.name == first.offer for refusal in line.refusals
+        ]
+        why = self.lacks(first) or next(iter(refusals), ALL_REFUSED)
+        return able, f"{why}; provider.allow_fallbacks is false, so no other was tried"
+
+    def _is_outlasted(self, job: Job, choice: Choice, now: int) -> bool:
+        """Whether an offer rests until it is too late for a job."""
+        rest = self._shop.accounts[choice.account].lasting(choice.model, now)
+        return rest is not None and not self.in_time(job, choice, rest.until)
+
+    def in_time(self, job: Job, choice: Choice, now: int) -> bool:
+        """Whether a clip ordered now can be ready before its job is given up."""
+        return has_time(
+            job.deadline_at - now, job.deadline_at - job.created_at, self._shop.typical_seconds(choice.offer)
+        )
+
+    def can_take(self, choice: Choice, now: int, *, called: bool) -> bool:
+        """Whether an offer is still sold here and has a place free, for who was not called one nobody waits for."""
+        if self.lacks(choice):
+            return False
+        return self._line.has_room(choice, now) if called else self._line.is_open(choice, now)
+
+    def lacks(self, choice: Choice) -> str | None:
+        """Say what this process lacks to order an offer; ``None`` where it is sold here."""
+        account = self._shop.accounts.get(choice.account)
+        if account is None:
+            return alone(choice.account)
+        return None if account.listing.offer(choice.model) else alone_with(choice.account, choice.model)

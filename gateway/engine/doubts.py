@@ -1,0 +1,111 @@
+"""
+Find out what became of an order nobody knows of: its answer was lost, or its worker died before there was one.
+
+Until that is known nothing is bought anew, except where to send the same order again is free.
+"""
+
+from contextlib import AsyncExitStack
+
+import structlog
+
+from gateway.engine.absence import Absence
+from gateway.engine.buying import Buyer
+from gateway.engine.ending import Ends
+from gateway.engine.findings import resumed
+from gateway.engine.job import Job, Outcome, State, backoff, move, standing
+from gateway.engine.tools import Tools
+from gateway.engine.watching import Watcher
+from gateway.events.events import foretell
+from gateway.money.billing import Bill
+from gateway.offers.wish import Problem, read_choice, read_wish
+from gateway.telemetry import names
+from providers.base.errors import ProviderError, Unsupported
+
+log = structlog.get_logger()
+
+
+class Doubts:
+    """Know how a job goes on that may have bought."""
+
+    def __init__(self, tools: Tools, ends: Ends, watcher: Watcher, buyer: Buyer, absence: Absence) -> None:
+        self._ends = ends
+        self._watcher = watcher
+        self._buyer = buyer
+        self._absence = absence
+        self._store = tools.store
+        self._shop = tools.shop
+        self._orders = tools.orders
+        self._clock = tools.clock
+        self._receipts = tools.receipts
+        self._hooks = tools.hooks
+
+    async def admit(self, job: Job) -> None:
+        """Admit that nobody knows whether an order left: its worker died between the intent and the answer."""
+        now = self._clock()
+        if await self._recall(job):
+            return
+        lost = standing(job, Outcome.UNKNOWN, now, "the gateway stopped while it was buying")
+        await self._store.save(move(job, State.UNKNOWN, now, due_at=now), lost)
+
+    async def _recall(self, job: Job) -> bool:
+        """Go on with an order whose answer was noted and never committed."""
+        task, now = self._receipts.get(job.attempt), self._clock()
+        if task is None:
+            return False
+        log.warning("receipt.found", **names(job))
+        running = move(job, State.RUNNING, now, task=task, due_at=now)
+        await self._store.save(running, standing(job, Outcome.ACCEPTED, now, None, task), also=foretell(running))
+        return True
+
+    async def reconcile(self, job: Job) -> None:
+        """Find out what became of an order: repeat it where that is free (class A), else look it up."""
+        now = self._clock()
+        if await self._recall(job):
+            return
+        choice = read_choice(job.quote)
+        account = self._shop.accounts.get(choice.account)
+        if account is None and not self._watcher.is_hopeless(job, now):
+            await self._watcher.await_account(job, 60.0)
+            return
+        if account is None or now >= job.deadline_at:
+            await self.never_cleared(job)
+            return
+        job = resumed(job)
+        wish = read_wish(job.wish)
+        try:
+            told = await self._hooks.adopt(job, account) if self._hooks else None
+            if told is None and account.provider.listing.submit_class == "A":
+                async with AsyncExitStack() as lent:
+                    files = await self._buyer.take_in_hand(job, wish, choice, lent)
+                    if files is not None:
+                        await self._buyer.buy(job, wish, choice, files)
+                return
+            update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
+        except ProviderError as error:
+            # Silence proves nothing; the job stays where everybody can see it.
+            await self._ends.later(
+                job, 60.0 if isinstance(error, Unsupported) else backoff(job.tries, error.retry_after, 0.5)
+            )
+            return
+        if update is None:
+            await self._absent(job)
+            return
+        await self._watcher.observe(job, update, account, adopted=told is not None)
+
+    async def never_cleared(self, job: Job) -> None:
+        """End a job nobody could tell the fate of by its deadline."""
+        message = "The provider never answered; the clip may have been bought. It was not ordered twice."
+        provider = read_choice(job.quote).provider
+        problem = Problem(code="submission_unknown", message=message, provider=provider)
+        await self._ends.fail(
+            job, problem, standing(job, Outcome.FAILED, self._clock(), "never cleared up"), bill=Bill.DOUBT
+        )
+
+    async def _absent(self, job: Job) -> None:
+        """Order anew what never arrived, once it can no longer be on its way."""
+        if not await self._absence.is_proven(job):
+            return
+        now = self._clock()
+        self._ends.free(job)
+        absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
+        await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
