@@ -25,11 +25,11 @@ from bench.looks import name
 from bench.servers import Server
 from gateway.clock import Clock
 from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
-from gateway.engine.job import Attempt, Job, Outcome, State, next_look
 from gateway.ids import new_id
+from gateway.jobs.job import Attempt, Job, Outcome, State, next_look
+from gateway.jobs.wish import Wish
 from gateway.offers.accounts import open_accounts
 from gateway.offers.shop import Shop
-from gateway.offers.wish import Wish
 from gateway.settings import AccountSettings, RoutingSettings, Settings
 from gateway.store.database import Statement, connect
 from gateway.store.store import Store

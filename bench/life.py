@@ -32,15 +32,15 @@ from bench import servers
 from gateway.clips.media import Media
 from gateway.clock import Clock
 from gateway.door.accept import Acceptor, Repeat, fingerprint_of
-from gateway.engine.job import State
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
 from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
+from gateway.jobs.job import State
+from gateway.jobs.wish import Wish
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
-from gateway.offers.wish import Wish
 from gateway.settings import RoutingSettings
 from gateway.store.database import connect
 from gateway.store.receipts import Receipts

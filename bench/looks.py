@@ -2,7 +2,7 @@
 
 import time
 
-from gateway.engine.job import next_look
+from gateway.jobs.job import next_look
 
 
 def name(started: int, due: int, base: float, number: int) -> str:

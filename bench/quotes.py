@@ -5,9 +5,9 @@ import time
 from datetime import UTC, datetime
 from itertools import product
 
+from gateway.jobs.wish import Preferences
 from gateway.offers.asking import Seller, table
 from gateway.offers.routing import choose
-from gateway.offers.wish import Preferences
 from providers.base.catalog import _fit, quote
 from providers.base.listing import listings
 from providers.base.order import Input, Mode, Request, Role

@@ -4,7 +4,7 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from gateway.engine.job import Job, State
+from gateway.jobs.job import Job, State
 from providers.base.listing import Listing, Offer, Price
 from providers.base.order import Mode
 

@@ -17,15 +17,15 @@ from gateway.clips import study
 from gateway.clips.media import Media
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
-from gateway.engine.job import Job
 from gateway.engine.orders import Orders
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
 from gateway.engine.turns import Turns
 from gateway.events.hooks import Hooks
+from gateway.jobs.job import Job
+from gateway.jobs.wish import Wish
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
-from gateway.offers.wish import Wish
 from gateway.settings import RoutingSettings
 from gateway.store.receipts import Receipts
 from gateway.store.store import Store

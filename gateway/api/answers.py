@@ -11,11 +11,8 @@ from typing import Any
 import msgspec
 
 from gateway.engine.findings import waiting_for
-from gateway.engine.job import Attempt, Job, State
-from gateway.money.billing import hold_of
-from gateway.money.ledger import Billing
-from gateway.offers.asking import source_seconds
-from gateway.offers.wish import (
+from gateway.jobs.job import Attempt, Job, State
+from gateway.jobs.wish import (
     Choice,
     Rendition,
     ResultLink,
@@ -26,6 +23,9 @@ from gateway.offers.wish import (
     read_renditions,
     read_wish,
 )
+from gateway.money.billing import hold_of
+from gateway.money.ledger import Billing
+from gateway.offers.asking import source_seconds
 
 STATUS = {
     State.QUEUED: "queued",

@@ -10,9 +10,9 @@ from gateway.api.desk import Desk, Incoming, caller, check_query, desk, repeat_o
 from gateway.api.wishes import media, wish
 from gateway.clips.shelf import ShelfError
 from gateway.door.accept import fingerprint_of
-from gateway.engine.job import Job
 from gateway.ids import is_id
-from gateway.offers.wish import read_wish
+from gateway.jobs.job import Job
+from gateway.jobs.wish import read_wish
 from gateway.problems import ProblemError, invalid, missing_video
 from gateway.store.database import Statement
 from providers.base.order import Mode

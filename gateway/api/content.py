@@ -21,8 +21,8 @@ from msgspec import Struct
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, Reply, desk
 from gateway.clips.shelf import Shelf
-from gateway.engine.job import Job, State
-from gateway.offers.wish import Rendition, read_renditions
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Rendition, read_renditions
 from gateway.problems import ProblemError, invalid
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "last_frame")

@@ -13,10 +13,10 @@ from gateway.api import answers
 from gateway.api.calls import job_of
 from gateway.api.desk import Desk, Incoming, Reply, desk
 from gateway.api.streams import Stream
-from gateway.engine.job import Job
 from gateway.events.events import ENDS
 from gateway.events.sse import write_event
 from gateway.events.watch import Watch
+from gateway.jobs.job import Job
 from gateway.problems import missing_video
 
 MOST_SECONDS = 60

@@ -15,8 +15,8 @@ from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller,
 from gateway.api.forms import Body
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
-from gateway.engine.job import Job
 from gateway.ids import is_id
+from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid, missing_video
 from providers.base.order import Mode
 

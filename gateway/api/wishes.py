@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.api.create import Number, Provider, VideoCreate
 from gateway.door.intake import Medium
-from gateway.offers.wish import Preferences, Wish
+from gateway.jobs.wish import Preferences, Wish
 from gateway.problems import invalid
 from providers.base.listing import listings
 from providers.base.order import Input, Mode, Request, Role, lines, read_size

@@ -11,9 +11,9 @@ from cyclopts import App
 from gateway.cli.common import Config, UsageError, moment
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
-from gateway.engine.job import OPEN, Attempt, Job
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
-from gateway.offers.wish import read_choice
+from gateway.jobs.job import OPEN, Attempt, Job
+from gateway.jobs.wish import read_choice
 from gateway.settings import micros
 from gateway.store.database import ConflictError
 from gateway.store.store import Store, TakenError

@@ -30,8 +30,8 @@ from msgspec import Struct
 
 from gateway.clips.media import Media
 from gateway.clips.shelf import Item
+from gateway.jobs.wish import Wish, read_renditions
 from gateway.money.billing import in_doubt
-from gateway.offers.wish import Wish, read_renditions
 from gateway.rounds import Rounds
 from gateway.store.database import Statement, StoreUnavailableError
 from gateway.store.registry import FIRST

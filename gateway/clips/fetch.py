@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from gateway.clips.inputs import magic
 from gateway.clips.parts import Mark, Part
-from gateway.engine.finished import ClipError, Missed
 from gateway.failpoints import failpoint
+from gateway.jobs.finished import ClipError, Missed
 from gateway.network.guard import NotAllowedError
 from gateway.offers.accounts import Account
 from providers.base.errors import ProviderError

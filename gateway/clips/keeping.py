@@ -5,9 +5,9 @@ from gateway.clips.folder import LEAST_FREE_BYTES
 from gateway.clips.media import Media
 from gateway.clips.parts import forget, take
 from gateway.clips.shelf import ShelfError
-from gateway.engine.finished import WORTHLESS, ClipError, Missed
+from gateway.jobs.finished import WORTHLESS, ClipError, Missed
+from gateway.jobs.wish import Rendition
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Rendition
 from providers.base.task import AssetRef
 
 

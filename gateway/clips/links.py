@@ -13,7 +13,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from gateway.events.vault import made_once
-from gateway.offers.wish import Rendition
+from gateway.jobs.wish import Rendition
 from providers.base.order import Input
 
 KEY_BYTES = 32

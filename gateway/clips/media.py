@@ -25,8 +25,8 @@ from gateway.clips.folder import Folder
 from gateway.clips.inputs import InputError, Sniffed
 from gateway.clips.parts import discard, is_resumed, touched
 from gateway.clips.shelf import GoneError, Item, Label, Shelf, ShelfError
-from gateway.engine.finished import ClipError, Missed
-from gateway.offers.wish import Rendition
+from gateway.jobs.finished import ClipError, Missed
+from gateway.jobs.wish import Rendition
 from gateway.settings import MediaSettings, SettingsError
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}

@@ -13,17 +13,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.clips.uploads import Upload
-from gateway.engine.job import Job, born
 from gateway.events.addresses import Addresses
 from gateway.events.events import foretell
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
+from gateway.jobs.job import Job, born
+from gateway.jobs.wish import Notice, Wish
 from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
 from gateway.offers.asking import Line, UnknownModelError
 from gateway.offers.fallback import beside
 from gateway.offers.routing import Decision
 from gateway.offers.shop import Shop
-from gateway.offers.wish import Notice, Wish
 from gateway.problems import ProblemError, invalid
 from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
 

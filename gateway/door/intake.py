@@ -17,10 +17,10 @@ from gateway.clips.inputs import InputError, Sniffed, read_data_url
 from gateway.clips.media import Media
 from gateway.clips.shelf import GoneError
 from gateway.clips.uploads import Upload
-from gateway.engine.job import State
 from gateway.ids import is_id
+from gateway.jobs.job import State
+from gateway.jobs.wish import read_renditions
 from gateway.network.errand import Errand, FetchError
-from gateway.offers.wish import read_renditions
 from gateway.problems import ProblemError, invalid, missing_video
 from gateway.store.store import Store
 from providers.base.order import Input, Origin, Role

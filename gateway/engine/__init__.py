@@ -1,7 +1,7 @@
 """
 How a job moves: bought once, watched, collected, ended; asked after where its end is in doubt.
 
-:mod:`~gateway.engine.job` says how it may move, :mod:`~gateway.engine.worker` finds who is due,
+:mod:`gateway.jobs.job` says how it may move, :mod:`~gateway.engine.worker` finds who is due,
 :mod:`~gateway.engine.turns` whose turn that is, and :mod:`~gateway.engine.steps` takes one step, with these parts:
 
 ==============  ================================================================

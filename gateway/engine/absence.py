@@ -4,8 +4,8 @@ from msgspec.structs import replace
 
 from gateway.engine.ending import Ends
 from gateway.engine.findings import DENIED, until_absent
-from gateway.engine.job import Job
 from gateway.engine.tools import Tools
+from gateway.jobs.job import Job
 
 
 class Absence:

@@ -1,4 +1,4 @@
-"""Hand one order over, and keep what came of it; what an answer means is decided in :mod:`gateway.engine.job`."""
+"""Hand one order over, and keep what came of it; what an answer means is decided in :mod:`gateway.jobs.job`."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from msgspec.structs import replace
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.engine.ending import Ends
 from gateway.engine.findings import problem_of
-from gateway.engine.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, standing, turned_down
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.failpoints import failpoint
+from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, standing, turned_down
+from gateway.jobs.wish import Choice, Problem, Wish, read_wish
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Choice, Problem, Wish, read_wish
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
 from gateway.telemetry import names
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused

@@ -7,13 +7,13 @@ in :mod:`gateway.offers.fallback`; which are left, here.
 
 from gateway.clock import DAY_MS
 from gateway.engine.findings import alone, alone_with
-from gateway.engine.job import IN_VAIN, Job, Outcome, has_time
 from gateway.engine.tools import Tools
+from gateway.jobs.job import IN_VAIN, Job, Outcome, has_time
+from gateway.jobs.wish import Choice, Wish
 from gateway.offers.asking import UnknownModelError
 from gateway.offers.fallback import still
 from gateway.offers.routing import Decision
 from gateway.offers.shop import pin
-from gateway.offers.wish import Choice, Wish
 
 ALL_REFUSED = "every account that could has refused it"
 """Why no offer is left of those that can."""

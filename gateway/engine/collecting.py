@@ -4,13 +4,13 @@ import msgspec
 
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher, Misses, noted
-from gateway.engine.finished import Finished
-from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.tools import Tools
 from gateway.failpoints import failpoint
+from gateway.jobs.finished import Finished
+from gateway.jobs.job import Job, Outcome, State, move, standing
+from gateway.jobs.wish import Notice, Problem, read_choice
 from gateway.money.billing import Bill
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Notice, Problem, read_choice
 from gateway.store.database import ConflictError
 
 

@@ -12,12 +12,12 @@ from gateway.engine.absence import Absence
 from gateway.engine.buying import Buyer
 from gateway.engine.ending import Ends
 from gateway.engine.findings import resumed
-from gateway.engine.job import Job, Outcome, State, backoff, move, standing
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.events.events import foretell
+from gateway.jobs.job import Job, Outcome, State, backoff, move, standing
+from gateway.jobs.wish import Problem, read_choice, read_wish
 from gateway.money.billing import Bill
-from gateway.offers.wish import Problem, read_choice, read_wish
 from gateway.telemetry import names
 from providers.base.errors import ProviderError, Unsupported
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from gateway.engine.job import Attempt, Job, State, as_json, move
 from gateway.engine.tools import Tools
 from gateway.events.events import announce
 from gateway.failpoints import failpoint
+from gateway.jobs.job import Attempt, Job, State, as_json, move
+from gateway.jobs.wish import Problem
 from gateway.money.billing import Bill, closed
-from gateway.offers.wish import Problem
 from gateway.store.database import Statement
 from gateway.telemetry import names
 

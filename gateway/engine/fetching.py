@@ -1,7 +1,7 @@
 """
 Fetch a finished task's clips into our own store, and say what is kept, what is tried again and what is lost.
 
-What a failed try means is decided in :mod:`gateway.engine.finished`, when a provider that serves nobody is tried again
+What a failed try means is decided in :mod:`gateway.jobs.finished`, when a provider that serves nobody is tried again
 in :mod:`gateway.offers.sources`; what becomes of the job, in :mod:`gateway.engine.collecting`, or after its end in
 :mod:`gateway.engine.late`.
 """
@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from gateway.clips.fetch import is_public
 from gateway.clips.shelf import ShelfError
 from gateway.engine.findings import compare, still_there
-from gateway.engine.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
-from gateway.engine.job import VERDICTS, Job, State, as_json, backoff, move
 from gateway.engine.tools import Tools
+from gateway.jobs.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
+from gateway.jobs.job import VERDICTS, Job, State, as_json, backoff, move
+from gateway.jobs.wish import Notice, ResultLink, read_choice, read_notices, read_wish
 from gateway.offers.accounts import Account, link_hours
-from gateway.offers.wish import Notice, ResultLink, read_choice, read_notices, read_wish
 from gateway.telemetry import names
 from providers.base.errors import ProviderError
 from providers.base.task import Task

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec.structs import replace
 
-from gateway.engine.job import CONFIRM, UNDER_WAY, Job, backoff
-from gateway.offers.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish
+from gateway.jobs.job import CONFIRM, UNDER_WAY, Job, backoff
+from gateway.jobs.wish import Choice, Notice, Problem, Rendition, ResultLink, Wish
 from providers.base.errors import ProviderError, Refused
 from providers.base.order import Mode, Spec
 from providers.base.task import State as TaskState

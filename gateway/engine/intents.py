@@ -18,14 +18,14 @@ from gateway.engine.buying import Buyer
 from gateway.engine.choosing import Chooser
 from gateway.engine.ending import Ends
 from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence
-from gateway.engine.job import Attempt, Job, Outcome, State, as_json, backoff, move
 from gateway.engine.line import LONGEST_MS
 from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
+from gateway.jobs.job import Attempt, Job, Outcome, State, as_json, backoff, move
+from gateway.jobs.wish import Choice, Problem, Wish, read_choice, read_wish
 from gateway.money.billing import raised
-from gateway.offers.wish import Choice, Problem, Wish, read_choice, read_wish
 from gateway.store.database import ConflictError
 from gateway.store.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from gateway.engine.absence import Absence
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher, Misses, made_of, noted
-from gateway.engine.finished import ClipError, Finished, Missed
-from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, look_on, move, standing
 from gateway.engine.tools import Tools
 from gateway.events.events import tell_settled
 from gateway.events.hooks import take_task
+from gateway.jobs.finished import ClipError, Finished, Missed
+from gateway.jobs.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, look_on, move, standing
+from gateway.jobs.wish import Notice, read_choice, read_wish
 from gateway.money.billing import Bill, bill_of, closed
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Notice, read_choice, read_wish
 from gateway.store.database import Statement
 from gateway.telemetry import names
 from providers.base.errors import ProviderError

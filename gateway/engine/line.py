@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.json import encode
 
-from gateway.engine.job import Job
 from gateway.engine.shares import Shares
+from gateway.jobs.job import Job
+from gateway.jobs.wish import Choice
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Choice
 from gateway.store.database import Statement
 from gateway.store.store import Store
 

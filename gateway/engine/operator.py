@@ -7,12 +7,12 @@ The gateway never does any of this on its own: to buy again after a lost answer 
 import msgspec
 from msgspec.structs import replace
 
-from gateway.engine.job import Attempt, Job, Outcome, State, move
 from gateway.events.events import announce, tell_settled
 from gateway.events.hooks import take_task
+from gateway.jobs.job import Attempt, Job, Outcome, State, move
+from gateway.jobs.wish import Problem
 from gateway.money.billing import Bill, closed, hold_of, settled
 from gateway.money.ledger import Billing, Posting
-from gateway.offers.wish import Problem
 from gateway.store.database import Statement
 from providers.base.task import Task
 

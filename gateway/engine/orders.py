@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from gateway.clips.links import Links
 from gateway.clips.media import Media
-from gateway.engine.job import Job
 from gateway.events.hooks import Hooks
+from gateway.jobs.job import Job
+from gateway.jobs.wish import Choice, Wish
 from gateway.offers.shop import Shop, own, promised
-from gateway.offers.wish import Choice, Wish
 from providers.base.order import Order
 
 HOUR_MS = 3_600_000

@@ -17,7 +17,7 @@ SEND_MS = 90_000
 """
 How long after its intent an order may leave, its inputs uploaded before.
 
-Half of the time for which it counts as under way (:data:`~gateway.engine.job.UNDER_WAY`): nobody orders it anew before.
+Half of the time for which it counts as under way (:data:`~gateway.jobs.job.UNDER_WAY`): nobody orders it anew before.
 """
 FRESH_MS = 500
 """How long after its intent an order leaves without another question: a halt holds within a second."""

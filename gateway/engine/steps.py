@@ -10,15 +10,15 @@ from gateway.engine.collecting import Collector
 from gateway.engine.doubts import Doubts
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher
-from gateway.engine.finished import ClipError, Finished
 from gateway.engine.intents import Intents
-from gateway.engine.job import ASIDE_MS, LATE_MOST, Job, Outcome, State, move, standing
 from gateway.engine.late import Late
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
+from gateway.jobs.finished import ClipError, Finished
+from gateway.jobs.job import ASIDE_MS, LATE_MOST, Job, Outcome, State, move, standing
+from gateway.jobs.wish import Problem
 from gateway.money.billing import in_doubt
 from gateway.offers.accounts import link_hours
-from gateway.offers.wish import Problem
 from gateway.telemetry import names
 
 log = structlog.get_logger()

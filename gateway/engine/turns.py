@@ -9,9 +9,9 @@ from collections import Counter
 import msgspec
 
 from gateway.engine.fetching import made_of
-from gateway.engine.finished import Finished
-from gateway.engine.job import Job, State
 from gateway.engine.tools import Tools
+from gateway.jobs.finished import Finished
+from gateway.jobs.job import Job, State
 from gateway.money.billing import in_doubt
 from gateway.offers.accounts import Account
 

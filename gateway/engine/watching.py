@@ -1,7 +1,7 @@
 """
 Watch a task until its provider's verdict.
 
-What a provider's answer means is decided in :mod:`gateway.engine.job`; what happens next, here.
+What a provider's answer means is decided in :mod:`gateway.jobs.job`; what happens next, here.
 """
 
 import random
@@ -15,15 +15,15 @@ from gateway.engine.collecting import Collector
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher, noted
 from gateway.engine.findings import NO_ACCOUNT, alone, resumed, sentence, verdict, waiting_for
-from gateway.engine.finished import ClipError, Finished, Missed, next_try
-from gateway.engine.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, backoff, move, next_look, standing
 from gateway.engine.tools import Tools
 from gateway.events.events import foretell
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
+from gateway.jobs.finished import ClipError, Finished, Missed, next_try
+from gateway.jobs.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, backoff, move, next_look, standing
+from gateway.jobs.wish import Problem, read_choice
 from gateway.money.billing import Bill, bill_of
 from gateway.offers.accounts import Account, link_hours
-from gateway.offers.wish import Problem, read_choice
 from gateway.telemetry import names
 from providers.base.errors import Missing, ProviderError, Unsupported
 from providers.base.task import State as TaskState

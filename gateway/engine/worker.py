@@ -12,11 +12,11 @@ from collections import Counter
 import structlog
 
 from gateway.door.accept import Hands
-from gateway.engine.job import FAULTS_MS, Job
 from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
 from gateway.engine.trials import Trials
 from gateway.engine.turns import Turns
+from gateway.jobs.job import FAULTS_MS, Job
 from gateway.rounds import Rounds
 from gateway.store.database import BATCH, ConflictError, StoreUnavailableError
 

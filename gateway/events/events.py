@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.engine.job import Job, State
+from gateway.jobs.job import Job, State
 from gateway.store.database import Statement
 
 COMPLETED, FAILED, CANCELED = "video.completed", "video.failed", "video.canceled"

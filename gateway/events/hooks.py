@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from gateway.engine.job import Job
 from gateway.events.keyring import Keyring
 from gateway.events.outbox import Hook, Outbox
 from gateway.events.vault import Vault, hash_token
+from gateway.jobs.job import Job
 from gateway.offers.accounts import Account
 from gateway.store.database import Statement, StoreUnavailableError
 from providers.base.errors import Invalid, Missing, Refused

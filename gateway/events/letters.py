@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.engine.job import Job, State
 from gateway.events.events import CREATED, STARTED, Delivery, payload
-from gateway.offers.wish import read_wish
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import read_wish
 
 
 class Letter(Struct, frozen=True):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.engine.job import Job
 from gateway.events.addresses import Addresses
 from gateway.events.courier import Courier
 from gateway.events.events import host_of
@@ -15,6 +14,7 @@ from gateway.events.letters import Dialect, Letters
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault, open_vault
 from gateway.events.watch import Watch
+from gateway.jobs.job import Job
 from gateway.network.guard import make_rules
 from gateway.offers.accounts import Account
 from gateway.settings import Settings

@@ -7,7 +7,7 @@ One task looks for everybody who waits, and only while somebody does.
 import asyncio
 from contextlib import suppress
 
-from gateway.engine.job import Job
+from gateway.jobs.job import Job
 from gateway.store.database import StoreUnavailableError
 from gateway.store.store import Store
 

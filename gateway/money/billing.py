@@ -5,9 +5,9 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from gateway.engine.job import LATE_LEAST, Job
+from gateway.jobs.job import LATE_LEAST, Job
+from gateway.jobs.wish import Choice, read_choice
 from gateway.money.ledger import About, Billing, Hold, Posting, add, close
-from gateway.offers.wish import Choice, read_choice
 from providers.base.task import Fault, Usage
 
 

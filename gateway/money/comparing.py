@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.engine.job import OPEN, Outcome
+from gateway.jobs.job import OPEN, Outcome
 from gateway.money.ledger import Spent
 
 BY = ("provider", "model", "account", "key")

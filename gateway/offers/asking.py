@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.offers.wish import Choice
+from gateway.jobs.wish import Choice
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
 from providers.base.order import Origin, Request

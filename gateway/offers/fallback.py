@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from msgspec.structs import replace
 
+from gateway.jobs.wish import Choice
 from gateway.offers.routing import Decision
-from gateway.offers.wish import Choice
 
 OTHERS = 8
 """How many of the next best are kept with a job."""

@@ -15,8 +15,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.jobs.wish import Notice, Preferences
 from gateway.offers.asking import AUTO, Line, Seller, stands_for, table
-from gateway.offers.wish import Notice, Preferences
 from providers.base.catalog import Refusal
 from providers.base.order import FEATURES, Mode, Request, Role, read_size
 

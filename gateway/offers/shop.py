@@ -8,11 +8,11 @@ from statistics import median
 
 from msgspec.structs import replace
 
-from gateway.engine.job import Job
+from gateway.jobs.job import Job
+from gateway.jobs.wish import Choice, Wish, read_choice
 from gateway.offers.accounts import Account
 from gateway.offers.asking import Seller
 from gateway.offers.routing import Decision, Terms, decide
-from gateway.offers.wish import Choice, Wish, read_choice
 from gateway.settings import Alias, RoutingSettings
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings

@@ -11,8 +11,8 @@ from msgspec import Struct
 from msgspec.json import encode
 
 from gateway.clock import DAY_MS
-from gateway.engine.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.ids import least_id
+from gateway.jobs.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.money.comparing import Came
 from gateway.money.ledger import FOR_EVER, Book, BudgetRow, Entry, Posting, Spent
 from gateway.store.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known

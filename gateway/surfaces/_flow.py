@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.engine.job import Job, State
-from gateway.offers.wish import Problem, Rendition
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Problem, Rendition
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import choice_of, fault_of, is_policy, wish_of
 

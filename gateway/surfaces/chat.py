@@ -20,9 +20,9 @@ from msgspec import Struct
 from gateway.api import answers
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.door.answering import understand
-from gateway.engine.job import Job, State
 from gateway.events.sse import write_event
-from gateway.offers.wish import Problem
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Problem
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     BARE_WRITE,

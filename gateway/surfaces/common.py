@@ -21,9 +21,9 @@ from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
-from gateway.engine.job import Job, State
 from gateway.events.events import ENDED
-from gateway.offers.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from gateway.problems import ProblemError, Render, invalid
 from providers.base.order import Mode
 

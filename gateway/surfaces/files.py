@@ -31,8 +31,8 @@ from gateway.clips.inputs import InputError
 from gateway.clips.uploads import Upload, plain_name
 from gateway.clock import DAY_MS
 from gateway.door.keys import Caller
-from gateway.engine.job import Job
 from gateway.ids import is_id, new_id
+from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid
 from gateway.store.registry import File
 from gateway.surfaces.common import READ, WRITE, base_url, clip_of, clips_of, headers_of

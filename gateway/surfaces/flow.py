@@ -24,11 +24,11 @@ from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
 from gateway.clips.inputs import InputError
 from gateway.clips.uploads import Upload
-from gateway.engine.finished import ClipError
-from gateway.engine.job import Job
 from gateway.events.events import CREATED, ENDED, STARTED
 from gateway.events.letters import Letter
-from gateway.offers.wish import Rendition
+from gateway.jobs.finished import ClipError
+from gateway.jobs.job import Job
+from gateway.jobs.wish import Rendition
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (

@@ -15,10 +15,10 @@ from msgspec import Meta, Struct
 
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, desk, reply
-from gateway.engine.job import Job
 from gateway.events.events import COMPLETED
 from gateway.events.letters import Letter
 from gateway.ids import is_id
+from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,

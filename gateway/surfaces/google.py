@@ -20,9 +20,9 @@ from msgspec import Struct
 from gateway.api.create import explain
 from gateway.api.desk import Desk, Incoming
 from gateway.clips.shelf import Shelf
-from gateway.engine.job import Job
 from gateway.events.letters import Letter
-from gateway.offers.wish import Rendition
+from gateway.jobs.job import Job
+from gateway.jobs.wish import Rendition
 from gateway.problems import WRITTEN, ProblemError, invalid
 from gateway.surfaces.common import told, wish_of
 

@@ -16,11 +16,11 @@ from litestar.types import ASGIApp
 
 from gateway.api.calls import job_of, remove_clips
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
-from gateway.engine.job import Job, State
 from gateway.events.events import CANCELED, COMPLETED, FAILED
 from gateway.events.letters import Letter
 from gateway.events.sse import write_event
-from gateway.offers.wish import Rendition
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Rendition
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces._interactions import ID, Create, fields_of, read_id
 from gateway.surfaces.common import (

@@ -20,9 +20,9 @@ from litestar.types import ASGIApp
 
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.engine.job import Job, State
 from gateway.events.letters import Letter
-from gateway.offers.wish import Problem
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Problem
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,

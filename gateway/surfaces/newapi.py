@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.engine.job import Job, State
+from gateway.jobs.job import Job, State
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.chat import MODELS
 from gateway.surfaces.common import (

@@ -22,9 +22,9 @@ from msgspec import Struct
 from gateway.api.calls import job_of
 from gateway.api.content import index_of, serve
 from gateway.api.desk import Incoming, body_of, desk, reply
-from gateway.engine.job import Job, State
 from gateway.events.events import CANCELED, COMPLETED, FAILED
 from gateway.events.letters import Letter
+from gateway.jobs.job import Job, State
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from gateway.clips.fetch import HOPS, Terms, fetch_clip
 from gateway.clips.parts import take
-from gateway.engine.finished import ClipError, Missed
+from gateway.jobs.finished import ClipError, Missed
 from gateway.network.abroad import Abroad
 from gateway.network.guard import Rules
 from gateway.network.names import Found, Names
@@ -188,7 +188,7 @@ async def test_the_whole_gateway_keeps_to_it(
     outside: Outside, tmp_path: Path, place: str, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A seller names a clip at a host the operator allows: dialled if that is the internet's, else lost unseen."""
-    monkeypatch.setattr("gateway.engine.finished.DOUBTS", 1)
+    monkeypatch.setattr("gateway.jobs.finished.DOUBTS", 1)
     outside.forget()
     outside.names["clips.example"] = [place]
     task = b'{"id":"t","state":"done","clips":[{"url":"https://clips.example/a.mp4"}]}'
@@ -212,7 +212,7 @@ async def test_a_lost_clip_s_link_is_its_buyer_s(
     outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told in the video and in its attempt; in no log, no list of deliveries, and in no dialect's words."""
-    monkeypatch.setattr("gateway.engine.finished.DOUBTS", 1)
+    monkeypatch.setattr("gateway.jobs.finished.DOUBTS", 1)
     outside.forget()
     outside.names["clips.example"] = [SITE]
     link = "https://clips.example/a.mp4?Signature=canary"

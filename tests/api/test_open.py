@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.engine.job import State
 from gateway.events.events import TYPES
+from gateway.jobs.job import State
 from tests.outside import picture
 from tests.server import Server, eventually
 

@@ -18,7 +18,7 @@ import asyncpg
 from msgspec import Struct
 
 from gateway.door.accept import Repeat
-from gateway.engine.job import Attempt, Job, State
+from gateway.jobs.job import Attempt, Job, State
 from gateway.store.database import ConflictError, Database, StoreUnavailableError, connect
 from providers.base.order import Order
 from providers.base.task import Update

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from gateway.store.orphans import report
 from gateway.store.receipts import Receipts
 from tests.scripted import Engine, clip, running

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.engine.finished import Finished
-from gateway.engine.job import ASIDE_MS, CRASHES, FAULTS_MS, SUSPECT, Job, Outcome, State
 from gateway.engine.operator import resubmit
 from gateway.engine.trials import AGAIN_MS, ALONE_MS, CALM_MS
 from gateway.engine.worker import STALLED_MS, Worker
+from gateway.jobs.finished import Finished
+from gateway.jobs.job import ASIDE_MS, CRASHES, FAULTS_MS, SUSPECT, Job, Outcome, State
+from gateway.jobs.wish import Problem
 from gateway.money.ledger import Billing, Hold
-from gateway.offers.wish import Problem
 from gateway.store.database import StoreUnavailableError
 from providers.base.errors import Indeterminate
 from providers.base.order import Order

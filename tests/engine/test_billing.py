@@ -12,10 +12,10 @@ import pytest
 from gateway.api.answers import video
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
-from gateway.engine.job import Job, State
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Wish
 from gateway.money.ledger import Billing, Book, Hold, Limits, drift
-from gateway.offers.wish import Wish
 from gateway.problems import ProblemError
 from gateway.store.database import Kind
 from gateway.store.store import TakenError

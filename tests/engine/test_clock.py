@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from gateway.store.database import Kind, clock_of
 from tests import databases
 from tests.scripted import Engine, running

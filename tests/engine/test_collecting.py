@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine.finished import UNASKED, ClipError, Missed
-from gateway.engine.job import Attempt, State
+from gateway.jobs.finished import UNASKED, ClipError, Missed
+from gateway.jobs.job import Attempt, State
 from providers.base.errors import Exhausted, Throttled
 from tests.make import listing, price
 from tests.scripted import Engine, clip

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.clock import DAY_MS
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from gateway.money.comparing import Record, records_of
 from gateway.money.ledger import FOR_EVER
 from providers.base.errors import Exhausted, Invalid, ProviderError, Scope, Unauthorized

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.engine.job import CONFIRM, UNDER_WAY, Outcome, State
 from gateway.engine.sending import SEND_MS
+from gateway.jobs.job import CONFIRM, UNDER_WAY, Outcome, State
 from providers.base.order import Order
 from providers.base.task import Update
 from providers.base.wire import Call, Reply, Wire

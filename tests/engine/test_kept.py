@@ -11,11 +11,11 @@ from gateway.api import answers
 from gateway.clock import DAY_MS
 from gateway.door.accept import Repeat, fingerprint_of
 from gateway.engine.ending import Ends
-from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS
+from gateway.jobs.job import Job, Outcome, State, move, standing
+from gateway.jobs.wish import Preferences, Problem, Wish
 from gateway.money.billing import Bill
 from gateway.offers import shop
-from gateway.offers.wish import Preferences, Problem, Wish
 from gateway.settings import RoutingSettings
 from providers.base.errors import Exhausted, Invalid, Scope, Unavailable
 from providers.base.listing import Listing

@@ -15,13 +15,13 @@ from gateway.api.calls import remove_clips
 from gateway.api.content import find_rendition
 from gateway.clips.cleaning import Cleaner
 from gateway.clock import DAY_MS
-from gateway.engine.job import Job, Outcome, State, move
 from gateway.engine.operator import settle, write_off
 from gateway.events.events import FAILED, SETTLED, Endpoint
 from gateway.events.outbox import Outbox
+from gateway.jobs.job import Job, Outcome, State, move
+from gateway.jobs.wish import Notice
 from gateway.money.billing import in_doubt
 from gateway.money.ledger import Billing, Book, Hold, drift
-from gateway.offers.wish import Notice
 from gateway.surfaces.common import clips_of
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.task import AssetRef, Fault, Task, Update, Usage

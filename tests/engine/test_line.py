@@ -7,11 +7,11 @@ import pytest
 
 from gateway.door.accept import Repeat, fingerprint_of
 from gateway.engine.ending import Ends
-from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS, Line
 from gateway.engine.operator import resubmit, write_off
+from gateway.jobs.job import Job, Outcome, State, move, standing
+from gateway.jobs.wish import Wish
 from gateway.money.billing import Bill
-from gateway.offers.wish import Wish
 from providers.base.errors import Indeterminate
 from providers.base.listing import Listing
 from providers.base.order import Request

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.door.accept import Repeat
-from gateway.engine.job import Job, State
 from gateway.engine.worker import Worker
+from gateway.jobs.job import Job, State
 from gateway.store.database import StoreUnavailableError
 from tests import databases
 from tests.scripted import Engine, running

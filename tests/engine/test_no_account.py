@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from gateway.api import answers
 from gateway.cli.check import check
 from gateway.cli.doctor import doctor
-from gateway.engine.job import Job, State
 from gateway.engine.watching import OTHERS_MS
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Rendition
 from gateway.money.ledger import Hold
 from gateway.offers.accounts import stand_in
-from gateway.offers.wish import Rendition
 from providers.base.listing import listings
 from providers.base.task import AssetRef
 from tests.databases import ENVIRON, url_of

@@ -11,10 +11,10 @@ import pytest
 
 from gateway.api import answers
 from gateway.engine.ending import Ends
-from gateway.engine.job import Job, Outcome, State, move, standing
 from gateway.engine.line import LONGEST_MS
+from gateway.jobs.job import Job, Outcome, State, move, standing
+from gateway.jobs.wish import Problem
 from gateway.money.ledger import Hold
-from gateway.offers.wish import Problem
 from gateway.store.database import Kind
 from providers.base.errors import Exhausted
 from providers.base.listing import Listing

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from gateway.store.database import StoreUnavailableError
 from gateway.store.receipts import SLOT, SLOTS, Receipts
 from tests.scripted import Engine

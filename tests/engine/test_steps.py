@@ -9,8 +9,8 @@ import pytest
 from gateway.clips.media import clip_folder
 from gateway.clock import DAY_MS
 from gateway.door.accept import Repeat
-from gateway.engine.job import CONFIRM, UNDER_WAY, Job, Outcome, State, turned_down
-from gateway.offers.wish import Notice, Problem, Rendition
+from gateway.jobs.job import CONFIRM, UNDER_WAY, Job, Outcome, State, turned_down
+from gateway.jobs.wish import Notice, Problem, Rendition
 from gateway.store.database import ConflictError
 from gateway.store.store import MismatchError
 from providers.base.errors import (

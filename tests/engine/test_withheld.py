@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.engine.job import Outcome, State
 from gateway.engine.sending import FRESH_MS
+from gateway.jobs.job import Outcome, State
 from gateway.money.ledger import Billing, Hold
 from gateway.store.database import StoreUnavailableError
 from providers.base.order import Order

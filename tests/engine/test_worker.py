@@ -10,8 +10,8 @@ import pytest
 
 from gateway.door.accept import Acceptor
 from gateway.engine import worker as worker_module
-from gateway.engine.job import State
 from gateway.engine.worker import Worker
+from gateway.jobs.job import State
 from gateway.store.database import StoreUnavailableError
 from providers.base.errors import Indeterminate
 from providers.base.order import Order

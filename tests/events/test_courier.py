@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
-from gateway.engine.job import State
 from gateway.events.events import COMPLETED, FAILED, GAPS, Delivery, announce, next_try
+from gateway.jobs.job import State
 from gateway.store.database import Statement
 from tests.events.told import Told, running, until
 from tests.make import job

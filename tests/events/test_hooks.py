@@ -11,11 +11,11 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.engine.job import Job, Outcome, State
 from gateway.events.hooks import LEAST_MS, Hooks
 from gateway.events.keyring import Keyring
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
+from gateway.jobs.job import Job, Outcome, State
 from gateway.network.outbound import Outbound
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.order import Order

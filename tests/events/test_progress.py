@@ -13,8 +13,8 @@ from litestar.datastructures import Headers
 
 from gateway.api import answers
 from gateway.api.progress import wait_of
-from gateway.engine.job import State
 from gateway.events.watch import Watch
+from gateway.jobs.job import State
 from tests.scripted import Engine, running
 from tests.server import Server, eventually
 

@@ -16,12 +16,12 @@ from msgspec.structs import replace
 
 from gateway.clips.keeping import Keeper
 from gateway.clips.media import Media
-from gateway.engine.finished import DOUBTS, Finished, Missed
-from gateway.engine.job import Job, Outcome, State
+from gateway.jobs.finished import DOUBTS, Finished, Missed
+from gateway.jobs.job import Job, Outcome, State
+from gateway.jobs.wish import Notice, Problem, Rendition
 from gateway.network.abroad import Abroad
 from gateway.network.guard import Rules
 from gateway.network.outbound import Outbound
-from gateway.offers.wish import Notice, Problem, Rendition
 from providers.base.errors import Unavailable
 from providers.base.task import AssetRef, Task, Update
 from providers.base.task import State as TaskState

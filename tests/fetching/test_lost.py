@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from gateway.api import answers
 from gateway.clips.fetch import is_public
-from gateway.engine.job import Job, State
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Rendition
 from gateway.offers.accounts import Account
-from gateway.offers.wish import Rendition
 from providers.base.task import AssetRef
 from tests.make import listing
 from tests.scripted import START, Clips, Engine, Scripted, clip, done

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.engine.job import FINAL, MOVES, State
 from gateway.events.events import ENDS, SETTLED
-from gateway.offers.wish import Rendition
+from gateway.jobs.job import FINAL, MOVES, State
+from gateway.jobs.wish import Rendition
 from gateway.store.database import bodies
 from tests.machine.receiver import ENDPOINT, GAPS, Heard
 from tests.machine.upstream import SECRET, Made, clip_of

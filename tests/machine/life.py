@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec import Struct
 
 from gateway.door.accept import KEPT_MS, Repeat, fingerprint_of
-from gateway.engine.job import FINAL, OPEN, Attempt, Job, State
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.events.events import SETTLED
+from gateway.jobs.job import FINAL, OPEN, Attempt, Job, State
+from gateway.jobs.wish import Wish
 from gateway.money.ledger import Book, Hold, Limits, drift
-from gateway.offers.wish import Wish
 from gateway.problems import ProblemError
 from gateway.store.database import ConflictError, Statement
 from gateway.store.store import MismatchError, TakenError

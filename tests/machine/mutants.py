@@ -21,9 +21,10 @@ from msgspec.structs import replace
 
 from gateway.clips import fetch
 from gateway.clock import Clock
-from gateway.engine import ending, findings, job, late, watching
-from gateway.engine.job import Outcome
+from gateway.engine import ending, findings, late, watching
 from gateway.events import courier
+from gateway.jobs import job
+from gateway.jobs.job import Outcome
 from gateway.money import billing
 from gateway.money.billing import Bill
 from gateway.store import database, store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from tests.machine.weather import Sick, Weather, between
 
 HOUR = 3600.0

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest import mock
 
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from providers.base.errors import Indeterminate, Unavailable
 from providers.base.order import Order
 from providers.base.task import Task, Update

@@ -31,10 +31,10 @@ from gateway.events.courier import Courier
 from gateway.events.letters import Letters
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
+from gateway.jobs.wish import Wish
 from gateway.money.ledger import Limits
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
-from gateway.offers.wish import Wish
 from gateway.problems import ProblemError
 from gateway.settings import RoutingSettings, WebhookSettings
 from gateway.store.database import StoreUnavailableError

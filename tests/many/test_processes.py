@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.engine import worker
-from gateway.engine.job import Outcome, State, move, standing
 from gateway.engine.worker import Worker
+from gateway.jobs.job import Outcome, State, move, standing
 from gateway.store.database import StoreUnavailableError
 from tests import databases
 from tests.scripted import Engine, running

@@ -23,8 +23,8 @@ from gateway.clips.parts import take
 from gateway.clips.shelf import GoneError, Label
 from gateway.door.accept import Repeat
 from gateway.engine.collecting import Collector
-from gateway.engine.job import Job, State
-from gateway.offers.wish import Problem, Rendition
+from gateway.jobs.job import Job, State
+from gateway.jobs.wish import Problem, Rendition
 from gateway.store.registry import File
 from providers.base.order import Input, Role
 from providers.base.wire import Call, Download

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.clips.folder import Folder
 from gateway.clips.shelf import GoneError, Label, Shelf
-from gateway.offers.wish import Rendition
+from gateway.jobs.wish import Rendition
 from gateway.surfaces.google import Inline
 from tests.objects import shelf_in
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.engine.job import State
+from gateway.jobs.job import State
 from tests.crash.frozen import LEASE, PLACES, pair
 from tests.crash.severed import CASES, severed
 from tests.prove.part import Figures, Part, broken

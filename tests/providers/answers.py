@@ -13,8 +13,8 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.engine.finished import ClipError, Missed
-from gateway.engine.job import Job, Outcome, State
+from gateway.jobs.finished import ClipError, Missed
+from gateway.jobs.job import Job, Outcome, State
 from providers.base.errors import Again, ProviderError
 from providers.base.task import State as TaskState
 from providers.base.task import Task, Update

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.clips.fetch import open_asset
-from gateway.engine.finished import ClipError
+from gateway.jobs.finished import ClipError
 from gateway.offers.accounts import Account
 from providers.base.listing import listings
 from providers.base.provider import Provider

@@ -15,8 +15,8 @@ import openai
 import pytest
 from msgspec.structs import replace
 
-from gateway.engine.job import Job, State
 from gateway.events.watch import Watch
+from gateway.jobs.job import Job, State
 from gateway.surfaces import chat, common
 from tests import make
 from tests.sdk.test_openai_node import NODE

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gateway.api.openapi import COMPARED
 from gateway.cli.money import comparison
-from gateway.engine.job import Outcome
+from gateway.jobs.job import Outcome
 from gateway.money.comparing import BY, Came, describe, records_of, share_of
 from gateway.money.ledger import Spent
 

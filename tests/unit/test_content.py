@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.content import judge, lists, plan, read_range
-from gateway.offers.wish import Rendition
+from gateway.jobs.wish import Rendition
 from gateway.problems import ProblemError
 from tests.make import job
 

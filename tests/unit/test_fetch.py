@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.clips.fetch import HOPS, Terms, fetch_clip
 from gateway.clips.parts import take
-from gateway.engine.finished import ClipError, Missed
+from gateway.jobs.finished import ClipError, Missed
 from gateway.offers.accounts import Account
 from providers.base.errors import Unavailable
 from providers.base.task import AssetRef

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.clips.fetch import Pace, read_head, validator_of
 from gateway.engine.findings import compare
-from gateway.engine.finished import DOUBTS, LONGEST, PASSING, ClipError, Missed, expiry, next_try
-from gateway.offers.wish import Choice, Rendition, Wish
+from gateway.jobs.finished import DOUBTS, LONGEST, PASSING, ClipError, Missed, expiry, next_try
+from gateway.jobs.wish import Choice, Rendition, Wish
 from providers.base.order import Mode, Request, Spec
 from providers.base.wire import Download
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.job import (
+from gateway.jobs.job import (
     ENDINGS,
     FINAL,
     MOVES,
@@ -22,7 +22,7 @@ from gateway.engine.job import (
     move,
     next_look,
 )
-from gateway.offers.wish import Choice, Rendition, Wish
+from gateway.jobs.wish import Choice, Rendition, Wish
 from providers.base.order import Input, Mode, Request, Role, Spec
 from providers.base.task import State as TaskState
 from tests.make import job

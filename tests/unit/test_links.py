@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clips.links import Links, open_key
-from gateway.offers.wish import Rendition
+from gateway.jobs.wish import Rendition
 from providers.base.order import Input, Role
 
 LINKS = Links(b"k" * 32)

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from gateway.engine.job import Job, State, born, move
 from gateway.events.events import Delivery
 from gateway.ids import least_id
+from gateway.jobs.job import Job, State, born, move
 from gateway.money.ledger import About, Budget, hold
 from gateway.store.database import Statement, connect, queries
 from gateway.store.locks import ROWS

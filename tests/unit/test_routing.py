@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.jobs.wish import Preferences
 from gateway.offers.asking import Seller, UnknownModelError, table
 from gateway.offers.fallback import still
 from gateway.offers.routing import WHY, Decision, Terms, choose, decide, expected_seconds
-from gateway.offers.wish import Preferences
 from providers.base.listing import listings
 from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role
 from tests.make import listing, offer, price

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.offers.wish import Rendition, read_choice, read_wish
+from gateway.jobs.wish import Rendition, read_choice, read_wish
 from providers.base.errors import Exhausted, ProviderError, Scope
 from providers.base.order import Mode
 from providers.base.task import State as TaskState
@@ -156,7 +156,7 @@ class Job(Struct, frozen=True):
     """create, remix, edit or extend."""
     parent: str | None
     wish: str
-    """The :class:`~gateway.offers.wish.Wish` as JSON: what was asked, never changed."""
+    """The :class:`~gateway.jobs.wish.Wish` as JSON: what was asked, never changed."""
     offer: str | None
     """``provider:model`` chosen last, with its quote in ``quote``."""
     account: str | None

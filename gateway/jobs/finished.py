@@ -7,7 +7,7 @@ cannot change. What answers with something else is asked again a few times: a li
 
 from enum import StrEnum
 
-from gateway.offers.wish import Rendition
+from gateway.jobs.wish import Rendition
 from providers.base.task import AssetRef, Task
 
 DOUBTS = 5
