@@ -160,7 +160,7 @@ async def test_a_hung_seller_holds_half_the_steps(tmp_path: Path, hangs: str) ->
             for seed in range(20):
                 await engine.accept(seed=seed, model="well:maker/one")
             await until(engine, worker, lambda: len(engine.providers["well"].ledger) == 20)
-            assert engine.now - began < 1000
+            assert engine.now - began < worker.lease  # Nobody waited for a lease of theirs to run out.
             assert held == 4
         finally:
             over.set()
