@@ -30,6 +30,10 @@ GROW_MS = 10_000
 """How long a provider must answer before one more task is under way at once."""
 TRIP = 5
 """Calls in a row nobody answers, after which nothing is ordered for a while."""
+TURNED = 10
+"""Orders in a row, each to come again for its own sake, after which it is taken to be for the account's."""
+TURNED_MS = 60_000
+"""How long that must have gone on: many at once may have met the same trouble."""
 
 
 class Rest(Struct, frozen=True):
@@ -80,6 +84,8 @@ class Account:
         """Calls in a row that nobody answered."""
         self._trips = 0
         """Times in a row that too many were."""
+        self._turned = (0, 0)
+        """Orders turned away in a row, and since when."""
         self._silence = f"{self.listing.name} does not answer the account {name}"
         self.rests: dict[str, Rest] = {}
         """By model, or :data:`EVERYTHING`."""
@@ -174,6 +180,27 @@ class Account:
                 del self.rests[EVERYTHING]
         if self._limit < self.max_running and now - self._grown_at >= GROW_MS:
             self._limit, self._grown_at = min(float(self.max_running), self._limit + 1), now
+
+    def accepted(self, now: int) -> None:
+        """Hear that an order was taken."""
+        self._turned = (0, 0)
+        self.answered(now)
+
+    def turned_away(self, now: int) -> float:
+        """
+        Hear that an order was not taken for its own sake, and may come again.
+
+        Where no order is taken for a while, the account rests long enough that others are tried. Says for how many
+        seconds.
+        """
+        count, since = self._turned
+        count, since = count + 1, since or now
+        self._turned = (count, since)
+        if count < TURNED or now - since < TURNED_MS:
+            return 0.0
+        why = f"{self.listing.name} has turned away {count} orders of the account {self.name} in a row"
+        self.rest(EVERYTHING, now + 300_000, why)
+        return 300.0
 
     def failed(self, now: int) -> float:
         """

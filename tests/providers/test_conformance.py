@@ -179,7 +179,8 @@ def test_an_error_answer_is_explained(told: Told) -> None:
     said = told.case
     headers = {name.lower(): value for name, value in said.reply_headers.items()}
     reply = Reply(status=said.status, headers=headers, body=replied(told.dialect, said))
-    check_error(said.error, open_provider(listing_of(told.dialect)).explain(reply, buying=said.buying))
+    provider = open_provider(listing_of(told.dialect), **said.credentials)
+    check_error(said.error, provider.explain(reply, buying=said.buying))
 
 
 @pytest.mark.parametrize("told", told("hooks"))

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers._flow import PRESETS, marked, owner, voice, words
+from providers._flow import ANOTHER, PRESETS, marked, owner, voice, words
 from providers.base.catalog import Quote, Refusal, fit, quote
-from providers.base.errors import Invalid, Refused
+from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Scope, Throttled
 from providers.base.listing import load
 from providers.base.order import Input, Mode, Request, Role, Spec
-from providers.base.task import State
+from providers.base.task import State, Task
 from providers.flow import PARTS_MOST, check, decode, join
 from tests.providers.cases import Case, Exchange, Given, Player, open_provider, order_of
 
@@ -260,6 +260,84 @@ async def test_a_joined_clip_is_edited_by_its_bytes(tmp_path):
     await provider.submit(made, wire)
 
     assert b"source-0" == wire.calls[0].body
+
+
+def google(reason):
+    return {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"reason": f"PUBLIC_ERROR_{reason}"}]}}
+
+
+NOBODY = {"error": "no_eligible_account", "retryAfter": 1800, "skipReasons": [{"model": "*"}]}
+ONE_ACCOUNT = [
+    (429, google("PER_MODEL_DAILY_QUOTA_REACHED")), (429, google("USER_QUOTA_REACHED")),
+    (429, google("USER_REQUESTS_THROTTLED")), (429, google("SOMETHING_NEW")), (402, {"error": "Not enough credits"}),
+    (596, {"error": "Failed to refresh session: 500 Internal Server Error"}), (404, {"error": "Google Flow account x"}),
+]  # fmt: skip
+EVERY_ACCOUNT = [
+    (429, NOBODY), (401, {"error": "Unauthorized"}), (402, {"error": "Account has no subscription or it expired"}),
+    (503, {"error": "Captcha service failed: ERROR_ZERO_BALANCE", "code": 503}), (429, {}),
+]  # fmt: skip
+
+
+async def said(folder, status, body, *, email="", characters=()):
+    """What an answer means to an order that names a Google account, is tied to one, or may go to any."""
+    made = order(folder, request={"prompt": "-", "characters": characters})
+    provider = open_provider(LISTING, USEAPI_EMAIL=email)
+    with pytest.raises(ProviderError) as raised:
+        await provider.submit(made, Player("flow", provider, [bought(status, body)]))
+    return raised.value
+
+
+@pytest.mark.parametrize(("status", "body"), ONE_ACCOUNT)
+async def test_one_google_account_speaks_for_itself(status, body, tmp_path):
+    """
+    Where useapi chooses among several, what one has no more of rests none of the others.
+
+    An order that any could make comes again soon; one tied to that account is told as it is, and alone.
+    """
+    free = await said(tmp_path, status, body)
+    tied = await said(tmp_path, status, body, characters=[f"user:1-email:{b'a@x.y'.hex()}-character:2-imgs:1"])
+    named = await said(tmp_path, status, body, email="a@x.y")
+
+    assert (Again.HERE, Billed.NO, Scope.ORDER, ANOTHER) == (free.again, free.billed, free.scope, free.retry_after)
+    assert (type(named), named.code, Scope.ORDER) == (type(tied), tied.code, tied.scope)
+    assert Scope.ORDER is not named.scope
+
+
+@pytest.mark.parametrize(("status", "body"), EVERY_ACCOUNT)
+async def test_what_is_said_of_all_holds_for_all(status, body, tmp_path):
+    """What useapi says of its key, its subscription and all its Google accounts rests the whole account."""
+    free, named = await said(tmp_path, status, body), await said(tmp_path, status, body, email="a@x.y")
+
+    assert Scope.ACCOUNT is free.scope
+    assert (type(named), named.scope, named.retry_after) == (type(free), free.scope, free.retry_after)
+
+
+async def test_pictures_follow_to_another_google_account(tmp_path):
+    """What lies at an account that serves nobody now goes up anew; after a poor captcha it is still good."""
+    made = order(tmp_path, request={"prompt": "-"}, inputs=[Given(role=Role.FIRST_FRAME, media_type="image/png")])
+    provider = open_provider(LISTING, USEAPI_EMAIL="")
+    poor = bought(403, {"error": "captcha_quality: too low"})
+    script = [upload("a@x.y"), poor, bought(*ONE_ACCOUNT[0]), upload("b@x.y"), bought()]
+    wire = Player("flow", provider, script)
+    for _ in range(2):
+        with pytest.raises(Throttled):
+            await provider.submit(made, wire)
+    await provider.submit(made, wire)
+
+    assert "b@x.y" == owner(msgspec.json.decode(wire.calls[-1].body)["startImage"])
+    assert [] == wire.left
+
+
+@pytest.mark.parametrize(("email", "left"), [("a@x.y", 7), ("", None)])
+async def test_credits_are_one_google_accounts(email, left):
+    """What is left is the account's only where it has one Google account: useapi may choose a fuller one."""
+    clip = {"mediaGenerationId": "m", "videoUrl": "https://flow-content.google/a"}
+    job = {"jobid": "1", "status": "completed", "response": {"media": [clip], "remainingCredits": 7}}
+    provider = open_provider(LISTING, USEAPI_EMAIL=email)
+    script = [Exchange(call="GET /v1/google-flow/jobs/1", reply_json=job)]
+    update = await provider.poll(Task("1"), Player("flow", provider, script))
+
+    assert left == (update.usage and update.usage.remaining_credits)
 
 
 # The listing

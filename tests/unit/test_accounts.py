@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.offers.accounts import EVERYTHING, FRESH_MS, LONG_MS, Account, adjusted
+from gateway.offers.accounts import EVERYTHING, FRESH_MS, LONG_MS, TURNED, TURNED_MS, Account, adjusted
+from gateway.offers.health import Health
 from gateway.settings import OfferSettings
+from gateway.telemetry import Metrics
 from providers.base.catalog import Quote, Refusal, fit, quote
+from providers.base.errors import Scope, Throttled
 from providers.base.listing import Listing, Rate
 from providers.base.order import Request, Spec
 from tests.make import listing, offer, price
@@ -188,3 +191,31 @@ def test_an_offer_is_taken_out_or_brought_back() -> None:
     unpriced = asked(adjusted(SOLD, {"acme:maker/old": OfferSettings()}), "maker/old")
     assert isinstance(unpriced, Refusal)
     assert "states no price" in unpriced.message
+
+
+def test_what_is_one_orders_slows_nobody_down() -> None:
+    """An order that is to come again for its own sake leaves every place free; asked to slow down, half are."""
+    busy, health = account(max_running=8), Health(Metrics())
+    health.turned_down(busy, ONE, Throttled("a poor captcha", scope=Scope.ORDER, retry_after=60.0), NOW)
+    assert 8 == busy.room(ONE, NOW)
+    health.turned_down(busy, ONE, Throttled("too much", scope=Scope.MODEL), NOW)
+    assert busy.room(TWO, NOW) < 8
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=60))
+def test_where_no_order_is_taken_others_are_tried(met: list[tuple[int, bool]]) -> None:
+    """So many in a row, for so long, and the account rests long enough for jobs to go elsewhere; never before."""
+    full, health, now, since, count = account(max_running=100), Health(Metrics()), NOW, 0, 0
+    for passed, taken in met:
+        now += passed
+        if full.rest_of(EVERYTHING, now):
+            continue
+        if taken:
+            full.accepted(now)
+            count = 0
+            continue
+        count, since = count + 1, since if count else now
+        health.turned_down(full, ONE, Throttled("another account, please", scope=Scope.ORDER), now)
+        rests = count >= TURNED and now - since >= TURNED_MS
+        assert rests is not full.has_room(ONE, now)
+        assert rests is (full.shut(ONE, now) is not None)
