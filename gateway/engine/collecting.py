@@ -15,7 +15,18 @@ from gateway.clips.fetch import is_public
 from gateway.clips.shelf import ShelfError
 from gateway.engine.ending import Ending, as_json
 from gateway.engine.findings import compare, still_there
-from gateway.engine.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
+from gateway.engine.finished import (
+    GRAVE,
+    OURS,
+    PASSING,
+    UNASKED,
+    ClipError,
+    Finished,
+    Missed,
+    expiry,
+    may_live,
+    next_try,
+)
 from gateway.engine.job import VERDICTS, Job, Outcome, State, backoff, move, standing
 from gateway.failpoints import failpoint
 from gateway.money.billing import Bill
@@ -122,7 +133,7 @@ class Collecting(Ending):
         wait = next_try(miss.kind, job.tries, finished.doubts, left)
         if wait is not None:
             # What only we can mend, or soon nobody, is not left among the warnings.
-            grave = miss.kind in OURS or left < hours * 900
+            grave = miss.kind in GRAVE or left < hours * 900
             (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
         return finished, wait
 
