@@ -345,6 +345,7 @@ async def test_credits_are_one_google_accounts(email, left):
 
 REF = [{"role": "reference", "media_type": "image/png", "sha256": "0", "size": 1}]
 FIRST = [{"role": "first_frame", "media_type": "image/png", "sha256": "0", "size": 1}]
+GIF = [{**FIRST[0], "media_type": "image/gif"}]
 KORE = [{"id": "Kore"}]
 
 
@@ -372,6 +373,7 @@ KORE = [{"id": "Kore"}]
         (FAST, "pro", {"mode": "first_frame", "inputs": FIRST, "characters": ["a"]}, "input_references"),
         (FAST, "pro", {"mode": "first_frame", "inputs": FIRST + REF}, "input_references"),
         (FAST, "pro", {"mode": "reference", "inputs": FIRST + REF}, "frame_images"),
+        (FAST, "pro", {"mode": "first_frame", "inputs": GIF}, "frame_images"),
         (FAST, "pro", {"negative_prompt": "x"}, "negative_prompt"), (FAST, "pro", {"audio": False}, "audio"),
         (QUALITY, "pro", {}, None), (QUALITY, "ultra-100", {"seconds": 4}, "seconds"),
         (QUALITY, "pro", {"mode": "reference", "inputs": REF}, "mode"),
