@@ -15,12 +15,12 @@ Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subsc
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from providers._flow import Job, Response, TurnedAway, Whose, marked, owner, read_error, voice, words
@@ -41,8 +41,6 @@ STATES = {
 
 # Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos (June 5, 2026)
 ASPECTS = {"16:9": "landscape", "9:16": "portrait", "1:1": "1:1", "4:3": "4:3", "3:4": "3:4"}
-WITH_RESOLUTION = frozenset({"omni-flash"})
-"""Models that come in more than one."""
 
 # Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos-upscale
 RESOLUTIONS = {"720p": "720p", "1080p": "1080p", "4k": "4K"}
@@ -58,10 +56,15 @@ UPLOADS = {
     "video/mp4": 100 * 2**20,
 }
 
-# What a client may pass through, and its type; the trim window only where a clip is edited.
-# .../post-google-flow-videos (captcha, video reference)
-OPTIONS: dict[str, type] = {"captchaToken": str, "captchaRetry": int, "captchaOrder": str}
-TRIM: dict[str, type] = {"startFrameIndex_1": int, "endFrameIndex_1": int}
+# What a client may pass through, and what it may be: one word on the captcha, and where a clip is edited the window of
+# it, at 24 frames a second of ten. .../post-google-flow-videos (captcha, video reference)
+CAPTCHA: dict[str, Any] = {
+    "captchaToken": Annotated[str, Meta(min_length=20)],
+    "captchaRetry": Annotated[int, Meta(ge=1, le=10)],
+    "captchaOrder": Annotated[str, Meta(pattern=r"^\w+(, ?\w+){0,9}$")],
+}
+START, END = "startFrameIndex_1", "endFrameIndex_1"
+TRIM: dict[str, Any] = {START: Annotated[int, Meta(ge=0, le=239)], END: Annotated[int, Meta(ge=1, le=240)]}
 
 PARTS_MOST = 8
 """A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
@@ -90,7 +93,7 @@ def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], 
         return body | {"mediaGenerationId": _last(names, source), "count": spec.n}
     if spec.mode is not Mode.EDIT:  # which goes by its source
         body |= {"aspectRatio": ASPECTS[spec.aspect_ratio], "duration": spec.seconds}
-    if order.wire_name in WITH_RESOLUTION and (spec.mode is not Mode.EDIT or spec.resolution != "720p"):
+    if spec.resolution != "720p":  # which is made unasked; the word itself is younger than the page of June
         body["resolution"] = spec.resolution
     if spec.n > 1:
         body["count"] = spec.n
@@ -115,10 +118,8 @@ def check(order: Order, slug: str) -> dict[str, Any]:
     for wrong in _faults(order):
         raise Invalid(wrong)
     said = request.options.get(slug) or {}
-    allowed = OPTIONS | (TRIM if mode is Mode.EDIT else {})
-    for name, value in said.items() if isinstance(said, dict) else [(str(said), None)]:
-        if name not in allowed or type(value) is not allowed[name]:
-            raise Invalid(f"provider_options.{slug}: {name} is no option of this call, or of another type")
+    for wrong in _strange(said, CAPTCHA | (TRIM if mode is Mode.EDIT else {})):
+        raise Invalid(f"provider_options.{slug}: {wrong}")
     return dict(said)
 
 
@@ -359,6 +360,25 @@ def _faults(order: Order) -> Iterator[str]:
             yield "a voice is the id of a preset or of a voice made at Flow, and the name the prompt calls it by"
     if mode in PATHS:
         yield from _source_faults(order)
+
+
+def _strange(said: Any, allowed: Mapping[str, Any]) -> Iterator[str]:
+    """Name what cannot be passed through."""
+    if not isinstance(said, dict):
+        yield "is an object"
+        return
+    for name, value in said.items():
+        if name not in allowed:
+            yield f"{name} is no option of this call"
+            continue
+        try:
+            msgspec.convert(value, allowed[name])
+        except msgspec.ValidationError as error:
+            yield f"{name}: {error}"
+    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
+        yield f"{' and '.join(captcha)} exclude each other; send one"
+    if said.get(START, 0) >= said.get(END, 240):
+        yield f"{END} must be above {START}"
 
 
 def _source_faults(order: Order) -> Iterator[str]:

@@ -176,12 +176,25 @@ def test_every_part_but_the_first_loses_a_second():
         ("text", {"captchaRetry": "5"}, False), ("text", {"captchaRetry": True}, False), ("text", {"fps": 24}, False),
         ("text", {"startFrameIndex_1": 0}, False), ("text", ["captchaRetry"], False), ("text", {"async": False}, False),
         ("text", {"replyUrl": "https://evil.example"}, False), ("extend", {"captchaRetry": 1}, True),
+        ("text", {"captchaRetry": 0}, False), ("text", {"captchaRetry": 10}, True),
+        ("text", {"captchaRetry": 11}, False),
+        ("text", {"captchaToken": 20 * "x"}, True), ("text", {"captchaToken": 19 * "x"}, False),
+        ("text", {"captchaOrder": ",".join(10 * ["2Captcha"])}, True), ("text", {"captchaOrder": "a,,b"}, False),
+        ("text", {"captchaOrder": ",".join(11 * ["2Captcha"])}, False), ("text", {"captchaOrder": ""}, False),
+        ("text", {"captchaRetry": 5, "captchaOrder": "EzCaptcha"}, False),
+        ("text", {"captchaToken": 20 * "x", "captchaRetry": 5}, False),
+        ("edit", {"startFrameIndex_1": 0, "endFrameIndex_1": 240}, True), ("edit", {"startFrameIndex_1": 239}, True),
+        ("edit", {"startFrameIndex_1": 240}, False), ("edit", {"startFrameIndex_1": -1}, False),
+        ("edit", {"endFrameIndex_1": 1}, True), ("edit", {"endFrameIndex_1": 0}, False),
+        ("edit", {"endFrameIndex_1": 241}, False), ("edit", {"startFrameIndex_1": 5, "endFrameIndex_1": 5}, False),
+        ("edit", {"startFrameIndex_1": "5"}, False), ("edit", {"startFrameIndex_1": 9, "endFrameIndex_1": 3}, False),
     ],
 )  # fmt: skip
 def test_only_documented_options_pass(mode, options, fine, tmp_path):
-    """What is passed through is documented, of its type, and nothing we say ourselves."""
-    source = [Given(role=Role.SOURCE, media_type="video/mp4", handle="clip-1")] if mode == "extend" else []
-    made = order(tmp_path, request={"prompt": "-", "mode": mode, "options": {"flow": options}}, inputs=source)
+    """What is passed through is documented, within its bounds, and nothing we say ourselves."""
+    source = [Given(role=Role.SOURCE, media_type="video/mp4", handle="clip-1")] if mode != "text" else []
+    request, model = {"prompt": "-", "mode": mode, "options": {"flow": options}}, OMNI if mode == "edit" else FAST
+    made = order(tmp_path, model=model, request=request, inputs=source)
     if fine:
         assert options == check(made, "flow")
     else:
