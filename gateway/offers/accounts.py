@@ -1,6 +1,6 @@
 """Join each enabled account to the adapter that speaks its dialect and the wire that carries it."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import date
 from importlib import import_module
@@ -89,7 +89,8 @@ class Account:
         self._silence = f"{self.listing.name} does not answer the account {name}"
         self.rests: dict[str, Rest] = {}
         """By model, or :data:`EVERYTHING`."""
-        self._ordered: deque[int] = deque()
+        self._ordered: defaultdict[str, deque[int]] = defaultdict(deque)
+        """When orders were handed over, by what they are counted by."""
         self._seller = Seller(account=name, listing=self.listing, plan=plan, links=links)
 
     def room(self, model: str, now: int) -> int:
@@ -100,20 +101,26 @@ class Account:
         rate = self.listing.rate
         if rate is None:
             return max(0, free)
-        while self._ordered and self._ordered[0] <= now - rate.seconds * 1000:
-            self._ordered.popleft()
-        return max(0, min(free, rate.orders - len(self._ordered)))
+        ordered = self._ordered[self._counted_by(model)]
+        while ordered and ordered[0] <= now - rate.seconds * 1000:
+            ordered.popleft()
+        return max(0, min(free, rate.orders - len(ordered)))
+
+    def _counted_by(self, model: str) -> str:
+        """Name what the rate counts an order of a model by: two of our names may be one model to its seller."""
+        rate, offer = self.listing.rate, self.listing.offer(model)
+        return offer.wire_name if rate and rate.per == "model" and offer else EVERYTHING
 
     def has_room(self, model: str, now: int) -> bool:
         """Whether one more task may be ordered now."""
         return self.room(model, now) > 0
 
-    def take_place(self, now: int) -> None:
+    def take_place(self, model: str, now: int) -> None:
         """Count an order that is about to be handed over, and whose intent is about to be committed."""
         self.running += 1
         self.taking += 1
         if self.listing.rate:
-            self._ordered.append(now)
+            self._ordered[self._counted_by(model)].append(now)
 
     def took_place(self) -> None:
         """Hear that an intent is on disk, or never will be."""

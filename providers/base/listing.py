@@ -118,6 +118,8 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     orders: int
     seconds: float
+    per: Literal["account", "model"] = "account"
+    """Whether all orders are counted together, or those of each model by what the seller calls it."""
     source: str
 
 

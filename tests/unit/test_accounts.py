@@ -33,7 +33,7 @@ def test_a_place_is_taken_and_given_back() -> None:
     full = account(max_running=2)
     for _ in range(2):
         assert full.has_room(ONE, NOW)
-        full.take_place(NOW)
+        full.take_place(ONE, NOW)
     assert not full.has_room(ONE, NOW)
     full.give_place()
     assert full.has_room(ONE, NOW)
@@ -87,12 +87,24 @@ def test_a_rate_is_never_exceeded(waits: list[int]) -> None:
     for wait in waits:
         now += wait
         if limited.has_room(ONE, now):
-            limited.take_place(now)
+            limited.take_place(ONE, now)
             taken.append(now)
         else:
             assert 5 <= sum(now - 10_000 < at for at in taken)
     for start in taken:
         assert sum(start <= at < start + 10_000 for at in taken) <= 5
+
+
+@pytest.mark.parametrize(("per", "others"), [("account", 0), ("model", 3)])
+def test_a_rate_counts_together_what_its_seller_does(per: str, others: int) -> None:
+    """All orders of an account, or those of each model; two names for one model of the seller's share its rate."""
+    rate = Rate(orders=3, seconds=10, per=per, source="s")  # type: ignore[arg-type]
+    sold = listing(offers=[offer(), offer("maker/alias"), offer(TWO, wire_name="two")], rate=rate)
+    limited = Account("acme", Scripted(sold), Clips(), plan="", max_running=100)
+    for _ in range(3):
+        limited.take_place(ONE, NOW)
+    assert [0, 0, others] == [limited.room(model, NOW) for model in (ONE, "maker/alias", TWO)]
+    assert [3, 3, 3] == [limited.room(model, NOW + 10_000) for model in (ONE, "maker/alias", TWO)]
 
 
 def test_a_long_rest_says_when_orders_are_taken_again() -> None:
@@ -110,7 +122,7 @@ def test_a_long_rest_says_when_orders_are_taken_again() -> None:
 def test_what_never_went_out_counts_as_sent() -> None:
     """A place given back is no order taken back: the provider may have counted it."""
     limited = account(rate=Rate(orders=1, seconds=10, source="s"))
-    limited.take_place(NOW)
+    limited.take_place(ONE, NOW)
     limited.give_place()
     assert (False, True) == (limited.has_room(ONE, NOW + 9_999), limited.has_room(ONE, NOW + 10_000))
 
