@@ -416,6 +416,12 @@ def test_what_goes_together(model, plan, wishes, wrong):
     assert isinstance(came, Spec) if wrong is None else wrong in came, came
 
 
+@pytest.mark.parametrize("host", ["flow-content.google", "storage.googleapis.com", "flow.google.com"])
+def test_where_clips_lie(host):
+    """In the shapes of 2025 and 2026, and where Flow moved in autumn."""
+    assert LISTING.fetches(host)
+
+
 def test_who_does_not_choose():
     """Nobody has to know Flow: the vendor's defaults are ours, an upscale's too."""
     omni = fitted(OMNI, "pro")

@@ -3,7 +3,7 @@
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -214,7 +214,9 @@ def test_what_is_one_orders_slows_nobody_down() -> None:
     assert busy.room(TWO, NOW) < 8
 
 
-@given(st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=40))
+@example([(7_000, False)] * 12)
+@example([(1, False)] * 12 + [(60_000, True)] + [(7_000, False)] * 12)
 def test_where_no_order_is_taken_others_are_tried(met: list[tuple[int, bool]]) -> None:
     """So many in a row, for so long, and the account rests long enough for jobs to go elsewhere; never before."""
     full, health, now, since, count = account(max_running=100), Health(Metrics()), NOW, 0, 0
