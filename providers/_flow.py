@@ -6,6 +6,7 @@ One reason reads alike wherever it stands: in an error answer, in a failed job, 
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,17 +34,34 @@ class Verdict(NamedTuple):
     kind: type[ProviderError]
     scope: Scope | None = None
     wait: float | None = None
+    one: bool = False
+    """Whether it is about one Google account, of several that may be connected."""
+
+
+class Whose(StrEnum):
+    """Say which Google account an order goes to, and so how far a verdict on that account reaches."""
+
+    NAMED = "named"
+    """The one that every order goes to: as far as its words say."""
+    TIED = "tied"
+    """The one that holds what the order refers to: this order can go nowhere else, others can."""
+    ANY = "any"
+    """Whichever useapi chose: the same order may find another a moment later."""
+
+
+class TurnedAway(Throttled):
+    """One Google account does not serve, and useapi may choose another; where none is left it says so."""
 
 
 # Google's reason, without PUBLIC_ERROR_: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs
 # (May and June 2026: reasons and waits), .../post-google-flow-videos (403, 503), and the errors of
 # github useapi/google-flow-api skills/omni-flash-video/SKILL.md (October 2026: MODEL_ACCESS_DENIED).
 REASONS = {
-    "UNUSUAL_ACTIVITY": Verdict(Throttled, Scope.ACCOUNT, 60),  # Google did not believe the captcha
-    "UNUSUAL_ACTIVITY_TOO_MUCH_TRAFFIC": Verdict(Throttled, Scope.ACCOUNT, 30),
-    "USER_REQUESTS_THROTTLED": Verdict(Throttled, Scope.ACCOUNT, 600),
-    "USER_QUOTA_REACHED": Verdict(Exhausted, Scope.ACCOUNT, 1800),  # May said until midnight, June half an hour
-    "PER_MODEL_DAILY_QUOTA_REACHED": Verdict(Exhausted, Scope.MODEL),
+    "UNUSUAL_ACTIVITY": Verdict(Throttled, Scope.ORDER, 60),  # Google did not believe this one captcha
+    "UNUSUAL_ACTIVITY_TOO_MUCH_TRAFFIC": Verdict(Throttled, Scope.ACCOUNT, 30),  # for the captcha solver
+    "USER_REQUESTS_THROTTLED": Verdict(Throttled, Scope.ACCOUNT, 600, one=True),
+    "USER_QUOTA_REACHED": Verdict(Exhausted, Scope.ACCOUNT, 1800, one=True),  # May: until midnight, June: half an hour
+    "PER_MODEL_DAILY_QUOTA_REACHED": Verdict(Exhausted, Scope.MODEL, one=True),
     "MODEL_ACCESS_DENIED": Verdict(Unauthorized, Scope.MODEL),
     "ERROR_ZERO_BALANCE": Verdict(Exhausted, Scope.ACCOUNT),  # of the captcha solver
 }
@@ -53,21 +71,30 @@ DAILY = "PER_MODEL_DAILY_QUOTA_REACHED"
 # MINOR_UPLOAD, TRUMP_FACE_DETECTED. .../post-google-flow-videos and .../post-google-flow-assets-email (June 2026)
 POLICY = ("UNSAFE", "FILTER", "PROMINENT_PEOPLE", "MINOR", "FACE_DETECTED", "CHILD_SAFETY", "SEXUAL", "VIOLENCE")
 
-# useapi's own errors are a text and nothing else: how it begins, ours. .../post-google-flow-videos (403, 404, 503,
-# 596; "The account needs to be reconfigured"), .../get-google-flow-jobs (no_eligible_account)
+# useapi's own errors are a text and nothing else: how it begins, ours. .../post-google-flow-videos (402, 403, 404,
+# 503, 596; "The account needs to be reconfigured"), .../get-google-flow-jobs (no_eligible_account)
 BEGINNINGS = {
-    "captcha_quality": Verdict(Throttled, Scope.ACCOUNT, 60),
+    "Account has no subscription": Verdict(Exhausted, Scope.ACCOUNT),  # at useapi, whichever Google account it is
+    "captcha_quality": Verdict(Throttled, Scope.ORDER, 60),  # the commonest failure of all
     "Captcha service failed": Verdict(Unavailable, Scope.ACCOUNT, 30),  # unsolved, so Google was never asked
     "Unauthorized access to ": Verdict(Invalid, Scope.ORDER),  # a reference of another user
-    "Google Flow account ": Verdict(Unauthorized, Scope.ACCOUNT),  # "... not found": the e-mail is not connected
-    "Failed to refresh session": Verdict(Unauthorized, Scope.ACCOUNT),
+    "Google Flow account ": Verdict(Unauthorized, Scope.ACCOUNT, one=True),  # "... not found": not connected
+    "Failed to refresh session": Verdict(Unauthorized, Scope.ACCOUNT, one=True),
     "no_eligible_account": Verdict(Throttled, Scope.ACCOUNT),
 }
 
 # A page's word that nothing was taken. 503: "safe to retry" (.../post-google-flow-videos, 2025-11-26; useapi's own
 # scripts wait 30 s); 596: the Google session behind the account is gone, so nothing can be ordered with it.
+# 402 in other words than those above: a Google account is short of credits; 429 in words unknown here: its limits.
 # Only believed where the answer is in useapi's words: a proxy's error page proves nothing.
-AT_THE_DOOR = {503: Verdict(Unavailable, None, 30), 596: Verdict(Unauthorized, Scope.ACCOUNT)}
+AT_THE_DOOR = {
+    402: Verdict(Exhausted, one=True),
+    429: Verdict(Throttled, one=True),
+    503: Verdict(Unavailable, None, 30),
+    596: Verdict(Unauthorized, Scope.ACCOUNT, one=True),
+}
+ANOTHER = 5.0
+"""Seconds after which an order is tried at another Google account."""
 
 WORD = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 PRIVATE = re.compile(r"user:\d+-email:\S+|[^\s@]+@[^\s@]+")
@@ -138,7 +165,9 @@ def words(*said: str | GoogleError | MediaStatus | None) -> Words:
     return Words(code, PRIVATE.sub("(hidden)", message), verdict)
 
 
-def read_error(status: int, headers: Mapping[str, str], body: bytes, *, buying: bool) -> ProviderError:
+def read_error(
+    status: int, headers: Mapping[str, str], body: bytes, *, buying: bool, whose: Whose = Whose.NAMED
+) -> ProviderError:
     """Turn an error answer into our words: the status first, then Google's reason, then useapi's fixed texts."""
     kind = by_status(status, buying=buying)
     try:
@@ -151,13 +180,16 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes, *, buying: 
         verdict = None  # whatever the text says, nobody said that the order was not taken
     verdict = verdict or door or Verdict(kind)
     scope = verdict.scope
+    if verdict.one and whose is not Whose.NAMED:
+        scope = Scope.ORDER
     if problem.skip_reasons and all(each.model not in {None, "*"} for each in problem.skip_reasons):
         scope = Scope.MODEL
-    return verdict.kind(
+    turned_away = verdict.one and whose is Whose.ANY
+    return (TurnedAway if turned_away else verdict.kind)(
         message or f"Flow answered {status}",
         code=code,
         status=status,
-        retry_after=_wait(problem, headers, code, verdict),
+        retry_after=ANOTHER if turned_away else _wait(problem, headers, code, verdict),
         scope=scope,
     )
 

@@ -263,8 +263,9 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     reasons = (*(response.rai_media_filtered_reasons or ()), *(results.rai_media_filtered_reasons or ()))
     filtered = reasons or response.rai_media_filtered_count or results.rai_media_filtered_count
     if assets := tuple(each for each in clips if each):
-        # Only clips that were made are charged, those we cannot read too: ai.google.dev/gemini-api/docs/pricing.
-        usage = Usage(clips=len(videos)) if filtered else None
+        # Only clips that were made are charged, those we cannot read too, whatever is said of those that are missing:
+        # ai.google.dev/gemini-api/docs/pricing.
+        usage = Usage(clips=len(videos))
         return Update(state=State.SUCCEEDED, task=task, assets=assets, usage=usage, raw_state="done")
     if videos or not operation.response or _strange(body["response"]):
         # Something was made that we have no word for; that is not to say that nothing was.

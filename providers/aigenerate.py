@@ -68,10 +68,12 @@ POLICY = (
     "Your request was rejected by Flow(",
 )
 
+MAINTENANCE = 455
+"""Nobody is at work, so nothing was taken: it is to be sent again later."""
 # https://docs.kie.ai/market/common/get-task-detail: codes HTTP has no word for, by the status that means the same.
 CODES = {
     433: 402,  # a sub-key's usage cap
-    455: 503,  # maintenance; it does not say whether a purchase was taken
+    MAINTENANCE: 503,
     505: 405,  # "Feature Disabled", not HTTP's version
 }
 UNKNOWN_TASK = 422
@@ -332,6 +334,8 @@ class AiGenerate(Provider):
         text = "" if said.number == 200 else said.msg or said.message or ""
         if kind is Invalid and text.startswith(POLICY):
             kind = Refused
+        elif code == MAINTENANCE:
+            kind = Unavailable
         elif not buying and code == UNKNOWN_TASK:
             kind = Missing
         elif not buying and kind is Missing and not code:

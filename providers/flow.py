@@ -6,6 +6,8 @@ Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subsc
 - Unknown parameters are refused with a 400, so nothing is sent that was not asked for.
 - Pictures and clips are named by ids tied to one Google account: without ``USEAPI_EMAIL`` useapi spreads uploads
   over its accounts, so a second upload follows the first one's.
+- Without it, too, what is said of one Google account (its quota, its credits, its session) holds for no other: the
+  order comes again, its pictures go up anew, and useapi says itself when no account is left.
 - An extension is a segment of its own, overlapping its source by a second; ``poll`` has useapi join the two.
   The joined clip has no id of its own: its handle is the ids of its parts, so it can be extended again.
 - A repeated order is a second purchase: there is no key, no list of jobs and no way to cancel one.
@@ -13,15 +15,15 @@ Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subsc
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from providers._flow import Job, Response, marked, owner, read_error, voice, words
+from providers._flow import Job, Response, TurnedAway, Whose, marked, owner, read_error, voice, words
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
@@ -39,8 +41,6 @@ STATES = {
 
 # Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos (June 5, 2026)
 ASPECTS = {"16:9": "landscape", "9:16": "portrait", "1:1": "1:1", "4:3": "4:3", "3:4": "3:4"}
-WITH_RESOLUTION = frozenset({"omni-flash"})
-"""Models that come in more than one."""
 
 # Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos-upscale
 RESOLUTIONS = {"720p": "720p", "1080p": "1080p", "4k": "4K"}
@@ -56,10 +56,15 @@ UPLOADS = {
     "video/mp4": 100 * 2**20,
 }
 
-# What a client may pass through, and its type; the trim window only where a clip is edited.
-# .../post-google-flow-videos (captcha, video reference)
-OPTIONS: dict[str, type] = {"captchaToken": str, "captchaRetry": int, "captchaOrder": str}
-TRIM: dict[str, type] = {"startFrameIndex_1": int, "endFrameIndex_1": int}
+# What a client may pass through, and what it may be: one word on the captcha, and where a clip is edited the window of
+# it, at 24 frames a second of ten. .../post-google-flow-videos (captcha, video reference)
+CAPTCHA: dict[str, Any] = {
+    "captchaToken": Annotated[str, Meta(min_length=20)],
+    "captchaRetry": Annotated[int, Meta(ge=1, le=10)],
+    "captchaOrder": Annotated[str, Meta(pattern=r"^\w+(, ?\w+){0,9}$")],
+}
+START, END = "startFrameIndex_1", "endFrameIndex_1"
+TRIM: dict[str, Any] = {START: Annotated[int, Meta(ge=0, le=239)], END: Annotated[int, Meta(ge=1, le=240)]}
 
 PARTS_MOST = 8
 """A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
@@ -88,7 +93,7 @@ def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], 
         return body | {"mediaGenerationId": _last(names, source), "count": spec.n}
     if spec.mode is not Mode.EDIT:  # which goes by its source
         body |= {"aspectRatio": ASPECTS[spec.aspect_ratio], "duration": spec.seconds}
-    if order.wire_name in WITH_RESOLUTION and (spec.mode is not Mode.EDIT or spec.resolution != "720p"):
+    if spec.resolution != "720p":  # which is made unasked; the word itself is younger than the page of June
         body["resolution"] = spec.resolution
     if spec.n > 1:
         body["count"] = spec.n
@@ -113,10 +118,8 @@ def check(order: Order, slug: str) -> dict[str, Any]:
     for wrong in _faults(order):
         raise Invalid(wrong)
     said = request.options.get(slug) or {}
-    allowed = OPTIONS | (TRIM if mode is Mode.EDIT else {})
-    for name, value in said.items() if isinstance(said, dict) else [(str(said), None)]:
-        if name not in allowed or type(value) is not allowed[name]:
-            raise Invalid(f"provider_options.{slug}: {name} is no option of this call, or of another type")
+    for wrong in _strange(said, CAPTCHA | (TRIM if mode is Mode.EDIT else {})):
+        raise Invalid(f"provider_options.{slug}: {wrong}")
     return dict(said)
 
 
@@ -194,16 +197,24 @@ class Flow(Provider):
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, after its pictures and clips."""
         extra = check(order, self.listing.slug)
-        names = await self._names(order, wire)
+        try:
+            return await self._hand_over(order, extra, wire)
+        except (Invalid, TurnedAway):
+            # One of them may be gone, or the Google account that holds them serves nobody now.
+            for each in order.request.inputs:
+                self.uploads.forget(each.sha256)
+            raise
+
+    async def _hand_over(self, order: Order, extra: Mapping[str, Any], wire: Wire) -> Update:
+        """Send what an order names, then the order."""
+        tied = _tied(order, self.listing.slug)
+        whose = Whose.NAMED if self._email else Whose.TIED if tied else Whose.ANY
+        names = await self._names(order, wire, tied, whose)
         body = encode(order, names, extra=extra, email=self._email)
         reply = await wire.send(self._post(PATHS.get(order.spec.mode, "/videos"), body, repeatable=False))
         if reply.status not in {200, 201}:
-            error = self.explain(reply, buying=True)
-            if isinstance(error, Invalid):
-                for sha256 in names:  # one of them may be gone
-                    self.uploads.forget(sha256)
-            raise error
-        update = decode(reply.json())
+            raise read_error(reply.status, reply.headers, reply.body, buying=True, whose=whose)
+        update = self._read(reply)
         if order.spec.mode is not Mode.EXTEND:
             return update
         source = order.source()
@@ -220,7 +231,7 @@ class Flow(Provider):
             return Update(state=State.EXPIRED, task=task, raw_state="410")
         if reply.status != 200:
             raise self.explain(reply)
-        update = replace(decode(reply.json()), task=task)
+        update = replace(self._read(reply), task=task)
         if update.state is State.SUCCEEDED and task.data.get("parts"):
             return await self._joined(update, wire)
         return update
@@ -241,12 +252,22 @@ class Flow(Provider):
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
-        return read_error(reply.status, reply.headers, reply.body, buying=buying)
+        # What is looked at lies at one Google account; what is bought may come from any.
+        whose = Whose.NAMED if self._email else Whose.ANY if buying else Whose.TIED
+        return read_error(reply.status, reply.headers, reply.body, buying=buying, whose=whose)
 
     @property
     def _email(self) -> str:
         """Which connected Google account to use; empty for whichever useapi finds fittest."""
         return self.credentials.get("USEAPI_EMAIL", "")
+
+    def _read(self, reply: Reply) -> Update:
+        """Read a job; what is left of credits is ours to reckon with only where one Google account has them all."""
+        update = decode(reply.json())
+        if self._email or update.usage is None:
+            return update
+        counted = replace(update.usage, remaining_credits=None)
+        return replace(update, usage=None if counted == Usage() else counted)
 
     def _post(self, path: str, body: Any, *, repeatable: bool) -> Call:
         """Write a call with a JSON body."""
@@ -254,24 +275,23 @@ class Flow(Provider):
         data, url = msgspec.json.encode(body), f"{self.base_url}{path}"
         return Call(method="POST", url=url, headers=headers, body=data, repeatable=repeatable, timeout=300.0)
 
-    async def _names(self, order: Order, wire: Wire) -> dict[str, str]:
+    async def _names(self, order: Order, wire: Wire, tied: str, whose: Whose) -> dict[str, str]:
         """Find out what Flow calls each input, uploading those it does not have; all at one Google account."""
         own = {each.sha256: _handle(each, self.listing.slug) for each in order.request.inputs}
         if order.spec.mode in PATHS:
             return own
-        tied = [*own.values(), *order.request.characters, *(voice(each) for each in order.request.voices)]
-        account = self._email or next((found for name in tied if (found := owner(name))), "")
+        account = self._email or tied
         for each in order.request.inputs:
             known = next((name for name in (own[each.sha256], self.uploads.get(each.sha256)) if name), "")
             # A clip joined of several has no name that an edit could use.
             if not known or " " in known or (account and owner(known) not in {account, ""}):
                 data = await asyncio.to_thread(order.files[each.sha256].read_bytes)
-                known = await self._upload(each, data, account, wire)
+                known = await self._upload(each, data, account, wire, whose)
             own[each.sha256] = known
             account = account or owner(known)
         return own
 
-    async def _upload(self, each: Input, data: bytes, account: str, wire: Wire) -> str:
+    async def _upload(self, each: Input, data: bytes, account: str, wire: Wire, whose: Whose) -> str:
         """Hand a picture or a clip over, and keep what Flow calls it."""
         path = f"/assets/{quote(account, safe='')}" if account else "/assets"
         headers = {**HEADERS, "content-type": each.media_type}
@@ -285,7 +305,7 @@ class Flow(Provider):
                 raise Unavailable("the answer to an upload cannot be read", status=reply.status) from unread
             self.uploads.put(each.sha256, name)
             return name
-        error = self.explain(reply)
+        error = read_error(reply.status, reply.headers, reply.body, buying=False, whose=whose)
         if isinstance(error, Missing | Malformed):  # but nothing was bought yet
             raise Unavailable(error.message, code=error.code, status=error.status)
         raise error
@@ -342,6 +362,25 @@ def _faults(order: Order) -> Iterator[str]:
         yield from _source_faults(order)
 
 
+def _strange(said: Any, allowed: Mapping[str, Any]) -> Iterator[str]:
+    """Name what cannot be passed through."""
+    if not isinstance(said, dict):
+        yield "is an object"
+        return
+    for name, value in said.items():
+        if name not in allowed:
+            yield f"{name} is no option of this call"
+            continue
+        try:
+            msgspec.convert(value, allowed[name])
+        except msgspec.ValidationError as error:
+            yield f"{name}: {error}"
+    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
+        yield f"{' and '.join(captcha)} exclude each other; send one"
+    if said.get(START, 0) >= said.get(END, 240):
+        yield f"{END} must be above {START}"
+
+
 def _source_faults(order: Order) -> Iterator[str]:
     """Name why an earlier clip cannot be extended or upscaled."""
     mode, source = order.spec.mode, order.source()
@@ -357,6 +396,14 @@ def _source_faults(order: Order) -> Iterator[str]:
 def _handle(each: Input, slug: str) -> str:
     """Read what Flow calls an earlier clip of its own."""
     return each.origin.handle if each.origin and each.origin.provider == slug else ""
+
+
+def _tied(order: Order, slug: str) -> str:
+    """Find the Google account that holds what an order refers to; none where it brings everything along."""
+    request = order.request
+    own = [_handle(each, slug) for each in request.inputs]
+    names = [*own, *request.characters, *(voice(each) for each in request.voices)]
+    return next((found for name in names if (found := owner(name))), "")
 
 
 def _last(names: Mapping[str, str], source: Input | None) -> str:

@@ -64,6 +64,7 @@ def describe(services: Desk, account: Account, offer: Offer) -> dict[str, Any]:
         "formats": offer.container,
         "features": offer.features,
         "references": offer.references,
+        "media_types": offer.media_types,
         "rules": [rule.why for rule in offer.rules],
         "ended": offer.ended.isoformat() if offer.ended else None,
         "unconfirmed": offer.unconfirmed or None,

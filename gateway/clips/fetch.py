@@ -20,7 +20,7 @@ from gateway.clips.inputs import magic
 from gateway.clips.parts import Mark, Part
 from gateway.failpoints import failpoint
 from gateway.jobs.finished import ClipError, Missed
-from gateway.network.guard import NotAllowedError
+from gateway.network.guard import NotAllowedError, is_literal
 from gateway.offers.accounts import Account
 from providers.base.errors import ProviderError
 from providers.base.signing import origin
@@ -257,7 +257,7 @@ def is_public(account: Account, url: str) -> bool:
 
 def _wire(account: Account, url: str) -> Wire:
     """
-    Find what carries a call to an address; one the listing does not name is refused.
+    Find what carries a call to an address; one at a host that neither the listing nor the operator names is refused.
 
     A provider's answer is a stranger's word: everything but the account's own address is dialled under the guard.
     It is read as it will be dialled, so that no two readings of one address can differ.
@@ -268,10 +268,13 @@ def _wire(account: Account, url: str) -> Wire:
         raise ClipError("its address is none", Missed.FOREIGN) from error
     if (scheme, host, port) == origin(account.provider.base_url):
         return account.wire
-    if scheme != "https" or not account.listing.fetches(host, base_url=account.provider.base_url):
-        where = f"{scheme}://{host}"
-        raise ClipError(f"its address is at {where}, where {account.listing.name} keeps no clips", Missed.FOREIGN)
-    return account.abroad
+    where, seller = f"{scheme}://{host}", account.listing.name
+    if scheme == "https" and account.listing.fetches(host, base_url=account.provider.base_url):
+        return account.abroad
+    if scheme != "https" or is_literal(host):
+        raise ClipError(f"its address is at {where}, where {seller} keeps no clips", Missed.FOREIGN)
+    unlisted = f"which neither the listing of {seller} nor clip_hosts of the account {account.name} names"
+    raise ClipError(f"its address is at {where}, {unlisted}", Missed.UNLISTED)
 
 
 def _same(one: str, other: str) -> bool:

@@ -83,7 +83,7 @@ class Buyer:
             return
         failpoint("after_answer")
         self._metrics.submits.labels(choice.provider, "accepted").inc()
-        account.answered(self._clock())
+        account.accepted(self._clock())
         assert job.attempt is not None
         self._receipts.note(job.attempt, as_json(update.task))
         failpoint("after_receipt")

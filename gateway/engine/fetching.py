@@ -16,7 +16,7 @@ from gateway.clips.fetch import is_public
 from gateway.clips.shelf import ShelfError
 from gateway.engine.findings import compare, still_there
 from gateway.engine.tools import Tools
-from gateway.jobs.finished import OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
+from gateway.jobs.finished import GRAVE, OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
 from gateway.jobs.job import VERDICTS, Job, State, as_json, backoff, move
 from gateway.jobs.wish import Notice, ResultLink, read_choice, read_notices, read_wish
 from gateway.offers.accounts import Account, link_hours
@@ -93,7 +93,7 @@ class Fetcher:
         wait = next_try(miss.kind, job.tries, finished.doubts, left)
         if wait is not None:
             # What only we can mend, or soon nobody, is not left among the warnings.
-            grave = miss.kind in OURS or left < hours * 900
+            grave = miss.kind in GRAVE or left < hours * 900
             (log.error if grave else log.warning)("clip.missed", **_told(job, miss), left=int(left))
         return finished, wait
 

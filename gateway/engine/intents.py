@@ -117,7 +117,7 @@ class Intents:
             started_at=job.started_at or now,
         )
         intended, postings = raised(intended, choice, attempt.id, now)
-        account.take_place(now)
+        account.take_place(choice.model, now)
         try:
             hook = self._hooks.keep(attempt.id) if self._hooks else ()
             place = self._store.place(account.name, account.max_running)

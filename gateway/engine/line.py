@@ -87,7 +87,7 @@ class Line:
             models = self._callable(name, now)
             if not models:
                 continue
-            room = self._accounts[name].room(models[0], now)
+            room = min(self._accounts[name].room(model, now) for model in models)
             room = min(room, most - len(called), self._shares.left(name, len(called)))
             if room <= 0:
                 continue

@@ -37,6 +37,8 @@ class Missed(StrEnum):
     """The address answers something no download does."""
     FOREIGN = "foreign"
     """The address, or where it leads, is not one that is dialled."""
+    UNLISTED = "unlisted"
+    """The address, or where it leads, is at a host nobody named: it is not dialled until an operator does."""
     NO_ACCOUNT = "no_account"
     """Its account is not configured any more, and nobody can have it without."""
     UNNAMED = "unnamed"
@@ -50,14 +52,16 @@ class Missed(StrEnum):
 
 
 PASSING = frozenset({
-    Missed.UNREACHABLE, Missed.CUT, Missed.SLOW, Missed.STORAGE, Missed.SHELF, Missed.NO_ACCOUNT,
+    Missed.UNREACHABLE, Missed.CUT, Missed.SLOW, Missed.STORAGE, Missed.SHELF, Missed.NO_ACCOUNT, Missed.UNLISTED,
 })  # fmt: skip
 """What says nothing of the clip: it is fetched for as long as its link may live."""
 OURS = frozenset({Missed.STORAGE, Missed.SHELF})
 """What our own storage is to blame for."""
+GRAVE = OURS | {Missed.UNLISTED}
+"""What only an operator can mend."""
 DEAD = frozenset({Missed.GONE, Missed.FOREIGN, Missed.UNNAMED})
 """After these nobody else can fetch it either, or should."""
-UNASKED = OURS | {Missed.FOREIGN, Missed.NO_ACCOUNT, Missed.UNNAMED}
+UNASKED = GRAVE | {Missed.FOREIGN, Missed.NO_ACCOUNT, Missed.UNNAMED}
 """What says nothing of who serves the clip."""
 WORTHLESS = frozenset({Missed.STORAGE, Missed.NOT_A_CLIP, Missed.SHORT, Missed.TOO_LARGE})
 """After these nothing of what came is kept: it is no part of a clip, or takes up the room that is lacking."""

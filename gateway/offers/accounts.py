@@ -1,6 +1,6 @@
 """Join each enabled account to the adapter that speaks its dialect and the wire that carries it."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import date
 from importlib import import_module
@@ -30,6 +30,10 @@ GROW_MS = 10_000
 """How long a provider must answer before one more task is under way at once."""
 TRIP = 5
 """Calls in a row nobody answers, after which nothing is ordered for a while."""
+TURNED = 10
+"""Orders in a row, each to come again for its own sake, after which it is taken to be for the account's."""
+TURNED_MS = 60_000
+"""How long that must have gone on: many at once may have met the same trouble."""
 
 
 class Rest(Struct, frozen=True):
@@ -80,10 +84,13 @@ class Account:
         """Calls in a row that nobody answered."""
         self._trips = 0
         """Times in a row that too many were."""
+        self._turned = (0, 0)
+        """Orders turned away in a row, and since when."""
         self._silence = f"{self.listing.name} does not answer the account {name}"
         self.rests: dict[str, Rest] = {}
         """By model, or :data:`EVERYTHING`."""
-        self._ordered: deque[int] = deque()
+        self._ordered: defaultdict[str, deque[int]] = defaultdict(deque)
+        """When orders were handed over, by what they are counted by."""
         self._seller = Seller(account=name, listing=self.listing, plan=plan, links=links)
 
     def room(self, model: str, now: int) -> int:
@@ -94,20 +101,26 @@ class Account:
         rate = self.listing.rate
         if rate is None:
             return max(0, free)
-        while self._ordered and self._ordered[0] <= now - rate.seconds * 1000:
-            self._ordered.popleft()
-        return max(0, min(free, rate.orders - len(self._ordered)))
+        ordered = self._ordered[self._counted_by(model)]
+        while ordered and ordered[0] <= now - rate.seconds * 1000:
+            ordered.popleft()
+        return max(0, min(free, rate.orders - len(ordered)))
+
+    def _counted_by(self, model: str) -> str:
+        """Name what the rate counts an order of a model by: two of our names may be one model to its seller."""
+        rate, offer = self.listing.rate, self.listing.offer(model)
+        return offer.wire_name if rate and rate.per == "model" and offer else EVERYTHING
 
     def has_room(self, model: str, now: int) -> bool:
         """Whether one more task may be ordered now."""
         return self.room(model, now) > 0
 
-    def take_place(self, now: int) -> None:
+    def take_place(self, model: str, now: int) -> None:
         """Count an order that is about to be handed over, and whose intent is about to be committed."""
         self.running += 1
         self.taking += 1
         if self.listing.rate:
-            self._ordered.append(now)
+            self._ordered[self._counted_by(model)].append(now)
 
     def took_place(self) -> None:
         """Hear that an intent is on disk, or never will be."""
@@ -174,6 +187,27 @@ class Account:
                 del self.rests[EVERYTHING]
         if self._limit < self.max_running and now - self._grown_at >= GROW_MS:
             self._limit, self._grown_at = min(float(self.max_running), self._limit + 1), now
+
+    def accepted(self, now: int) -> None:
+        """Hear that an order was taken."""
+        self._turned = (0, 0)
+        self.answered(now)
+
+    def turned_away(self, now: int) -> float:
+        """
+        Hear that an order was not taken for its own sake, and may come again.
+
+        Where no order is taken for a while, the account rests long enough that others are tried. Says for how many
+        seconds.
+        """
+        count, since = self._turned
+        count, since = count + 1, since or now
+        self._turned = (count, since)
+        if count < TURNED or now - since < TURNED_MS:
+            return 0.0
+        why = f"{self.listing.name} has turned away {count} orders of the account {self.name} in a row"
+        self.rest(EVERYTHING, now + 300_000, why)
+        return 300.0
 
     def failed(self, now: int) -> float:
         """

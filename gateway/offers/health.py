@@ -33,6 +33,8 @@ class Health:
         """Order nothing more where an error says that there is no use: of the model, or of the whole account."""
         self.heard(account, error, now)
         if error.scope is Scope.ORDER:
+            if isinstance(error, Throttled) and (seconds := account.turned_away(now)):
+                self._rested(account, EVERYTHING, "turned_away", seconds)
             return
         seconds = error.retry_after or RESTS.get(type(error), 5.0)
         until = datetime.fromtimestamp(now / 1000 + seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -43,7 +45,7 @@ class Health:
 
     def heard(self, account: Account, error: ProviderError, now: int) -> None:
         """Note how a provider does: an answer it meant is well, silence or nonsense is not."""
-        if isinstance(error, Throttled):
+        if isinstance(error, Throttled) and error.scope is not Scope.ORDER:
             account.throttled()
         if not isinstance(error, Unavailable | Indeterminate | Malformed):
             account.answered(now)

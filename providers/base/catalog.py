@@ -34,6 +34,16 @@ class Quote(Struct, frozen=True, kw_only=True):
     price: Price
 
 
+BROUGHT = {
+    Role.FIRST_FRAME: "frame_images",
+    Role.LAST_FRAME: "frame_images",
+    Role.REFERENCE: "input_references",
+    Role.SOURCE: "video",
+    Role.VOICE: "voices",
+    Role.MASK: "mask",
+}
+"""The request's field to change for each input."""
+
 FIELDS = {"plan": "provider", "references": "input_references", "frames": "frame_images"}
 """The request's field to change where it is not named like what a rule speaks of."""
 
@@ -71,19 +81,35 @@ def fit(offer: Offer, request: Request, *, plan: str = "", wanted: Shape | None 
     rules allow beside them. ``wanted`` is the request's shape, where the caller has it already.
     """
     answer = _fit(offer, wanted or shape(request), plan)
-    long = list(_too_long(offer, request))
+    brought = list(_unfit(offer, request))
     if isinstance(answer, Spec):
-        return long or answer
-    return [*long, *answer]
+        return brought or [*_too_far(offer, request, answer)] or answer
+    return [*brought, *answer]
 
 
-def _too_long(offer: Offer, request: Request) -> Iterator[Refusal]:
-    """Name what a request brings more of than the offer takes."""
+def _unfit(offer: Offer, request: Request) -> Iterator[Refusal]:
+    """Name what a request brings more of than the offer takes, or of another type."""
     if len(request.prompt) > offer.prompt_max:
         yield Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
-    most = offer.extend_max if request.mode is Mode.EXTEND else offer.source_max if request.mode in AS_LONG else None
+    most = offer.source_max if request.mode in AS_LONG else None
     if most is not None and round(request.source_seconds()) > most:
         yield Refusal("video", f"{offer.model} takes clips of at most {most} seconds to {request.mode}")
+    for each in request.inputs if offer.media_types else ():
+        kind = each.media_type.partition("/")[0]
+        taken = [known for known in offer.media_types if known.startswith(f"{kind}/")]
+        if taken and each.media_type not in taken:
+            role = each.role.replace("_", " ")
+            yield Refusal(
+                BROUGHT[each.role], f"{offer.model} takes a {role} as {' or '.join(taken)}, not {each.media_type}"
+            )
+
+
+def _too_far(offer: Offer, request: Request, spec: Spec) -> Iterator[Refusal]:
+    """Name an extension that would come to more than the offer makes."""
+    most, long = offer.extend_max, round(spec.length(request))
+    if spec.mode is Mode.EXTEND and most is not None and long > most:
+        why = f"{spec.seconds} seconds more would make it {long}"
+        yield Refusal("video", f"{offer.model} extends clips to at most {most} seconds; {why}")
 
 
 @lru_cache(maxsize=4096)

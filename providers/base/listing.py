@@ -118,6 +118,8 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     orders: int
     seconds: float
+    per: Literal["account", "model"] = "account"
+    """Whether all orders are counted together, or those of each model by what the seller calls it."""
     source: str
 
 
@@ -144,12 +146,14 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     references: int = 0
     """Most references it takes, characters among them."""
     reference_types: list[Literal["image", "video", "audio"]] = field(default_factory=lambda: ["image"])
+    media_types: list[str] = []
+    """Types of pictures and clips it takes, as ``image/png``; any of a kind of which none is named."""
     prompt_max: int = 32_000
     """Longest prompt, in characters."""
     source_max: int | None = None
     """Longest clip it edits or upscales, in seconds; not given where no page says."""
     extend_max: int | None = None
-    """Longest clip it extends, likewise."""
+    """Longest clip an extension comes to, with what it goes on from, likewise."""
     rules: list[Rule] = []
     rank: int = 0
     """Order of preference under the policy ``best``; higher is better."""
@@ -378,6 +382,8 @@ def _offer_faults(offer: Offer, plans: set[str]) -> Iterator[str]:
         yield f"a number is below its least: {', '.join(f'{name} {least}' for name, least in LEAST.items())}"
     if unknown := {*offer.features} - {*FEATURES, *HANDED}:
         yield f"there is no feature {', '.join(sorted(unknown))}; there are {', '.join((*FEATURES, *HANDED))}"
+    for wrong in (each for each in offer.media_types if not re.fullmatch(r"(image|video|audio)/[a-z0-9.+-]+", each)):
+        yield f"media_types has {wrong!r}; write types like image/png and video/mp4"
     if {*offer.own} - {*offer.mode}:
         yield "own names a mode it does not sell; add it to mode, or take it out of own"
     if (offer.ended is None) is not (not offer.ended_why):

@@ -29,10 +29,15 @@ def least(offer: Offer, mode: Mode, **chosen: Value) -> Request:
     """Write a request of a mode that hands in no more than it must, with nothing chosen but what is said."""
     kinds = {Role.REFERENCE: offer.reference_types[0], Role.SOURCE: "video"}
     inputs = tuple(
-        Input(role=role, media_type=f"{kinds.get(role, 'image')}/-", sha256=f"{at}", size=1)
+        Input(role=role, media_type=_type(offer, kinds.get(role, "image")), sha256=f"{at}", size=1)
         for at, role in enumerate(ROLES[mode])
     )
     return Request(prompt="-", model=offer.model, mode=mode, inputs=inputs, **chosen)  # type: ignore[arg-type]
+
+
+def _type(offer: Offer, kind: str) -> str:
+    """Name a type of a kind that an offer takes."""
+    return next((each for each in offer.media_types if each.startswith(f"{kind}/")), f"{kind}/-")
 
 
 def sells(listing: Listing, offer: Offer, mode: Mode, *, on: date, plan: str = "", **chosen: Value) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.jobs.finished import UNASKED, ClipError, Missed
 from gateway.jobs.job import Attempt, State
+from gateway.offers.accounts import TURNED, TURNED_MS
 from providers.base.errors import Exhausted, Throttled
 from tests.make import listing, price
 from tests.scripted import Engine, clip
@@ -67,6 +68,16 @@ async def test_a_clip_that_is_kept_lets_the_others_come(engine: Engine) -> None:
 
     assert job.state is State.SUCCEEDED
     assert not held(engine)
+
+
+async def test_an_order_that_is_taken_ends_a_run_of_those_that_were_not(engine: Engine) -> None:
+    """However many were turned away before it: the next one is the first again."""
+    account = engine.accounts["acme"]
+    for _ in range(TURNED - 1):
+        account.turned_away(engine.now - TURNED_MS)
+    await engine.run((await engine.accept()).id)
+
+    assert 0.0 == account.turned_away(engine.now)
 
 
 @pytest.mark.parametrize("turned_away", [False, True])

@@ -240,7 +240,7 @@ async def test_whose_seller_rests_is_drawn_anew_once(make: Make) -> None:
     engine = make(*sold, routing=routing, max_running=1)
     jobs = [await order(engine, Preferences(), f"clip {each}") for each in range(16)]
     for each in engine.accounts.values():
-        each.take_place(engine.now)
+        each.take_place("maker/one", engine.now)
     assert {each.offer for each in jobs} == {f"{slug}:maker/one" for slug in engine.accounts}
     moved = [each for each in jobs if each.offer == "acme:maker/one"]
     engine.accounts["acme"].rest("*", engine.now + 1_500_000, "no credits")
@@ -322,7 +322,7 @@ async def test_a_full_account_is_no_reason_for_another_model(make: Make) -> None
 async def test_another_model_says_why(make: Make, lacks: str | None, why: str) -> None:
     """It makes the clip where the first cannot, and its client reads what the first lacked and what else there was."""
     engine = aliased(make, max_running=1, seconds=3000 if lacks == "late" else 8)
-    engine.accounts["acme"].take_place(engine.now)
+    engine.accounts["acme"].take_place("maker/one", engine.now)
     job = await order(engine, Preferences(), model="best")
     await engine.turn()
     if lacks == "refused":

@@ -321,7 +321,7 @@ async def test_counting_forgets_no_order_on_its_way(make: Make) -> None:
     account = engine.accounts["acme"]
     await order(engine, 0)
     await engine.turn()
-    account.take_place(engine.now)
+    account.take_place("maker/one", engine.now)
     await engine.tools.line.recount()
     assert account.running == 2
     account.took_place()

@@ -151,6 +151,42 @@ async def test_of_several_clips_the_lost_one_is_told(engine: Engine) -> None:
     assert warning["result_links"] == [*attempt["result_links"]]
 
 
+NEW = "https://cdn.acme.example/a.mp4?Signature=a%2Bb"
+
+
+async def test_a_clip_at_a_host_nobody_named_waits_for_an_operator(engine: Engine) -> None:
+    """It is never dialled, and the log says what to name where; named, it is kept, though it lay there for hours."""
+    at(engine, NEW)
+    engine.wire.answers = [AssertionError("dialled")] * 50  # type: ignore[list-item]
+    account, job = engine.accounts["acme"], await engine.accept()
+    with structlog.testing.capture_logs() as logs:
+        for seconds in (60, 60, *[3600] * 8):
+            await engine.turn(seconds=seconds)
+
+    assert State.STORING is (await engine.job(job.id)).state
+    assert {("error", "unlisted")} == {(each["log_level"], each["kind"]) for each in logs if "kind" in each}
+    told_why = {each["reason"] for each in logs if each["event"] == "clip.missed"}
+    why = "neither the listing of Acme nor clip_hosts of the account acme names"
+    assert {f"its address is at https://cdn.acme.example, which {why}"} == told_why
+    assert 50 == len(engine.wire.answers)
+
+    engine.wire.answers = []
+    account.listing = replace(account.listing, hosts=[*account.listing.hosts, "cdn.acme.example"])
+    assert State.SUCCEEDED is (await engine.run(job.id)).state
+
+
+async def test_a_clip_at_a_host_nobody_names_is_lost_with_its_link(engine: Engine) -> None:
+    """Once the link has lived as long as it may, its job ends; who else may fetch it is not said."""
+    at(engine, NEW)
+    job = await engine.accept()
+    for seconds in (60, 60, 36_000, 60):
+        await engine.turn(seconds=seconds)
+
+    ended = await engine.job(job.id)
+    assert "result_lost" == answers.video(ended)["error"]["code"]
+    assert NEW not in await told(engine, ended)
+
+
 async def test_what_passes_comes_before_what_does_not(engine: Engine) -> None:
     """While one clip may yet come nothing is given up, however often another was something else."""
     at(engine, LINK, f"{HOST}/b.mp4")

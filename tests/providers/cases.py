@@ -91,6 +91,7 @@ class Refusal(Struct, kw_only=True, forbid_unknown_fields=True):
     reply_text: str = ""
     reply_headers: dict[str, str] = {}
     buying: bool = False
+    credentials: dict[str, str] = {}
     error: dict[str, Any]
 
 

@@ -179,7 +179,8 @@ def test_an_error_answer_is_explained(told: Told) -> None:
     said = told.case
     headers = {name.lower(): value for name, value in said.reply_headers.items()}
     reply = Reply(status=said.status, headers=headers, body=replied(told.dialect, said))
-    check_error(said.error, open_provider(listing_of(told.dialect)).explain(reply, buying=said.buying))
+    provider = open_provider(listing_of(told.dialect), **said.credentials)
+    check_error(said.error, provider.explain(reply, buying=said.buying))
 
 
 @pytest.mark.parametrize("told", told("hooks"))
@@ -339,21 +340,72 @@ def test_an_edit_or_an_upscale_is_as_long_as_its_source(
 def test_no_longer_clip_is_extended_than_its_page_allows(
     listing: Listing, offer: Offer, mode: Mode, tmp_path: Path
 ) -> None:
-    """The longest is, one second more is refused by name; where no page says, nothing is."""
+    """The longest comes of it, one second more is refused by name; where no page says, nothing is."""
     plan = listing.plans[-1].name if listing.plans else ""
     request, _ = wish_for(listing, offer, mode, tmp_path)
 
-    def extended(seconds: float) -> Spec | list[Refusal]:
-        return fit(
-            offer, replace(request, inputs=tuple(replace(each, seconds=seconds) for each in request.inputs)), plan=plan
-        )
+    def extended(source: float, seconds: int) -> Spec | list[Refusal]:
+        inputs = tuple(replace(each, seconds=source) for each in request.inputs)
+        return fit(offer, replace(request, inputs=inputs, seconds=seconds), plan=plan)
 
-    most = offer.extend_max
-    assert isinstance(extended(most or 3600), Spec)
-    if most:
-        told = f"{offer.model} takes clips of at most {most} seconds to extend"
-        assert [Refusal("video", told)] == extended(most + 1)
-    assert (30 if offer.route == "veo" else None) == most or listing.slug != "vertex"
+    most, more = offer.extend_max, [each for each in offer.seconds if isinstance(extended(1, each), Spec)]
+    assert more
+    for seconds in more:
+        longest = most - seconds if most else 3600
+        assert isinstance(extended(longest, seconds), Spec)
+        assert isinstance(extended(longest + 0.4, seconds), Spec)
+        if most:
+            why = f"{seconds} seconds more would make it {most + 1}"
+            told = f"{offer.model} extends clips to at most {most} seconds; {why}"
+            assert [Refusal("video", told)] == extended(longest + 1, seconds)
+
+
+@pytest.mark.parametrize(
+    ("slug", "model", "most"),
+    [
+        ("gemini", "google/gemini-omni-1.1-flash", 40), ("gemini", "google/gemini-omni-1.2-flash", 30),
+        ("gemini", "google/gemini-omni-flash", 30), ("gemini", "google/veo-3.1", 148),
+        ("vertex", "google/gemini-omni-1.1-flash", 40), ("vertex", "google/gemini-omni-1.2-flash", 30),
+        ("vertex", "google/gemini-omni-flash", 30), ("vertex", "google/veo-3.1", 37),
+        ("vertex", "google/veo-3.1-fast", 37), ("vertex", "google/veo-3.1-lite", 37),
+    ],
+)  # fmt: skip
+def test_how_long_an_extension_may_come_to(slug: str, model: str, most: int) -> None:
+    """Google's pages say it of every model that goes on with a clip."""
+    assert most == listings()[slug].offer(model).extend_max
+
+
+TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif", "video/mp4", "video/quicktime", "video/webm"]
+
+
+@pytest.mark.parametrize(("listing", "offer", "mode"), [each for each in offers() if each.values[2] is not Mode.TEXT])
+def test_only_types_a_page_names_are_quoted(listing: Listing, offer: Offer, mode: Mode, tmp_path: Path) -> None:
+    """What a seller would refuse is refused before anything is sent, and what it takes is named."""
+    plan = listing.plans[-1].name if listing.plans else ""
+    request, _ = wish_for(listing, offer, mode, tmp_path)
+    for media_type in TYPES:
+        kind = media_type.partition("/")[0]
+        swapped = [
+            replace(each, media_type=media_type) if each.media_type.startswith(kind) else each
+            for each in request.inputs
+        ]
+        fitted = fit(offer, replace(request, inputs=tuple(swapped)), plan=plan)
+        fine = swapped == [*request.inputs] or not offer.media_types or media_type in offer.media_types
+        assert isinstance(fitted, Spec) is fine, media_type
+        if isinstance(fitted, list):
+            assert all(media_type in each.message and f"{kind}/" in each.message for each in fitted)
+
+
+PICTURES = {"image/png", "image/jpeg"}
+
+
+@pytest.mark.parametrize(
+    ("slug", "taken"), [("vertex", PICTURES | {"video/mp4"}), ("flow", PICTURES | {"image/webp", "video/mp4"})]
+)
+def test_types_by_their_pages(slug: str, taken: set[str]) -> None:
+    """Vertex's page on Veo, and Flow's on uploads; nobody else's names any."""
+    named = {offer.route: {*offer.media_types} for offer in listings()[slug].offers if offer.route != "interactions"}
+    assert [taken] == [*named.values()]
 
 
 async def bought(listing: Listing, order: Any) -> bool:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers._flow import PRESETS, marked, owner, voice, words
+from providers._flow import ANOTHER, PRESETS, marked, owner, voice, words
 from providers.base.catalog import Quote, Refusal, fit, quote
-from providers.base.errors import Invalid, Refused
+from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Scope, Throttled
 from providers.base.listing import load
 from providers.base.order import Input, Mode, Request, Role, Spec
-from providers.base.task import State
+from providers.base.task import State, Task
 from providers.flow import PARTS_MOST, check, decode, join
 from tests.providers.cases import Case, Exchange, Given, Player, open_provider, order_of
 
@@ -176,12 +176,25 @@ def test_every_part_but_the_first_loses_a_second():
         ("text", {"captchaRetry": "5"}, False), ("text", {"captchaRetry": True}, False), ("text", {"fps": 24}, False),
         ("text", {"startFrameIndex_1": 0}, False), ("text", ["captchaRetry"], False), ("text", {"async": False}, False),
         ("text", {"replyUrl": "https://evil.example"}, False), ("extend", {"captchaRetry": 1}, True),
+        ("text", {"captchaRetry": 0}, False), ("text", {"captchaRetry": 10}, True),
+        ("text", {"captchaRetry": 11}, False),
+        ("text", {"captchaToken": 20 * "x"}, True), ("text", {"captchaToken": 19 * "x"}, False),
+        ("text", {"captchaOrder": ",".join(10 * ["2Captcha"])}, True), ("text", {"captchaOrder": "a,,b"}, False),
+        ("text", {"captchaOrder": ",".join(11 * ["2Captcha"])}, False), ("text", {"captchaOrder": ""}, False),
+        ("text", {"captchaRetry": 5, "captchaOrder": "EzCaptcha"}, False),
+        ("text", {"captchaToken": 20 * "x", "captchaRetry": 5}, False),
+        ("edit", {"startFrameIndex_1": 0, "endFrameIndex_1": 240}, True), ("edit", {"startFrameIndex_1": 239}, True),
+        ("edit", {"startFrameIndex_1": 240}, False), ("edit", {"startFrameIndex_1": -1}, False),
+        ("edit", {"endFrameIndex_1": 1}, True), ("edit", {"endFrameIndex_1": 0}, False),
+        ("edit", {"endFrameIndex_1": 241}, False), ("edit", {"startFrameIndex_1": 5, "endFrameIndex_1": 5}, False),
+        ("edit", {"startFrameIndex_1": "5"}, False), ("edit", {"startFrameIndex_1": 9, "endFrameIndex_1": 3}, False),
     ],
 )  # fmt: skip
 def test_only_documented_options_pass(mode, options, fine, tmp_path):
-    """What is passed through is documented, of its type, and nothing we say ourselves."""
-    source = [Given(role=Role.SOURCE, media_type="video/mp4", handle="clip-1")] if mode == "extend" else []
-    made = order(tmp_path, request={"prompt": "-", "mode": mode, "options": {"flow": options}}, inputs=source)
+    """What is passed through is documented, within its bounds, and nothing we say ourselves."""
+    source = [Given(role=Role.SOURCE, media_type="video/mp4", handle="clip-1")] if mode != "text" else []
+    request, model = {"prompt": "-", "mode": mode, "options": {"flow": options}}, OMNI if mode == "edit" else FAST
+    made = order(tmp_path, model=model, request=request, inputs=source)
     if fine:
         assert options == check(made, "flow")
     else:
@@ -262,11 +275,90 @@ async def test_a_joined_clip_is_edited_by_its_bytes(tmp_path):
     assert b"source-0" == wire.calls[0].body
 
 
+def google(reason):
+    return {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"reason": f"PUBLIC_ERROR_{reason}"}]}}
+
+
+NOBODY = {"error": "no_eligible_account", "retryAfter": 1800, "skipReasons": [{"model": "*"}]}
+ONE_ACCOUNT = [
+    (429, google("PER_MODEL_DAILY_QUOTA_REACHED")), (429, google("USER_QUOTA_REACHED")),
+    (429, google("USER_REQUESTS_THROTTLED")), (429, google("SOMETHING_NEW")), (402, {"error": "Not enough credits"}),
+    (596, {"error": "Failed to refresh session: 500 Internal Server Error"}), (404, {"error": "Google Flow account x"}),
+]  # fmt: skip
+EVERY_ACCOUNT = [
+    (429, NOBODY), (401, {"error": "Unauthorized"}), (402, {"error": "Account has no subscription or it expired"}),
+    (503, {"error": "Captcha service failed: ERROR_ZERO_BALANCE", "code": 503}), (429, {}),
+]  # fmt: skip
+
+
+async def said(folder, status, body, *, email="", characters=()):
+    """What an answer means to an order that names a Google account, is tied to one, or may go to any."""
+    made = order(folder, request={"prompt": "-", "characters": characters})
+    provider = open_provider(LISTING, USEAPI_EMAIL=email)
+    with pytest.raises(ProviderError) as raised:
+        await provider.submit(made, Player("flow", provider, [bought(status, body)]))
+    return raised.value
+
+
+@pytest.mark.parametrize(("status", "body"), ONE_ACCOUNT)
+async def test_one_google_account_speaks_for_itself(status, body, tmp_path):
+    """
+    Where useapi chooses among several, what one has no more of rests none of the others.
+
+    An order that any could make comes again soon; one tied to that account is told as it is, and alone.
+    """
+    free = await said(tmp_path, status, body)
+    tied = await said(tmp_path, status, body, characters=[f"user:1-email:{b'a@x.y'.hex()}-character:2-imgs:1"])
+    named = await said(tmp_path, status, body, email="a@x.y")
+
+    assert (Again.HERE, Billed.NO, Scope.ORDER, ANOTHER) == (free.again, free.billed, free.scope, free.retry_after)
+    assert (type(named), named.code, Scope.ORDER) == (type(tied), tied.code, tied.scope)
+    assert Scope.ORDER is not named.scope
+
+
+@pytest.mark.parametrize(("status", "body"), EVERY_ACCOUNT)
+async def test_what_is_said_of_all_holds_for_all(status, body, tmp_path):
+    """What useapi says of its key, its subscription and all its Google accounts rests the whole account."""
+    free, named = await said(tmp_path, status, body), await said(tmp_path, status, body, email="a@x.y")
+
+    assert Scope.ACCOUNT is free.scope
+    assert (type(named), named.scope, named.retry_after) == (type(free), free.scope, free.retry_after)
+
+
+async def test_pictures_follow_to_another_google_account(tmp_path):
+    """What lies at an account that serves nobody now goes up anew; after a poor captcha it is still good."""
+    made = order(tmp_path, request={"prompt": "-"}, inputs=[Given(role=Role.FIRST_FRAME, media_type="image/png")])
+    provider = open_provider(LISTING, USEAPI_EMAIL="")
+    poor = bought(403, {"error": "captcha_quality: too low"})
+    script = [upload("a@x.y"), poor, bought(*ONE_ACCOUNT[0]), upload("b@x.y"), bought()]
+    wire = Player("flow", provider, script)
+    for _ in range(2):
+        with pytest.raises(Throttled):
+            await provider.submit(made, wire)
+    await provider.submit(made, wire)
+
+    assert "b@x.y" == owner(msgspec.json.decode(wire.calls[-1].body)["startImage"])
+    assert [] == wire.left
+
+
+@pytest.mark.parametrize(("email", "left"), [("a@x.y", 7), ("", None)])
+async def test_credits_are_one_google_accounts(email, left):
+    """What is left is the account's only where it has one Google account: useapi may choose a fuller one."""
+    clip = {"mediaGenerationId": "m", "videoUrl": "https://flow-content.google/a"}
+    job = {"jobid": "1", "status": "completed", "response": {"media": [clip], "remainingCredits": 7}}
+    provider = open_provider(LISTING, USEAPI_EMAIL=email)
+    script = [Exchange(call="GET /v1/google-flow/jobs/1", reply_json=job)]
+    update = await provider.poll(Task("1"), Player("flow", provider, script))
+
+    assert left == (update.usage and update.usage.remaining_credits)
+
+
 # The listing
 
 
 REF = [{"role": "reference", "media_type": "image/png", "sha256": "0", "size": 1}]
 FIRST = [{"role": "first_frame", "media_type": "image/png", "sha256": "0", "size": 1}]
+GIF = [{**FIRST[0], "media_type": "image/gif"}]
 KORE = [{"id": "Kore"}]
 
 
@@ -294,6 +386,7 @@ KORE = [{"id": "Kore"}]
         (FAST, "pro", {"mode": "first_frame", "inputs": FIRST, "characters": ["a"]}, "input_references"),
         (FAST, "pro", {"mode": "first_frame", "inputs": FIRST + REF}, "input_references"),
         (FAST, "pro", {"mode": "reference", "inputs": FIRST + REF}, "frame_images"),
+        (FAST, "pro", {"mode": "first_frame", "inputs": GIF}, "frame_images"),
         (FAST, "pro", {"negative_prompt": "x"}, "negative_prompt"), (FAST, "pro", {"audio": False}, "audio"),
         (QUALITY, "pro", {}, None), (QUALITY, "ultra-100", {"seconds": 4}, "seconds"),
         (QUALITY, "pro", {"mode": "reference", "inputs": REF}, "mode"),
@@ -321,6 +414,12 @@ def test_what_goes_together(model, plan, wishes, wrong):
     came = fitted(model, plan, **wishes)
 
     assert isinstance(came, Spec) if wrong is None else wrong in came, came
+
+
+@pytest.mark.parametrize("host", ["flow-content.google", "storage.googleapis.com", "flow.google.com"])
+def test_where_clips_lie(host):
+    """In the shapes of 2025 and 2026, and where Flow moved in autumn."""
+    assert LISTING.fetches(host)
 
 
 def test_who_does_not_choose():

@@ -204,3 +204,8 @@ def test_an_extension_is_seven_seconds():
 
     assert 7 == fit(offer, Request(prompt="-", model="-", mode=Mode.EXTEND, resolution="4k")).seconds
     assert ["seconds"] == [refusal.field for refusal in fit(offer, Request(prompt="-", model="-", seconds=7))]
+
+
+def test_orders_are_counted_for_each_model():
+    """Google counts fifty a minute for each base model."""
+    assert ("model", 50, 60) == (LISTING.rate.per, LISTING.rate.orders, LISTING.rate.seconds)

@@ -3,13 +3,16 @@
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.offers.accounts import EVERYTHING, FRESH_MS, LONG_MS, Account, adjusted
+from gateway.offers.accounts import EVERYTHING, FRESH_MS, LONG_MS, TURNED, TURNED_MS, Account, adjusted
+from gateway.offers.health import Health
 from gateway.settings import OfferSettings
+from gateway.telemetry import Metrics
 from providers.base.catalog import Quote, Refusal, fit, quote
+from providers.base.errors import Scope, Throttled
 from providers.base.listing import Listing, Rate
 from providers.base.order import Request, Spec
 from tests.make import listing, offer, price
@@ -30,7 +33,7 @@ def test_a_place_is_taken_and_given_back() -> None:
     full = account(max_running=2)
     for _ in range(2):
         assert full.has_room(ONE, NOW)
-        full.take_place(NOW)
+        full.take_place(ONE, NOW)
     assert not full.has_room(ONE, NOW)
     full.give_place()
     assert full.has_room(ONE, NOW)
@@ -84,12 +87,24 @@ def test_a_rate_is_never_exceeded(waits: list[int]) -> None:
     for wait in waits:
         now += wait
         if limited.has_room(ONE, now):
-            limited.take_place(now)
+            limited.take_place(ONE, now)
             taken.append(now)
         else:
             assert 5 <= sum(now - 10_000 < at for at in taken)
     for start in taken:
         assert sum(start <= at < start + 10_000 for at in taken) <= 5
+
+
+@pytest.mark.parametrize(("per", "others"), [("account", 0), ("model", 3)])
+def test_a_rate_counts_together_what_its_seller_does(per: str, others: int) -> None:
+    """All orders of an account, or those of each model; two names for one model of the seller's share its rate."""
+    rate = Rate(orders=3, seconds=10, per=per, source="s")  # type: ignore[arg-type]
+    sold = listing(offers=[offer(), offer("maker/alias"), offer(TWO, wire_name="two")], rate=rate)
+    limited = Account("acme", Scripted(sold), Clips(), plan="", max_running=100)
+    for _ in range(3):
+        limited.take_place(ONE, NOW)
+    assert [0, 0, others] == [limited.room(model, NOW) for model in (ONE, "maker/alias", TWO)]
+    assert [3, 3, 3] == [limited.room(model, NOW + 10_000) for model in (ONE, "maker/alias", TWO)]
 
 
 def test_a_long_rest_says_when_orders_are_taken_again() -> None:
@@ -107,7 +122,7 @@ def test_a_long_rest_says_when_orders_are_taken_again() -> None:
 def test_what_never_went_out_counts_as_sent() -> None:
     """A place given back is no order taken back: the provider may have counted it."""
     limited = account(rate=Rate(orders=1, seconds=10, source="s"))
-    limited.take_place(NOW)
+    limited.take_place(ONE, NOW)
     limited.give_place()
     assert (False, True) == (limited.has_room(ONE, NOW + 9_999), limited.has_room(ONE, NOW + 10_000))
 
@@ -188,3 +203,33 @@ def test_an_offer_is_taken_out_or_brought_back() -> None:
     unpriced = asked(adjusted(SOLD, {"acme:maker/old": OfferSettings()}), "maker/old")
     assert isinstance(unpriced, Refusal)
     assert "states no price" in unpriced.message
+
+
+def test_what_is_one_orders_slows_nobody_down() -> None:
+    """An order that is to come again for its own sake leaves every place free; asked to slow down, half are."""
+    busy, health = account(max_running=8), Health(Metrics())
+    health.turned_down(busy, ONE, Throttled("a poor captcha", scope=Scope.ORDER, retry_after=60.0), NOW)
+    assert 8 == busy.room(ONE, NOW)
+    health.turned_down(busy, ONE, Throttled("too much", scope=Scope.MODEL), NOW)
+    assert busy.room(TWO, NOW) < 8
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=40))
+@example([(7_000, False)] * 12)
+@example([(1, False)] * 12 + [(60_000, True)] + [(7_000, False)] * 12)
+def test_where_no_order_is_taken_others_are_tried(met: list[tuple[int, bool]]) -> None:
+    """So many in a row, for so long, and the account rests long enough for jobs to go elsewhere; never before."""
+    full, health, now, since, count = account(max_running=100), Health(Metrics()), NOW, 0, 0
+    for passed, taken in met:
+        now += passed
+        if full.rest_of(EVERYTHING, now):
+            continue
+        if taken:
+            full.accepted(now)
+            count = 0
+            continue
+        count, since = count + 1, since if count else now
+        health.turned_down(full, ONE, Throttled("another account, please", scope=Scope.ORDER), now)
+        rests = count >= TURNED and now - since >= TURNED_MS
+        assert rests is not full.has_room(ONE, now)
+        assert rests is (full.shut(ONE, now) is not None)
