@@ -16,6 +16,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ExceptionHandlersMap
 
 from gateway.clips.shelf import GoneError, ShelfError
+from gateway.memory import lacks
 from gateway.store.database import BusyError, StoreUnavailableError
 from gateway.store.store import MismatchError
 
@@ -86,7 +87,7 @@ def render(problem: ProblemError, headers: Mapping[str, str], request_id: str) -
     return problem.status, out, msgspec.json.encode(problem.body(request_id))
 
 
-def understand(error: Exception) -> ProblemError:
+def understand(error: Exception) -> ProblemError:  # noqa: C901 - a table
     """Turn anything raised while answering into a problem; what nobody expected is a 500 that is logged."""
     if isinstance(error, ProblemError):
         return error
@@ -118,6 +119,10 @@ def understand(error: Exception) -> ProblemError:
             "This Idempotency-Key was used with another request; use a new one.",
             param="Idempotency-Key",
         )
+    if lacks(error):
+        log.error("request.starved", reason=type(error).__name__)
+        message = "The gateway has too little memory for this now. Try again."
+        return ProblemError(503, "overloaded", message, headers={"retry-after": "5"})
     if isinstance(error, HTTPException) and error.status_code < 500:
         return ProblemError(error.status_code, "invalid_request", error.detail or "The request cannot be read.")
     log.error("request.crashed", exc_info=error)
