@@ -51,6 +51,7 @@ from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.events.telling import open_telling
 from gateway.events.vault import NAME, demand_key, open_vault
+from gateway.memory import vital
 from gateway.network.abroad import Abroad
 from gateway.network.guard import make_rules
 from gateway.offers.accounts import Unused, open_accounts, stand_in
@@ -280,11 +281,11 @@ async def _work(
         raise
     await report(store.database, receipts)
     await line.recount()
-    working = asyncio.create_task(worker.run()) if settings.worker.enabled else None
-    cleaning = asyncio.create_task(cleaner.run()) if settings.worker.enabled else None
+    working = vital(asyncio.create_task(worker.run())) if settings.worker.enabled else None
+    cleaning = vital(asyncio.create_task(cleaner.run())) if settings.worker.enabled else None
     if settings.worker.enabled:
         telling.start()
-    timing = asyncio.create_task(admission.keep_time())
+    timing = vital(asyncio.create_task(admission.keep_time()))
     names = sorted(desk.shop.accounts)
     log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=names)
     try:

@@ -38,6 +38,9 @@ class _Pool(Executor):
             except BrokenExecutor:
                 self._pool = None
                 return self._open().submit(fn, *args, **kwargs)
+            except BaseException:
+                self._pool = None  # Broken off in the middle, as for want of memory, it would keep every call waiting.
+                raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; end at once what is running where calls are cancelled."""

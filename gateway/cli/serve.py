@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.common import Config, UsageError, private, settings_of
+from gateway.memory import heed
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +38,15 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop  # noqa: PLC0415
     except ImportError:
-        asyncio.run(main)
+        asyncio.run(_heeding(main))
     else:
-        uvloop.run(main)
+        uvloop.run(_heeding(main))
+
+
+async def _heeding(main: Coroutine[Any, Any, None]) -> None:
+    """Run, and end where there is no memory to go on with."""
+    heed(asyncio.get_running_loop())
+    await main
 
 
 async def _serve(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ MAX_IMAGE = 20 * 2**20
 """Largest picture in bytes."""
 MAX_CLIP = 512 * 2**20
 """Largest clip or voice in bytes."""
+
+PIECE = 2**20
+"""How many characters of a data URL are unpacked at a time, in fours."""
 
 IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 
@@ -62,19 +66,33 @@ def sniff(path: Path, size: int) -> Sniffed:
     return Sniffed(kind)
 
 
-def read_data_url(url: str) -> bytes:
+def read_data_url(url: str) -> Iterator[bytes]:
     """
-    Unpack a ``data:`` URL; the type it claims is not believed.
+    Unpack a ``data:`` URL, a piece at a time: its caller holds enough of it. The type it claims is not believed.
 
-    :raises InputError: when it is not base64.
+    :raises InputError: when it is not base64, at once or at a later piece.
     """
-    head, comma, body = url.partition(",")
-    if not comma or len(head) > 200 or not re.fullmatch(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64", head, re.IGNORECASE):
+    start = url.find(",", 0, 201) + 1
+    head, size = url[: start - 1], len(url) - start
+    if not start or not re.fullmatch(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64", head, re.IGNORECASE):
         raise InputError("invalid_data_url", "Write data:<type>;base64,<data>.")
-    if len(body) > MAX_IMAGE * 4 // 3 + 4:
+    if size > MAX_IMAGE * 4 // 3 + 4:
         raise InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most; upload a clip as a file.")
+    return _unpack(url, start)
+
+
+def _unpack(url: str, start: int) -> Iterator[bytes]:
+    """
+    Decode the base64 a text holds from a place on.
+
+    :raises InputError: when it is none.
+    """
     try:
-        return base64.b64decode(body, validate=True)
+        for at in range(start, len(url), PIECE):
+            piece = url[at : at + PIECE]
+            if piece.endswith("=") and at + PIECE < len(url):
+                raise InputError("invalid_data_url", "The data URL is not base64.")  # It goes on behind its end.
+            yield base64.b64decode(piece, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError("invalid_data_url", "The data URL is not base64.") from error
 

@@ -166,12 +166,10 @@ class Media:
         async with AsyncExitStack() as lent:
             yield {each: await lent.enter_async_context(self.shelf.lend(input_key(each))) for each in set(hashes)}
 
-    async def keep_bytes(self, data: bytes) -> tuple[str, Path]:
-        """Write bytes that came inside a request beside the ones still arriving; answers hash and path."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        path = self.incoming / f"data-{sha256}-{token_hex(4)}"
-        await asyncio.to_thread(path.write_bytes, data)
-        return sha256, path
+    async def keep_bytes(self, pieces: Iterable[bytes]) -> tuple[str, int, Path]:
+        """Write bytes that came inside a request beside the ones still arriving; answers hash, size and path."""
+        path = self.incoming / f"data-{token_hex(16)}"
+        return *await asyncio.to_thread(_write, path, pieces), path
 
     async def study_input(self, path: Path, size: int) -> tuple[Sniffed, float]:
         """
@@ -335,3 +333,17 @@ def input_key(sha256: str) -> str:
 def clip_folder(job: str) -> str:
     """Say in which folder of the shelf a job's renditions lie."""
     return f"clips/{job[-2:]}/{job}"
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:
+    """Write pieces into a file, or nothing where one cannot be had; answers hash and size."""
+    sha256 = hashlib.sha256()
+    try:
+        with path.open("wb") as file:
+            for piece in pieces:
+                sha256.update(piece)
+                file.write(piece)
+            return sha256.hexdigest(), file.tell()
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -8,6 +8,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ExceptionHandlersMap
 
 from gateway.clips.shelf import GoneError, ShelfError
+from gateway.memory import lacks
 from gateway.problems import WRITTEN, ProblemError, Render, render
 from gateway.store.database import BusyError, StoreUnavailableError
 from gateway.store.store import MismatchError
@@ -15,7 +16,7 @@ from gateway.store.store import MismatchError
 log = structlog.get_logger()
 
 
-def understand(error: Exception) -> ProblemError:
+def understand(error: Exception) -> ProblemError:  # noqa: C901 - a table
     """Turn anything raised while answering into a problem; what nobody expected is a 500 that is logged."""
     if isinstance(error, ProblemError):
         return error
@@ -47,6 +48,10 @@ def understand(error: Exception) -> ProblemError:
             "This Idempotency-Key was used with another request; use a new one.",
             param="Idempotency-Key",
         )
+    if lacks(error):
+        log.error("request.starved", reason=type(error).__name__)
+        message = "The gateway has too little memory for this now. Try again."
+        return ProblemError(503, "overloaded", message, headers={"retry-after": "5"})
     if isinstance(error, HTTPException) and error.status_code < 500:
         return ProblemError(error.status_code, "invalid_request", error.detail or "The request cannot be read.")
     log.error("request.crashed", exc_info=error)

@@ -221,13 +221,12 @@ class Intake:
         if url[:5].lower() != "data:":
             return Address(url, param)
         try:
-            data = read_data_url(url)
+            sha256, size, path = await self._media.keep_bytes(read_data_url(url))
         except InputError as error:
             raise ProblemError(
                 413 if error.code == "too_large" else 422, error.code, error.message, param=param
             ) from error
-        sha256, path = await self._media.keep_bytes(data)
-        return Found(len(data), sha256, path)
+        return Found(size, sha256, path)
 
     async def _fetch(self, address: Address, errand: Errand, tenant: str) -> Found:
         """Fetch what lies at an address, to disk as it comes."""

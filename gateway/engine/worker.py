@@ -17,6 +17,7 @@ from gateway.engine.tools import Tools
 from gateway.engine.trials import Trials
 from gateway.engine.turns import Turns
 from gateway.jobs.job import FAULTS_MS, Job
+from gateway.memory import lacks, vital
 from gateway.rounds import Rounds
 from gateway.store.database import BATCH, ConflictError, StoreUnavailableError
 
@@ -31,7 +32,7 @@ ALONE_MS = 10_000
 GRACE_SECONDS = 25.0
 """How long steps under way may take to end when the gateway stops."""
 STALLED_MS = 5_000
-"""How soon a step comes again that the store broke off, once the store answers: nobody else is at it."""
+"""How soon a step comes again that the store or a want of memory broke off: nobody else is at it."""
 TRIAL_SECONDS = 0.25
 """How often it is looked while a suspect waits to be alone."""
 
@@ -64,7 +65,7 @@ class Worker(Rounds, Hands):
         self._trials = Trials()
         tools.shares.places = at_once
         self._stalled: list[Job] = []
-        """Whose steps ended because the store did not answer: still leased, though nobody died."""
+        """Whose steps ended for want of memory, or as the store did not answer: still leased, though nobody died."""
 
     def reserve(self) -> bool:
         """Keep a place for one more job, where there is one."""
@@ -90,7 +91,7 @@ class Worker(Rounds, Hands):
 
     async def run(self) -> None:
         """Work until stopped, and let the steps under way end."""
-        keeping = asyncio.create_task(self._keep_leases())
+        keeping = vital(asyncio.create_task(self._keep_leases()))
         self._store.listen(self.wake)
         self._store.on_move.append(self._moved)
         self._trials.start(self._clock())
@@ -198,6 +199,10 @@ class Worker(Rounds, Hands):
             log.error("job.stalled", job=job.id, reason=str(error))
             self._stalled.append(job)
         except Exception as error:
+            if lacks(error):  # Which is no fault of the job's.
+                log.error("job.stalled", job=job.id, reason="out of memory")
+                self._stalled.append(job)
+                return
             log.exception("job.crashed", job=job.id, state=job.state, exc_info=error)
             wait = FAULTS_MS[min(job.faults, len(FAULTS_MS) - 1)]
             try:

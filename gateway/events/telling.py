@@ -15,6 +15,7 @@ from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault, open_vault
 from gateway.events.watch import Watch
 from gateway.jobs.job import Job
+from gateway.memory import vital
 from gateway.network.guard import make_rules
 from gateway.offers.accounts import Account
 from gateway.settings import Settings
@@ -47,7 +48,7 @@ class Telling:
 
     def start(self) -> None:
         """Begin to deliver."""
-        self._delivering = asyncio.create_task(self.courier.run())
+        self._delivering = vital(asyncio.create_task(self.courier.run()))
 
     async def stop(self) -> None:
         """Let deliveries under way end."""

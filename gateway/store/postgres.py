@@ -16,6 +16,7 @@ import structlog
 from asyncpg import Connection, Pool
 from msgspec import Struct
 
+from gateway.memory import vital
 from gateway.store.database import (
     BATCH,
     DEFECTS,
@@ -201,7 +202,7 @@ class Postgres(Database):
 
     def listen(self, hear: Callable[[], None]) -> None:
         """Call ``hear`` whenever another process may have made a job due, until closed."""
-        self._hearing = asyncio.get_running_loop().create_task(self._hear(hear))
+        self._hearing = vital(asyncio.get_running_loop().create_task(self._hear(hear)))
 
     async def _drain(self) -> None:
         """Commit what waits, batch after batch."""

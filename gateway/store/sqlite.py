@@ -299,8 +299,10 @@ class Sqlite(Database):
     def _commit(self) -> None:
         """Put the batch on disk; now and then fold the log into the file."""
         self._writer.execute("COMMIT")
-        if self._commits % 64 == 0 and self._log_pages() > CHECKPOINT_PAGES:
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        # What is on disk stays committed, whatever becomes of this.
+        with suppress(sqlite3.Error, MemoryError):
+            if self._commits % 64 == 0 and self._log_pages() > CHECKPOINT_PAGES:
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _log_pages(self) -> int:
         """Say how long the write-ahead log is."""

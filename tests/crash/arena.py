@@ -81,6 +81,8 @@ class Arena:
         self.client = httpx.Client(trust_env=False, verify=False, timeout=10)
         self.key = ""
         self.wanted: list[Wanted] = []
+        self.refusals = {503}
+        """How a gateway says that it takes nothing now."""
         self.kills = 0
         self.database_crashes = 0
         self.oracle: dict[str, int] = {}
@@ -154,6 +156,11 @@ class Arena:
         if not self.wanted:
             return
         self._started("")
+        self.settle()
+        self.end()
+
+    def settle(self) -> None:
+        """Ask again for what nobody acknowledged, and wait until who runs has cleared it all up."""
         for wanted in self.wanted:
             if wanted.id is None:
                 self.ask(wanted)
@@ -169,7 +176,6 @@ class Arena:
             return not open_
 
         eventually(quiet, seconds=40)
-        self.end()
 
     def want(self, prompt: str, kind: str) -> Wanted:
         """Order a clip; whether anybody answers is another matter."""
@@ -191,7 +197,7 @@ class Arena:
             answer = self.client.post(f"{self.server.api}/videos", json=body, headers={"idempotency-key": wanted.key})
         except httpx.TransportError:
             return
-        if answer.status_code == 503:
+        if answer.status_code in self.refusals:
             return
         assert answer.status_code == 200, answer.text
         said = answer.json()["id"]

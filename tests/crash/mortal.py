@@ -1,6 +1,7 @@
 """Run the real gateway with five more sellers, one of each submit class, and less patience."""
 
 import os
+import resource
 import sys
 from types import ModuleType
 
@@ -28,6 +29,8 @@ def main() -> None:
     gateway.events.courier.SPARE_SECONDS = 3.0
     calm = int(os.environ["TEST_CALM_MS"])
     gateway.engine.trials.CALM_MS, gateway.engine.trials.REST_MS, gateway.engine.trials.ALONE_MS = calm, calm, calm // 3
+    if most := int(os.environ.get("TEST_MOST_BYTES", "0")):
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     run()
 
 

@@ -364,14 +364,15 @@ async def test_a_step_that_raises_is_tried_again_later_and_three_times(engine: E
     assert (await engine.job(id_)).aside_at == engine.now
 
 
-async def test_a_store_that_fails_in_a_step_is_no_crash(engine: Engine) -> None:
-    """Nobody died: the lease is taken off, and the job comes again by itself."""
+@pytest.mark.parametrize("error", [StoreUnavailableError("disk full"), MemoryError()])
+async def test_what_a_job_is_not_to_blame_for_is_no_crash(engine: Engine, error: Exception) -> None:
+    """Nobody died of a full disk or for want of memory: the lease is taken off, and the job comes again by itself."""
     await engine.accept()
     worker = Worker(engine.tools, engine.steps, engine.turns, at_once=8)
     take = engine.steps.take
 
     async def broken(job: Job, *, called: bool = False) -> None:
-        raise StoreUnavailableError("disk full")
+        raise error
 
     engine.steps.take = broken  # type: ignore[method-assign]
     for _ in range(CRASHES):

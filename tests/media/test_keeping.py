@@ -73,7 +73,7 @@ def kept(job: Job) -> list[Rendition]:
 
 async def hand_in(engine: Engine, data: bytes) -> Input:
     """Keep a picture as a call would."""
-    sha256, path = await engine.media.keep_bytes(data)
+    sha256, _, path = await engine.media.keep_bytes([data])
     await engine.media.keep_input(path, sha256, "image/png")
     return Input(role=Role.FIRST_FRAME, media_type="image/png", sha256=sha256, size=len(data))
 
@@ -453,7 +453,7 @@ async def test_bytes_whose_row_is_not_there_yet(engine: Engine) -> None:
 
 async def test_what_arrived_slowly_is_young_once_it_is_kept(engine: Engine) -> None:
     """How long its bytes took to come, or lay here, says nothing of since when they lie there."""
-    sha256, path = await engine.media.keep_bytes(b"slow")
+    sha256, _, path = await engine.media.keep_bytes([b"slow"])
     os.utime(path, (time.time() - LATER, time.time() - LATER))
     await engine.media.keep_input(path, sha256, "image/png")
     assert {} == await litter(engine, now=int(time.time() * 1000))
@@ -491,7 +491,7 @@ async def test_what_is_put_there_as_it_is_removed_stays(engine: Engine, monkeypa
     given = await hand_in(engine, b"one")
     each, rename, delete = later(engine), Path.rename, obstore.delete_async
     (found,) = [one async for one in each.litter(seconds=HOUR)]
-    _, anew = await engine.media.keep_bytes(b"one")
+    _, _, anew = await engine.media.keep_bytes([b"one"])
     future = time.time() + LATER
 
     def raced_in_folder(path: Path, target: Path) -> Path:

@@ -249,3 +249,18 @@ async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str
 
     assert any(f"INDEX {index} " in f"{step} " for step in steps), steps
     assert not any(step.startswith("SCAN") and "INDEX" not in step for step in steps), steps
+
+
+@pytest.mark.parametrize("error", [MemoryError(), sqlite3.OperationalError("disk I/O error")])
+async def test_what_is_on_disk_is_told_whatever_becomes_of_the_log(
+    database: Sqlite, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The log that cannot be folded into the file takes nothing back."""
+
+    def fail() -> int:
+        raise error
+
+    monkeypatch.setattr(database, "_log_pages", fail)
+    database._commits = 63
+    await database.write(key(1))
+    assert len(await database.read("keys_all")) == 1
