@@ -88,7 +88,7 @@ class Edge:
                 log.warning("answer.cut", request=request_id, reason=type(error).__name__)
                 raise
             write = cast("Render", scope.get(WRITTEN, render))
-            code, headers, body = write(understand(error), Headers.from_scope(scope), request_id)
+            code, headers, body = write(understand(error, scope), Headers.from_scope(scope), request_id)
             raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", str(len(body)).encode()))
             await answer({"type": "http.response.start", "status": code, "headers": raw})

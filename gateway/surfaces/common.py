@@ -25,6 +25,7 @@ from gateway.engine.job import Job, State
 from gateway.events.events import ENDED
 from gateway.offers.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from gateway.problems import ProblemError, Render, invalid
+from gateway.store.database import StoreUnavailableError
 from providers.base.order import Mode
 
 log = structlog.get_logger()
@@ -189,12 +190,17 @@ async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
             raise ProblemError(410, "video_deleted", f"Video '{job.id}' was deleted.")
         job = newest
         if changes.closed and not job.state.final:
-            raise ClosingError(job.id)
+            raise ClosingError(job)
         yield job
 
 
 class ClosingError(Exception):
     """The gateway stops; the job goes on when it starts again."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.id)
+        self.job = job
+        """As it was seen last."""
 
 
 async def hold_open(request: Incoming, job: Job, seconds: float) -> Job:
@@ -225,8 +231,12 @@ async def _newest(seen: AsyncIterator[Job]) -> Job:
 
 
 async def _unheard(request: Incoming, job: Job) -> None:
-    """Remember that nobody was there to be told of a job."""
-    await desk(request).store.unheard(job)
+    """Remember that nobody was there to be told of a job; who hears of it all the same hears nothing else for that."""
+    try:
+        await desk(request).store.unheard(job)
+    except StoreUnavailableError as error:
+        log.warning("answer.forgotten", job=job.id, reason=str(error))
+        return
     log.info("answer.unheard", job=job.id)
 
 
@@ -240,6 +250,7 @@ async def ended(request: Incoming, job: Job) -> Job:
     try:
         job = await hold_open(request, job, held)
     except ClosingError as error:
+        await _unheard(request, job)  # Some ask again without saying that they do.
         message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
         raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
     if not job.state.final:
