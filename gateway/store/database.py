@@ -178,6 +178,13 @@ class Database(Protocol):
         :raises StoreUnavailableError: nothing could be committed.
         """
 
+    async def prove(self) -> None:
+        """
+        Prove that whoever opened it may do with every table what a gateway must.
+
+        :raises StoreUnavailableError: naming what it may not.
+        """
+
     async def arrive(self, *statements: Statement) -> bool:
         """
         Count as a process at work from now on; whoever is the only one runs ``statements`` first, and hears so.
