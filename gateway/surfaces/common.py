@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
+from gateway.door.guesses import Network, networks, scheme_of
 from gateway.engine.job import Job, State
 from gateway.events.events import ENDED
 from gateway.offers.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
@@ -332,8 +334,21 @@ def headers_of(request: Incoming, job: Job) -> dict[str, str]:
 
 
 def base_url(request: Incoming) -> str:
-    """Say where the client reaches us."""
-    return desk(request).settings.server.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    """Say where the client reaches us: as the operator says, else as it asked, the scheme by a proxy's word."""
+    server, peer = desk(request).settings.server, request.client
+    if server.public_url:
+        return server.public_url.rstrip("/")
+    scheme = scheme_of(
+        peer.host if peer else "", request.headers.getall("x-forwarded-proto", []), _proxies(*server.proxies)
+    )
+    asked = request.base_url
+    return str(asked.with_replacements(scheme=scheme) if scheme else asked).rstrip("/")
+
+
+@lru_cache(maxsize=8)
+def _proxies(*said: str) -> Sequence[Network]:
+    """Read the operator's proxies, once."""
+    return networks(said)
 
 
 def content_link(base: str, job: Job, clip: Rendition) -> str:
