@@ -85,11 +85,11 @@ class ConflictError(Exception):
 
 
 class StoreUnavailableError(Exception):
-    """
-    The database cannot commit, and no caller may build on the write.
+    """The database cannot be used, and no caller may build on the write: nothing of it was kept."""
 
-    Nothing of it was kept, unless the way to the database broke in the middle of a commit: then nobody can tell.
-    """
+
+class UnsureError(StoreUnavailableError):
+    """The way to the database broke in the middle of a commit: nobody can tell whether the write was kept."""
 
 
 class BusyError(StoreUnavailableError):

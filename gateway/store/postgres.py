@@ -29,6 +29,7 @@ from gateway.store.database import (
     Statement,
     StoreUnavailableError,
     Turns,
+    UnsureError,
     own_fault,
     queries,
 )
@@ -245,18 +246,24 @@ class Postgres(Database):
         for again in range(1 + AGAIN):
             writer = self._writer if self._writer and not self._writer.is_closed() else await self._connected()
             left = [write for write in batch if not write.future.done()]
+            done: list[Done] | None = None
             try:
                 async with writer.transaction():
                     await lock(writer, [each for write in left for each in write.statements])
-                    done = await how(writer, left)
-                    if any(write.wakes for write, _ in done):
+                    ended = await how(writer, left)
+                    if any(write.wakes for write in left):
                         await writer.execute(queries("postgresql")["notify"].sql)
+                    done = ended
             except ALONE:
                 how = self._apart
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 if again == AGAIN:
                     raise
                 log.warning("store.repeated", reason=_said(error))
+            except AWAY as error:
+                if done is None:
+                    raise
+                raise UnsureError(_said(error)) from error  # The server may have heard that it was to commit.
             else:
                 return done
         raise AssertionError("a write by itself fails by itself")

@@ -181,6 +181,20 @@ async def test_who_does_not_own_the_tables_cannot_upgrade_them(lesser: Lesser) -
     assert "is to be upgraded, and its tables are not role lesser's" in await lesser.refusal()
 
 
+async def test_a_server_with_no_more_connections_answers_over_those_there_are(lesser: Lesser) -> None:
+    """One writes and one reads; nobody who comes beside is refused."""
+    lesser.run("GRANT CREATE ON SCHEMA public TO lesser")
+    lesser.run("ALTER ROLE lesser CONNECTION LIMIT 2")
+    database = opened(lesser.url)
+    try:
+        found = await asyncio.gather(*(database.read("keys_all") for _ in range(20)))
+    finally:
+        database.close()
+        lesser.run("ALTER ROLE lesser CONNECTION LIMIT -1")
+
+    assert [[]] * 20 == found
+
+
 async def test_limits_are_kept_and_asked_of_no_pooler(lesser: Lesser, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pooler refuses whoever asks for them at the start; every connection has them."""
     connect, asked = asyncpg.connect, []
