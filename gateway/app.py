@@ -41,6 +41,7 @@ from gateway.door.answering import HANDLERS
 from gateway.door.buffers import Buffers
 from gateway.door.edge import Edge
 from gateway.door.guesses import Guesses, networks
+from gateway.door.hearing import make_hearing
 from gateway.door.intake import Intake
 from gateway.door.keys import Gatekeeper
 from gateway.engine.line import Line
@@ -244,7 +245,8 @@ def _build(
     alive = partial(_work, desk, tools.line, worker, receipts, cleaner, transport, (probing, rendering), admission)
     app = _application(alive, docs=settings.server.docs, sells=sells)
     app.state["desk"] = desk
-    return Gateway(Surfaces(Edge(app, metrics, admission)), tuple(unused), guarded, alive, telling.watch.close)
+    edge = Edge(app, metrics, admission, make_hearing(settings.server))
+    return Gateway(Surfaces(edge), tuple(unused), guarded, alive, telling.watch.close)
 
 
 def _application(alive: Callable[[], AbstractAsyncContextManager[None]], *, docs: bool, sells: bool) -> Litestar:

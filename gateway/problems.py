@@ -16,6 +16,9 @@ Render = Callable[["ProblemError", Mapping[str, str], str], tuple[int, dict[str,
 WRITTEN = "reelgate.problems"
 """Where a request's scope holds the :data:`Render` of its dialect; none is our own."""
 
+ORDERED = "reelgate.ordered"
+"""Where it holds the id of the video that was ordered by it: whatever goes wrong from then on, that stands."""
+
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 

@@ -39,7 +39,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wrong_keys: int = 50
     """Wrong API keys one peer may send in a minute; more of them are refused with 429, right ones never."""
     proxies: list[str] = []
-    """Addresses or ranges of reverse proxies, whose ``X-Forwarded-For`` says who the peer is."""
+    """Addresses or ranges of reverse proxies, whose ``X-Forwarded-For`` and ``-Proto`` say who asks, and how."""
     hold_seconds: float = 600
     """A call that waits for its clip, as chats do, is held open for this long."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

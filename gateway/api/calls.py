@@ -13,7 +13,7 @@ from gateway.door.accept import fingerprint_of
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.jobs.wish import read_wish
-from gateway.problems import ProblemError, invalid, missing_video
+from gateway.problems import ORDERED, ProblemError, invalid, missing_video
 from gateway.store.database import Statement
 from providers.base.order import Mode
 
@@ -52,9 +52,20 @@ async def take_in(
     """
     Gather, decide, keep: the one way a job comes to be; the flag says whether it is new, or an earlier call's.
 
+    From then on no error this call may end with denies that it was ordered.
+
     :param echo: what a surface needs again to answer in its client's own words.
     :raises ProblemError: what is wrong with the call, or why nobody can do it.
     """
+    job, new = await _kept(request, call, mode, operation, echo)
+    request.scope[ORDERED] = job.id  # type: ignore[literal-required]
+    return job, new
+
+
+async def _kept(
+    request: Incoming, call: VideoCreate, mode: Mode | None, operation: str, echo: Mapping[str, str] | None
+) -> tuple[Job, bool]:
+    """Find the job of an earlier call like this one, or make it."""
     services, who = desk(request), caller(request)
     repeat = repeat_of(request)
     said = fingerprint_of(request.scope["path"], call, mode, operation, echo)

@@ -29,8 +29,6 @@ MAX_TEXT = 4 * 2**20
 """Longest text part of any other field in bytes."""
 SMALL = 64 * 2**10
 """Bytes of text a call may hold while it is slow; a hundred times an ordinary order."""
-HEARD_OUT = 8 * 2**20
-"""Bytes beyond the most that are still read, and dropped: who is cut off in mid-sentence never hears why."""
 DEPTH = 32
 MAX_VALUES = 100_000
 """Most values of a JSON text: room is made for every one before any is looked at."""
@@ -152,9 +150,9 @@ class Pieces:
                 raise ProblemError(400, "invalid_request", "The body broke off.")
             chunk, self._more = message["body"], message["more_body"]
             self._seen += len(chunk)
-            if self._seen > self._max_bytes and (self._seen > self._max_bytes + HEARD_OUT or not self._more):
+            if self._seen > self._max_bytes:
                 raise _too_large(self._max_bytes)
-            if chunk and self._seen <= self._max_bytes:
+            if chunk:
                 return chunk
         raise StopAsyncIteration
 
@@ -307,6 +305,4 @@ class _Form:
 
 def _too_large(max_bytes: int) -> ProblemError:
     """Describe a body over the limit."""
-    # What was not read is in the way of a next call.
-    unread = {"connection": "close"}
-    return ProblemError(413, "too_large", f"The body is larger than {max_bytes // 2**20} MB.", headers=unread)
+    return ProblemError(413, "too_large", f"The body is larger than {max_bytes // 2**20} MB.")

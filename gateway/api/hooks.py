@@ -46,9 +46,7 @@ async def _body(request: Incoming, seconds: float) -> bytes:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > MAX_BODY:
-                    raise ProblemError(
-                        413, "body_too_large", f"A hook has at most {MAX_BODY} bytes.", headers={"connection": "close"}
-                    )
+                    raise ProblemError(413, "body_too_large", f"A hook has at most {MAX_BODY} bytes.")
                 chunks.append(chunk)
     except TimeoutError as error:
         raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error

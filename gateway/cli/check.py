@@ -119,6 +119,7 @@ async def _stored(settings: Settings) -> Stored:
     store = Store(connect(url, os.environ), lambda: 0)
     try:
         store.open(exclusive=False)
+        await store.database.prove()
         await store.ping()
         found = Found(f"store: {place} can be written")
         return Stored(found, await store.has_keys(), await unattended(store, settings))

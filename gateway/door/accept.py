@@ -6,6 +6,7 @@ The client hears of success only after the job is on disk, and nothing has been 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from gateway.offers.fallback import beside
 from gateway.offers.routing import Decision
 from gateway.offers.shop import Shop
 from gateway.problems import ProblemError, invalid
+from gateway.store.database import StoreUnavailableError, UnsureError
 from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
 
 KEPT_MS = 72 * 3_600_000
@@ -151,7 +153,8 @@ class Acceptor:
         ``limits`` what it may spend and do.
 
         :raises MismatchError: the Idempotency-Key belongs to another call.
-        :raises ProblemError: 402 where a budget has not enough left, 429 where the key has too many jobs under way.
+        :raises ProblemError: 402 where a budget has not enough left, 429 where the key has too many jobs under way,
+            503 where nobody can tell whether the job was kept.
         """
         choice = decision.ranked[0].choice
         assert choice is not None
@@ -194,6 +197,9 @@ class Acceptor:
             kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs, also=begun)
         except BudgetError as error:
             raise _over_budget(choice.usd_micros) from error
+        except UnsureError as error:
+            await self._find(job, error)
+            kept, new = job, True
         except CrowdError as error:
             message = f"This key may have {limits.jobs} videos under way at a time; wait until one has ended."
             raise ProblemError(429, "too_many_jobs", message, headers={"retry-after": "5"}) from error
@@ -206,6 +212,26 @@ class Acceptor:
         elif new:
             self._hands.wake()
         return kept, new
+
+    async def _find(self, job: Job, error: UnsureError) -> None:
+        """
+        Look for a job whose commit was lost sight of.
+
+        :raises ProblemError: 503 where it is not there yet, or nobody can look: it may come to be all the same.
+        """
+        with suppress(StoreUnavailableError):
+            if await self._store.job(job.id, job.tenant) is not None:
+                return
+        raise _unsure(job.id) from error
+
+
+def _unsure(id_: str) -> ProblemError:
+    """Say that an order may have been kept; whoever took it for refused would buy twice."""
+    message = (
+        f"The gateway lost its store while it kept this order, and cannot tell whether it did: GET /v1/videos/{id_} "
+        "says so once the store is back. The same call again under the same Idempotency-Key is no second order."
+    )
+    return ProblemError(503, "order_unsure", message, headers={"x-reelgate-video": id_, "retry-after": "5"})
 
 
 def _over_budget(usd_micros: int) -> ProblemError:

@@ -1,5 +1,6 @@
 """Turn whatever is raised while a call is answered into the error its client sees, in its dialect's words."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import structlog
@@ -9,15 +10,30 @@ from litestar.types import ExceptionHandlersMap
 
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.memory import lacks
-from gateway.problems import WRITTEN, ProblemError, Render, render
+from gateway.problems import ORDERED, WRITTEN, ProblemError, Render, render
 from gateway.store.database import BusyError, StoreUnavailableError
 from gateway.store.store import MismatchError
 
 log = structlog.get_logger()
 
 
-def understand(error: Exception) -> ProblemError:  # noqa: C901 - a table
-    """Turn anything raised while answering into a problem; what nobody expected is a 500 that is logged."""
+def understand(error: Exception, scope: Mapping[str, Any]) -> ProblemError:
+    """
+    Turn anything raised while a request is answered into a problem; what nobody expected is a 500 that is logged.
+
+    Of a request that has ordered by then none says that nothing was bought: whoever obeyed would buy twice.
+    """
+    problem = _understood(error)
+    ordered = scope.get(ORDERED)
+    if not ordered or problem is error or problem.status < 500:
+        return problem
+    message = f"Video '{ordered}' was ordered; how it stands cannot be told now: GET /v1/videos/{ordered}."
+    headers = {"x-reelgate-video": str(ordered), "retry-after": "5"}
+    return ProblemError(problem.status, problem.code, message, headers=headers)
+
+
+def _understood(error: Exception) -> ProblemError:  # noqa: C901 - a table
+    """Say what was raised, whatever the request has done by then."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, NotFoundException):
@@ -60,7 +76,7 @@ def understand(error: Exception) -> ProblemError:  # noqa: C901 - a table
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer an exception raised inside Litestar."""
-    problem = understand(error)
+    problem = understand(error, cast("Mapping[str, Any]", request.scope))
     write = cast("Render", request.scope.get(WRITTEN, render))
     status, headers, body = write(problem, request.headers, str(request.scope.get("request_id", "")))
     media_type = headers.pop("content-type")

@@ -6,6 +6,7 @@ Whatever the layers below raise, the client reads the same kind of error.
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, cast
 
 import structlog
@@ -16,6 +17,7 @@ from prometheus_client import Counter, Histogram
 
 from gateway.door.admission import Admission, overloaded
 from gateway.door.answering import understand
+from gateway.door.hearing import Hearing, Said
 from gateway.ids import chance
 from gateway.problems import WRITTEN, ProblemError, Render, render
 from gateway.telemetry import Metrics
@@ -30,14 +32,16 @@ TURNED_AWAY = -1
 """Stands for the status of a call that was never let in."""
 ANY_ID = "req_of_whoever_is_turned_away"
 MOST_REFUSALS = 64
+Header = tuple[bytes, bytes]
 METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
 
 
 class Edge:
     """Wrap the application for the server."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, admission: Admission) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, admission: Admission, hearing: Hearing) -> None:
         self._app = app
+        self._hearing = hearing
         self._admission = admission
         self._metrics = metrics
         self._turned_away = metrics.requests.labels("turned_away", "POST", "503")
@@ -59,36 +63,35 @@ class Edge:
         asked = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         request_id = asked if REQUEST_ID.fullmatch(asked) else f"req_{chance()}"
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
-        status = 0
+        status = let_in = 0
+        said = Said(scope["headers"], receive)
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                took = round((time.perf_counter() - started) * 1000)
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    (b"openai-processing-ms", str(took).encode()),
-                ]
+                spent = time.perf_counter() - started
+                own = (b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % round(spent * 1000))
+                if not said.ended and let_in:
+                    self._admission.leave(let_in)  # What is still to come is no work.
+                message["headers"] = [*await self._heard(said, message["headers"], spent), *own]
             await send(message)
 
-        let_in = 0
         try:
             _check_head(scope)
             if self._admission.concerns(scope["method"], scope["path"]):
                 let_in, wait = await self._admission.enter(started)
                 if wait:
                     status = TURNED_AWAY
-                    await self._turn_away(scope, send, wait, request_id)
+                    await self._turn_away(scope, said, send, wait, request_id)
                     return
-            await self._app(scope, receive, answer)
+            await self._app(scope, said.receive, answer)
         except Exception as error:
             if status:
                 log.warning("answer.cut", request=request_id, reason=type(error).__name__)
                 raise
             write = cast("Render", scope.get(WRITTEN, render))
-            code, headers, body = write(understand(error), Headers.from_scope(scope), request_id)
+            code, headers, body = write(understand(error, scope), Headers.from_scope(scope), request_id)
             raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", str(len(body)).encode()))
             await answer({"type": "http.response.start", "status": code, "headers": raw})
@@ -101,21 +104,31 @@ class Edge:
             else:
                 self._count(scope, status, time.perf_counter() - started)
 
-    async def _turn_away(self, scope: HTTPScope, send: Send, wait: int, request_id: str) -> None:
+    async def _heard(self, said: Said, headers: Iterable[Header], spent: float = 0.0) -> Iterable[Header]:
+        """Hear a caller out, and write in the answer's headers where it is cut off all the same."""
+        if said.ended:
+            return headers
+        await self._hearing.out(said, spent)
+        if said.ended or any(name == b"connection" for name, _ in headers):
+            return headers
+        return [*headers, (b"connection", b"close")]
+
+    async def _turn_away(self, scope: HTTPScope, said: Said, send: Send, wait: int, request_id: str) -> None:
         """Refuse a call for new work; written once for all of a kind, as it must cost next to nothing."""
         write = cast("Render", scope.get(WRITTEN, render))
         accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
         found = self._refusals.get((write, wait, accept))
         if found is None:
-            status, said, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
-            found = status, [(name.encode(), value.encode()) for name, value in said.items()], body
+            status, headers, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
+            found = status, [(name.encode(), value.encode()) for name, value in headers.items()], body
             if len(self._refusals) < MOST_REFUSALS:
                 self._refusals[write, wait, accept] = found
         status, head, body = found
         id_ = request_id.encode()
         body = body.replace(ANY_ID.encode(), id_)
-        head = [*head, (b"content-length", b"%d" % len(body)), (b"x-request-id", id_)]
-        await send({"type": "http.response.start", "status": status, "headers": head})
+        own = (b"content-length", b"%d" % len(body)), (b"x-request-id", id_)
+        told = [*await self._heard(said, head), *own]
+        await send({"type": "http.response.start", "status": status, "headers": told})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _count(self, scope: HTTPScope, status: int, seconds: float) -> None:

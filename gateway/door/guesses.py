@@ -63,13 +63,28 @@ class Guesses:
 
     def _is_proxy(self, host: str) -> bool:
         """Whether an address is one of the operator's proxies."""
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._proxies)
+        return lies_in(host, self._proxies)
+
+
+def lies_in(host: str, among: Sequence[Network]) -> bool:
+    """Whether an address is in one of the networks."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in among)
+
+
+def scheme_of(host: str, forwarded: Sequence[str], proxies: Sequence[Network]) -> str:
+    """
+    Say how a call reached the first of the proxies, by what the one that passed it on says; nothing of anybody else.
+
+    ``host`` opened the connection, ``forwarded`` are its ``X-Forwarded-Proto`` headers.
+    """
+    said = ",".join(forwarded).partition(",")[0].strip().lower()
+    return said if said in {"https", "http"} and lies_in(host, proxies) else ""
 
 
 def _site(host: str) -> str:

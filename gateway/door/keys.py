@@ -102,8 +102,7 @@ class Gatekeeper:
             reads = connection.scope.get("method") in READS
             why = foreign(said("host", []), said("sec-fetch-site", []), said("origin", []), self._names, reads=reads)
             if why:
-                # What it sends beside its head is not read, and would be in the way of a next call.
-                raise ProblemError(403, "foreign_origin", why, headers={"connection": "close"})
+                raise ProblemError(403, "foreign_origin", why)
             return LOCAL
         secret = _credential(connection.headers, connection.scope["query_string"], bare=bare)
         now = self._clock()

@@ -1,7 +1,8 @@
 """
 Let callers wait for a job to move: told by this process where it moves the job, found out where another does.
 
-One task looks for everybody who waits, and only while somebody does.
+One task looks for everybody who waits, and only while somebody does. Whoever waits has ordered: a store that cannot be
+read for a while only keeps them waiting, as they would for a slow job.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ class Watch:
         waiting[moved] = job.seq
         try:
             # Read after it is known that we wait: what moved before is seen here, what moves later is told.
-            now = await self._store.job(job.id, job.tenant)
+            now = await self._newest(job)
             if now is None or now.seq > job.seq or self._closed:
                 return now
             self._look()
@@ -52,7 +53,7 @@ class Watch:
             waiting.pop(moved, None)
             if not waiting and self._waiting.get(job.id) is waiting:
                 del self._waiting[job.id]
-        return await self._store.job(job.id, job.tenant)
+        return await self._newest(job)
 
     async def end(self, job: Job, seconds: float) -> Job | None:
         """Wait for a job to end, up to so many seconds; ``None`` when it is gone."""
@@ -72,6 +73,13 @@ class Watch:
             self._looking.cancel()
         for id_ in list(self._waiting):
             self._tell(id_, None)
+
+    async def _newest(self, job: Job) -> Job | None:
+        """Read how a job stands; as it was seen where that cannot be read, and whoever looks round will tell."""
+        try:
+            return await self._store.job(job.id, job.tenant)
+        except StoreUnavailableError:
+            return job
 
     def _tell(self, id_: str, seq: int | None) -> None:
         """Wake those who have not seen a state of a job."""

@@ -85,11 +85,11 @@ class ConflictError(Exception):
 
 
 class StoreUnavailableError(Exception):
-    """
-    The database cannot commit, and no caller may build on the write.
+    """The database cannot be used, and no caller may build on the write: nothing of it was kept."""
 
-    Nothing of it was kept, unless the way to the database broke in the middle of a commit: then nobody can tell.
-    """
+
+class UnsureError(StoreUnavailableError):
+    """The way to the database broke in the middle of a commit: nobody can tell whether the write was kept."""
 
 
 class BusyError(StoreUnavailableError):
@@ -176,6 +176,13 @@ class Database(Protocol):
 
         :raises ConflictError: a statement did not touch the rows it had to, or broke a constraint.
         :raises StoreUnavailableError: nothing could be committed.
+        """
+
+    async def prove(self) -> None:
+        """
+        Prove that whoever opened it may do with every table what a gateway must.
+
+        :raises StoreUnavailableError: naming what it may not.
         """
 
     async def arrive(self, *statements: Statement) -> bool:

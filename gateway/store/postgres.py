@@ -8,12 +8,13 @@ One that breaks is made anew by whoever needs it next, so being connected is now
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
 import structlog
-from asyncpg import Connection, Pool
+from asyncpg import Connection
 from msgspec import Struct
 
 from gateway.memory import vital
@@ -29,12 +30,13 @@ from gateway.store.database import (
     Statement,
     StoreUnavailableError,
     Turns,
-    has_to_make,
-    outstanding,
+    UnsureError,
     own_fault,
     queries,
 )
+from gateway.store.ground import prepare, prove_using
 from gateway.store.locks import lock
+from gateway.store.readers import Readers
 
 log = structlog.get_logger()
 
@@ -48,12 +50,6 @@ AGAIN = 5
 """How often a transaction is tried that another process stood in the way of."""
 EARS_SECONDS = 1.0
 """Pause before listening again to a server that hung up."""
-LIMITS = {
-    "application_name": "reelgate",
-    # A process that freezes in the middle of a commit holds nobody up for longer than this.
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "10s",
-}
 
 WRONG = (*DEFECTS, asyncpg.DataError, asyncpg.exceptions.SyntaxOrAccessError)
 """What a write that was put together wrongly raises."""
@@ -99,7 +95,7 @@ class Postgres(Database):
             "timeout": CONNECT_SECONDS,
             "command_timeout": ANSWER_SECONDS,
             "statement_cache_size": 256,
-            "server_settings": LIMITS,
+            "server_settings": {"application_name": "reelgate"},
         }
         self._place = place_of(url)
         self._upgrades, self._makes = True, False
@@ -108,7 +104,7 @@ class Postgres(Database):
         self._ready = False
         """Whether the tables are up to date."""
         self._writer: Connection | None = None
-        self._readers: Pool | None = None
+        self._readers = Readers(self._dial, READERS)
         self._surveyor: Connection | None = None
         self._turns = Turns()
         self._draining: asyncio.Task[None] | None = None
@@ -133,21 +129,31 @@ class Postgres(Database):
         if self._surveyor is not None:
             self._surveyor.terminate()
             self._surveyor = None
-        if self._readers is not None:
-            self._readers.terminate()
-            self._readers = None
+        self._readers.close()
 
     async def read(self, query: str, params: Params | None = None) -> list[Row]:
         """Answer a query from what is committed."""
-        return await self._answer(self._pool, query, params, ANSWER_SECONDS)
+        return await self._answer(self._read, query, params, ANSWER_SECONDS)
 
     async def survey(self, query: str, params: Params | None = None, *, patience: float = PATIENCE) -> list[Row]:
         """Answer a query that goes through whole tables, on a connection of its own."""
         async with self._turns.take(patience):
             return await self._answer(self._beside, query, params, SURVEY_SECONDS)
 
+    async def prove(self) -> None:
+        """
+        Prove that a gateway may use every table.
+
+        :raises StoreUnavailableError: naming what it may not.
+        """
+        prove_using(await self.read("tables_denied"), self._place)
+
     async def _answer(
-        self, door: Callable[[], Awaitable[Pool | Connection]], query: str, params: Params | None, seconds: float
+        self,
+        door: Callable[[], AbstractAsyncContextManager[Connection]],
+        query: str,
+        params: Params | None,
+        seconds: float,
     ) -> list[Row]:
         """
         Answer a query at one of the doors to the server.
@@ -157,7 +163,8 @@ class Postgres(Database):
         asked = queries("postgresql")[query]
         values = asked.values(params or {})
         try:
-            return [tuple(row) for row in await (await door()).fetch(asked.sql, *values, timeout=seconds)]
+            async with door() as connection:
+                return [tuple(row) for row in await connection.fetch(asked.sql, *values, timeout=seconds)]
         except asyncpg.DataError as error:
             if any(isinstance(value, str) and not _is_text(value) for value in values):
                 return []  # What no column can hold is in no row.
@@ -240,18 +247,24 @@ class Postgres(Database):
         for again in range(1 + AGAIN):
             writer = self._writer if self._writer and not self._writer.is_closed() else await self._connected()
             left = [write for write in batch if not write.future.done()]
+            done: list[Done] | None = None
             try:
                 async with writer.transaction():
                     await lock(writer, [each for write in left for each in write.statements])
-                    done = await how(writer, left)
-                    if any(write.wakes for write, _ in done):
+                    ended = await how(writer, left)
+                    if any(write.wakes for write in left):
                         await writer.execute(queries("postgresql")["notify"].sql)
+                    done = ended
             except ALONE:
                 how = self._apart
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 if again == AGAIN:
                     raise
                 log.warning("store.repeated", reason=_said(error))
+            except AWAY as error:
+                if done is None:
+                    raise
+                raise UnsureError(_said(error)) from error  # The server may have heard that it was to commit.
             else:
                 return done
         raise AssertionError("a write by itself fails by itself")
@@ -296,8 +309,8 @@ class Postgres(Database):
                 try:
                     await writer.execute(queries("postgresql")["durable"].sql)
                     if not self._ready:
-                        if self._upgrades or has_to_make(await version_of(writer), self._place, makes=self._makes):
-                            await migrate(writer)
+                        async with self._readers.one() as reader:
+                            await prepare(writer, reader, self._place, upgrades=self._upgrades, makes=self._makes)
                         self._ready = True
                     if self._arrived:
                         await writer.execute(queries("postgresql")["arrival"].sql)
@@ -307,29 +320,22 @@ class Postgres(Database):
                 self._writer = writer
             return self._writer
 
-    async def _pool(self) -> Pool:
-        """Find the readers, or make them."""
-        if self._readers is not None:
-            return self._readers
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[Connection]:
+        """Find a reader, once the tables are there."""
         if not self._ready:
             await self._connected()
-        async with self._opening:
-            if self._readers is None:
-                try:
-                    self._readers = await asyncpg.create_pool(
-                        **self._options, min_size=1, max_size=READERS, reset=_as_it_is
-                    )
-                except AWAY as error:
-                    raise self._unreached(error) from error
-            return self._readers
+        async with self._readers.one() as reader:
+            yield reader
 
-    async def _beside(self) -> Connection:
+    @asynccontextmanager
+    async def _beside(self) -> AsyncIterator[Connection]:
         """Find the connection for surveys, or make it; only whose turn it is asks."""
         if not self._ready:
             await self._connected()
         if self._surveyor is None or self._surveyor.is_closed():
             self._surveyor = await self._dial()
-        return self._surveyor
+        yield self._surveyor
 
     async def _dial(self) -> Connection:
         """
@@ -337,14 +343,18 @@ class Postgres(Database):
 
         :raises StoreUnavailableError: naming the server, as whoever reads it has to look there.
         """
+        dialled: Connection | None = None
         try:
-            return await asyncpg.connect(**self._options)
-        except AWAY as error:
-            raise self._unreached(error) from error
-
-    def _unreached(self, error: Exception) -> StoreUnavailableError:
-        """Say which server cannot be reached."""
-        return StoreUnavailableError(f"{self._place} (store.url) cannot be reached: {_said(error)}")
+            dialled = await asyncpg.connect(**self._options)
+            await dialled.execute(queries("postgresql")["limits"].sql)
+        except BaseException as error:
+            if dialled is not None:
+                dialled.terminate()
+            if isinstance(error, AWAY):
+                message = f"{self._place} (store.url) cannot be reached: {_said(error)}"
+                raise StoreUnavailableError(message) from error
+            raise
+        return dialled
 
     def _hang_up(self) -> None:
         """Drop the writer, whatever it is at."""
@@ -387,32 +397,6 @@ def place_of(url: str) -> str:
     return f"PostgreSQL at {found[1]}" if found else "PostgreSQL"
 
 
-async def version_of(connection: Connection) -> int:
-    """Read at which version the tables are; 0 where there are none."""
-    known = queries("postgresql")
-    if not await connection.fetchval(known["version_there"].sql):
-        return 0
-    return int(await connection.fetchval(known["version_read"].sql))
-
-
-async def migrate(connection: Connection) -> None:
-    """
-    Bring the tables to this program's version in one transaction, one process at a time.
-
-    Text is compared byte by byte, as SQLite does and as ids want it, whatever the database's own order is.
-
-    :raises StoreUnavailableError: when the database is newer than this program.
-    """
-    known = queries("postgresql")
-    async with connection.transaction():
-        await connection.execute(known["version_lock"].sql)
-        await connection.execute(known["version_table"].sql)
-        version = await connection.fetchval(known["version_read"].sql)
-        for number, text in outstanding(version):
-            await connection.execute(re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', text))
-            await connection.execute(known["version_keep"].sql, number)
-
-
 async def _run(writer: Connection, column: Sequence[Statement]) -> list[list[Row]]:
     """
     Run one query with the values of each statement, and answer the rows of each.
@@ -449,10 +433,6 @@ async def _run_one(writer: Connection, sql: str, statement: Statement, values: S
     if statement.rows is not None and touched != statement.rows:
         raise ConflictError(statement.query, query=statement.query)
     return rows
-
-
-async def _as_it_is(_: Connection) -> None:
-    """Leave a reader as it is: it only ever reads."""
 
 
 def _is_text(value: str) -> bool:

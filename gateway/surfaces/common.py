@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,10 +22,12 @@ from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
+from gateway.door.guesses import Network, networks, scheme_of
 from gateway.events.events import ENDED
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from gateway.problems import ProblemError, Render, invalid
+from gateway.store.database import StoreUnavailableError
 from providers.base.order import Mode
 
 log = structlog.get_logger()
@@ -189,12 +192,17 @@ async def watch(services: Desk, job: Job, seconds: float) -> AsyncIterator[Job]:
             raise ProblemError(410, "video_deleted", f"Video '{job.id}' was deleted.")
         job = newest
         if changes.closed and not job.state.final:
-            raise ClosingError(job.id)
+            raise ClosingError(job)
         yield job
 
 
 class ClosingError(Exception):
     """The gateway stops; the job goes on when it starts again."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.id)
+        self.job = job
+        """As it was seen last."""
 
 
 async def hold_open(request: Incoming, job: Job, seconds: float) -> Job:
@@ -225,8 +233,12 @@ async def _newest(seen: AsyncIterator[Job]) -> Job:
 
 
 async def _unheard(request: Incoming, job: Job) -> None:
-    """Remember that nobody was there to be told of a job."""
-    await desk(request).store.unheard(job)
+    """Remember that nobody was there to be told of a job; who hears of it all the same hears nothing else for that."""
+    try:
+        await desk(request).store.unheard(job)
+    except StoreUnavailableError as error:
+        log.warning("answer.forgotten", job=job.id, reason=str(error))
+        return
     log.info("answer.unheard", job=job.id)
 
 
@@ -240,6 +252,7 @@ async def ended(request: Incoming, job: Job) -> Job:
     try:
         job = await hold_open(request, job, held)
     except ClosingError as error:
+        await _unheard(request, job)  # Some ask again without saying that they do.
         message = f"The gateway stops; video '{job.id}' goes on when it is back: GET /v1/videos/{job.id}."
         raise ProblemError(503, "gateway_stopping", message, headers=told(job) | {"retry-after": "5"}) from error
     if not job.state.final:
@@ -321,8 +334,21 @@ def headers_of(request: Incoming, job: Job) -> dict[str, str]:
 
 
 def base_url(request: Incoming) -> str:
-    """Say where the client reaches us."""
-    return desk(request).settings.server.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+    """Say where the client reaches us: as the operator says, else as it asked, the scheme by a proxy's word."""
+    server, peer = desk(request).settings.server, request.client
+    if server.public_url:
+        return server.public_url.rstrip("/")
+    scheme = scheme_of(
+        peer.host if peer else "", request.headers.getall("x-forwarded-proto", []), _proxies(*server.proxies)
+    )
+    asked = request.base_url
+    return str(asked.with_replacements(scheme=scheme) if scheme else asked).rstrip("/")
+
+
+@lru_cache(maxsize=8)
+def _proxies(*said: str) -> Sequence[Network]:
+    """Read the operator's proxies, once."""
+    return networks(said)
 
 
 def content_link(base: str, job: Job, clip: Rendition) -> str:

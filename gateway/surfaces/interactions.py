@@ -134,8 +134,8 @@ async def _held(request: Incoming, job: Job, seconds: float) -> Job:
     """
     try:
         return await hold_open(request, job, seconds)
-    except ClosingError:
-        return await job_of(request, job.id)
+    except ClosingError as error:
+        return error.job
 
 
 async def _find(request: Incoming) -> Job:

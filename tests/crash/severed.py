@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.door.accept import Repeat
 from gateway.jobs.job import Attempt, Job, State
+from gateway.problems import ProblemError
 from gateway.store.database import ConflictError, Database, StoreUnavailableError, connect
 from providers.base.order import Order
 from providers.base.task import Update
@@ -188,7 +189,7 @@ class Severed:
         """Ask until there is an answer, under one Idempotency-Key."""
         asked = {"prompt": f"clip {self._wanted}", "seconds": 4, "model": f"maker/{case.kind.lower()}"}
         repeat = Repeat(key=f"key {self._wanted}")
-        with suppress(StoreUnavailableError):
+        with suppress(StoreUnavailableError, ProblemError):
             return await self.engine.accept(repeat, **asked)
         return await self.engine.accept(repeat, **asked)
 

@@ -14,7 +14,8 @@ from litestar.datastructures import Headers
 from gateway.api import answers
 from gateway.api.progress import wait_of
 from gateway.events.watch import Watch
-from gateway.jobs.job import State
+from gateway.jobs.job import Job, State
+from gateway.store.database import StoreUnavailableError
 from tests.scripted import Engine, running
 from tests.server import Server, eventually
 
@@ -215,6 +216,35 @@ async def test_what_another_process_moves_is_found(engine: Engine, monkeypatch: 
     await engine.store.cancel(job.id, "tenant")
     await engine.turn()
     found = await waiting
+    assert found is not None
+    assert State.CANCELLED is found.state
+    watch.close()
+
+
+async def test_a_store_that_is_away_for_a_while_keeps_nobody_from_the_end(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits goes on waiting, though the move is told while nobody can read it."""
+    monkeypatch.setattr("gateway.events.watch.LOOK_SECONDS", 0.01)
+    watch, away = Watch(engine.store), asyncio.Event()
+    engine.store.on_move.append(watch.hear)
+    job, read = await engine.accept(), engine.store.job
+
+    async def unless_away(id_: str, tenant: str) -> Job | None:
+        if away.is_set():
+            raise StoreUnavailableError("nobody answers")
+        return await read(id_, tenant)
+
+    monkeypatch.setattr(engine.store, "job", unless_away)
+    away.set()
+    waiting = asyncio.create_task(watch.end(job, 10))
+    await asyncio.sleep(0)
+    await engine.store.cancel(job.id, "tenant")
+    await engine.turn()
+    same = await watch.change(job, 0.01)
+    away.clear()
+    found = await waiting
+    assert same is job
     assert found is not None
     assert State.CANCELLED is found.state
     watch.close()

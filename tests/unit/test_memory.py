@@ -63,7 +63,7 @@ def test_want_of_memory_has_three_faces() -> None:
 @pytest.mark.parametrize("error", LACKING)
 def test_a_call_is_refused_and_may_come_again(error: Exception) -> None:
     """It is no defect of ours to be looked for."""
-    problem = understand(error)
+    problem = understand(error, {})
     assert (problem.status, problem.code, problem.headers) == (503, "overloaded", {"retry-after": "5"})
 
 

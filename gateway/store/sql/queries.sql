@@ -497,6 +497,35 @@ SELECT true WHERE NOT EXISTS (
 -- The number spells "reel" in bytes: locks are known by numbers alone.
 SELECT pg_advisory_lock_shared(1919247724, 1);
 
+-- limits on postgresql --
+-- A process that freezes in the middle of a commit holds nobody up for longer than this. Said once the session is
+-- there: a pooler knows of no such things at its start.
+SELECT set_config('lock_timeout', '10s', false), set_config('idle_in_transaction_session_timeout', '10s', false);
+
+-- session_mark on postgresql --
+SELECT set_config('reelgate.session', CAST(:mark AS TEXT), false);
+
+-- session_read on postgresql --
+SELECT current_setting('reelgate.session', true);
+
+-- rights on postgresql --
+-- Whether this role may make tables where they would be made, whether those that are there are its own, and whether
+-- it may write at all.
+SELECT
+    current_user, current_schema(), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+    coalesce((SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('jobs')), true),
+    current_setting('transaction_read_only') = 'on';
+
+-- tables_denied on postgresql --
+-- What this role may not both read and write, where our tables lie.
+SELECT relname, current_user, CAST(CAST(relnamespace AS regnamespace) AS TEXT) FROM pg_class
+WHERE relkind IN ('r', 'p')
+AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('schema_version'))
+AND NOT (
+    has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
+    AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')
+);
+
 -- durable on postgresql --
 -- A commit that is answered is on disk, whatever the server was told; more than that (a replica's word) stays.
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
