@@ -1,5 +1,6 @@
 """Turn whatever is raised while a call is answered into the error its client sees, in its dialect's words."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import structlog
@@ -15,8 +16,12 @@ from gateway.store.store import MismatchError
 log = structlog.get_logger()
 
 
-def understand(error: Exception) -> ProblemError:
-    """Turn anything raised while answering into a problem; what nobody expected is a 500 that is logged."""
+def understand(error: Exception, scope: Mapping[str, Any]) -> ProblemError:
+    """
+    Turn anything raised while answering into a problem; what nobody expected is a 500 that is logged.
+
+    :param scope: of the request that was answered, by which a log line is found from what its client was told.
+    """
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, NotFoundException):
@@ -27,7 +32,7 @@ def understand(error: Exception) -> ProblemError:
         message = "The gateway is busy with other reports. Try again later, or ask for fewer days."
         return ProblemError(503, "reports_busy", message, headers={"retry-after": "10"})
     if isinstance(error, StoreUnavailableError):
-        log.error("store.unavailable", reason=str(error))
+        log.error("store.unavailable", reason=str(error), **names_of(scope))
         return ProblemError(
             503,
             "store_unavailable",
@@ -35,7 +40,7 @@ def understand(error: Exception) -> ProblemError:
             headers={"retry-after": "5"},
         )
     if isinstance(error, ShelfError):
-        log.error("shelf.unavailable", reason=str(error))
+        log.error("shelf.unavailable", reason=str(error), **names_of(scope))
         message = "The gateway cannot reach its media; nothing was bought. Try again."
         return ProblemError(503, "media_unavailable", message, headers={"retry-after": "5"})
     if isinstance(error, GoneError):
@@ -49,13 +54,22 @@ def understand(error: Exception) -> ProblemError:
         )
     if isinstance(error, HTTPException) and error.status_code < 500:
         return ProblemError(error.status_code, "invalid_request", error.detail or "The request cannot be read.")
-    log.error("request.crashed", exc_info=error)
+    log.error("request.crashed", exc_info=error, **names_of(scope))
     return ProblemError(500, "internal_error", "Something went wrong here; the request id says where to look.")
+
+
+def names_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Name a request in a log line: its route, never its address, whose ids, tokens and query are the caller's own."""
+    return {
+        "request_id": scope.get("request_id", ""),
+        "method": scope.get("method", ""),
+        "path": scope.get("path_template", ""),
+    }
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer an exception raised inside Litestar."""
-    problem = understand(error)
+    problem = understand(error, request.scope)
     write = cast("Render", request.scope.get(WRITTEN, render))
     status, headers, body = write(problem, request.headers, str(request.scope.get("request_id", "")))
     media_type = headers.pop("content-type")

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
 from gateway.door.admission import Admission, overloaded
-from gateway.door.answering import understand
+from gateway.door.answering import names_of, understand
 from gateway.ids import chance
 from gateway.problems import WRITTEN, ProblemError, Render, render
 from gateway.telemetry import Metrics
@@ -85,10 +85,10 @@ class Edge:
             await self._app(scope, receive, answer)
         except Exception as error:
             if status:
-                log.warning("answer.cut", request=request_id, reason=type(error).__name__)
+                log.warning("answer.cut", reason=type(error).__name__, **names_of(scope))
                 raise
             write = cast("Render", scope.get(WRITTEN, render))
-            code, headers, body = write(understand(error), Headers.from_scope(scope), request_id)
+            code, headers, body = write(understand(error, scope), Headers.from_scope(scope), request_id)
             raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", str(len(body)).encode()))
             await answer({"type": "http.response.start", "status": code, "headers": raw})

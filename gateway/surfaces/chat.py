@@ -312,7 +312,9 @@ async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncItera
     except ClosingError:
         return  # Broken off without an end: an error would say that there will be no clip.
     except Exception as error:  # noqa: BLE001 - whatever it is, the client must not take the log for a clip
-        yield write_event({"error": understand(error).body(str(request.scope.get("request_id", "")))["error"]})
+        yield write_event(
+            {"error": understand(error, request.scope).body(str(request.scope.get("request_id", "")))["error"]}
+        )
     yield b"data: [DONE]\n\n"
 
 

@@ -305,8 +305,8 @@ async def test_jobs_are_counted_at_most_every_ten_seconds(database: Database, mo
     busy = True
     await count(store, metrics, lambda: 60_000)
 
-    assert 503 == understand(BusyError("busy")).status
-    assert "10" == understand(BusyError("busy")).headers["retry-after"]
+    assert 503 == understand(BusyError("busy"), {}).status
+    assert "10" == understand(BusyError("busy"), {}).headers["retry-after"]
 
 
 def test_every_query_is_one_statement(kind: Kind) -> None:

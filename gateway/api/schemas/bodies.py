@@ -30,36 +30,32 @@ OTHERS = {
 NEEDED = {"createWebhookEndpoint", "testWebhookEndpoint"}
 """Those of them that cannot do without one."""
 
-_LINK: Schema = {"anyOf": [text(), {"type": "object", "required": ["url"], "properties": {"url": text()}}]}
-_NAMED: Schema = {
-    "type": "object",
-    "properties": {
-        "file_id": text("A file uploaded before."),
-        "id": text("An earlier video; for a picture, its last one."),
-        "index": maybe(whole("Which of its clips; the first is 0.", minimum=0, maximum=99)),
-        **dict.fromkeys(("image_url", "video_url", "audio_url"), _LINK),
-        "url": text(),
-    },
-    "description": "One of `file_id`, `id` and an address, which may be a data URL.",
+SOURCE = {
+    "file_id": text("A file uploaded before."),
+    "id": text("An earlier video; for a picture, its last one."),
+    "index": maybe(whole("Which of its clips; the first is 0.", minimum=0, maximum=99)),
+    **dict.fromkeys(("image_url", "video_url", "audio_url", "url"), text("An address, which may be a data URL.")),
 }
-_MEDIUM: Schema = {"anyOf": [text("An address, which may be a data URL."), ref("MediaSource")]}
+"""
+One way to name a piece of media, of the several that are read.
+
+Where a schema lets it be a text as well, generated clients send neither: an ``anyOf`` is passed on unwritten, under
+the names of their own language.
+"""
 
 
 def _items(**more: Schema) -> Schema:
-    """Describe a list of media, each of which may say more than where it lies."""
-    said = {"type": "object", "properties": more}
-    item = {"anyOf": [text("An address, which may be a data URL."), {"allOf": [ref("MediaSource"), said]}]}
+    """Describe a list of media, each of which says more than where it lies."""
+    item = {"type": "object", "properties": {**SOURCE, **more}}
     return {"type": "array", "items": item, "maxItems": 16}
 
 
 MEDIA_IN_JSON: dict[str, Schema] = {
-    "input_reference": {"anyOf": [*_MEDIUM["anyOf"], {"type": "array", "items": _MEDIUM, "maxItems": 1}]},
+    **dict.fromkeys(("input_reference", "video", "mask"), ref("MediaSource")),
     "frame_images": _items(frame_type=word("first_frame", "last_frame")),
     "input_references": _items(
-        role=word(*PURPOSES), name=text("What the prompt calls it.", maxLength=64), weight=maybe(number())
+        role=word(*PURPOSES[1:]), name=text("What the prompt calls it.", maxLength=64), weight=maybe(number())
     ),
-    "video": _MEDIUM,
-    "mask": _MEDIUM,
 }
 """How media are named in JSON."""
 
@@ -84,6 +80,13 @@ UPLOAD: Schema = {
 }
 
 
+MEDIA_SOURCE: Schema = {
+    "type": "object",
+    "properties": SOURCE,
+    "description": "One of `file_id`, `id` and an address. An address alone, as a text, is taken too.",
+}
+
+
 def schemas() -> dict[str, Schema]:
     """Describe every body that has a name."""
     parts = structs(VideoCreate, *dict.fromkeys(OTHERS.values()))
@@ -96,7 +99,7 @@ def schemas() -> dict[str, Schema]:
         "properties": {**created["properties"], **MEDIA_IN_FORM},
     }
     whole_ = {**created, "properties": {**created["properties"], **MEDIA_IN_JSON}}
-    return {**parts, "VideoCreate": whole_, "VideoCreateForm": form, "MediaSource": _NAMED}
+    return {**parts, "VideoCreate": whole_, "VideoCreateForm": form, "MediaSource": MEDIA_SOURCE}
 
 
 def body_of(operation: str) -> dict[str, Any] | None:
