@@ -57,6 +57,7 @@ from gateway.network.abroad import Abroad
 from gateway.network.guard import make_rules
 from gateway.offers.accounts import Unused, open_accounts, stand_in
 from gateway.offers.shop import Shop
+from gateway.offers.timing import Timed
 from gateway.settings import NetworkSettings, Settings, SettingsError, is_loopback
 from gateway.store.database import StoreUnavailableError, clock_of, connect
 from gateway.store.orphans import report
@@ -193,6 +194,8 @@ def _build(
     transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
     abroad = outbound or _abroad(settings.network)
     accounts, unused = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
+    for account in accounts.values():
+        account.wire = Timed(account.wire, metrics, account.listing.slug)
     links = Links(_links_key(settings, environ, shared=store.shared))
     former = partial(stand_in, abroad=partial(Abroad, abroad))
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)

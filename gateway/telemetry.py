@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from structlog.typing import Processor
 
 from gateway.jobs.job import Job, State
+from gateway.money.ledger import Book, Posting
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+MOST_KEYS = 200
+"""Keys whose spending has a line of its own."""
 
 
 def start_logging(level: str) -> None:
@@ -53,62 +57,68 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "reelgate_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
-        )
-        self.request_seconds = Histogram(
-            "reelgate_request_seconds",
+        self.requests = self._counter("requests", "Requests answered.", "route", "method", "status")
+        self.request_seconds = self._histogram(
+            "request_seconds",
             "Time until the answer was complete.",
-            ["route"],
+            "route",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
-            registry=self.registry,
         )
-        self.submits = Counter(
-            "reelgate_submits",
-            "Orders handed over, by what came of it.",
-            ["provider", "outcome"],
-            registry=self.registry,
-        )
-        self.jobs_ended = Counter(
-            "reelgate_jobs", "Jobs ended.", ["provider", "model", "state"], registry=self.registry
-        )
-        self.job_seconds = Histogram(
-            "reelgate_job_seconds",
+        self.submits = self._counter("submits", "Orders handed over, by what came of it.", "provider", "outcome")
+        self.jobs_ended = self._counter("jobs", "Jobs ended.", "provider", "model", "state")
+        self.job_seconds = self._histogram(
+            "job_seconds",
             "Time from accepting a job to its end.",
-            ["provider", "model"],
+            "provider",
+            "model",
             buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
-            registry=self.registry,
         )
-        self.rests = Counter(
-            "reelgate_account_rests",
-            "Times an account was given a rest, by why.",
-            ["account", "kind"],
-            registry=self.registry,
+        self.call_seconds = self._histogram(
+            "provider_call_seconds",
+            "Time a provider took to answer: an order, or a look at one and whatever else costs nothing to repeat.",
+            "provider",
+            "call",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
         )
-        self.mismatches = Counter(
-            "reelgate_mismatches",
-            "Clips that are not what was ordered.",
-            ["provider", "feature"],
-            registry=self.registry,
+        self.spend = self._counter(
+            "spend_usd",
+            "Dollars spent on what this process saw the end of, by the id of the key that ordered it.",
+            *("provider", "model", "key"),
         )
-        self.fetches = Counter(
-            "reelgate_fetches",
+        self._keys: set[str] = set()
+        """Keys with a label of their own."""
+        self.rests = self._counter("account_rests", "Times an account was given a rest, by why.", "account", "kind")
+        self.resting = self._gauge(
+            "account_resting", "Whether an account orders nothing of some model for now: 1 or 0.", "account"
+        )
+        self.mismatches = self._counter("mismatches", "Clips that are not what was ordered.", "provider", "feature")
+        self.fetches = self._counter(
+            "fetches",
             "Tries to fetch a finished clip, by what came of it: kept, lost, or why not this time.",
-            ["provider", "outcome"],
-            registry=self.registry,
+            *("provider", "outcome"),
         )
-        self.deliveries = Counter(
-            "reelgate_deliveries", "Webhooks sent, by what came of it.", ["outcome"], registry=self.registry
+        self.deliveries = self._counter("deliveries", "Webhooks sent, by what came of it.", "outcome")
+        self.lateness = self._gauge("loop_late_seconds", "How late the loop was with its last tick.")
+        self.aside = self._gauge("jobs_put_aside", "Open jobs whose steps brought the gateway down.")
+        self.oldest = self._gauge(
+            "jobs_oldest_queued_seconds",
+            "How long ago the oldest job was accepted that waits for its order; 0 where none waits.",
         )
-        self.lateness = Gauge(
-            "reelgate_loop_late_seconds", "How late the loop was with its last tick.", registry=self.registry
-        )
-        self.aside = Gauge(
-            "reelgate_jobs_put_aside", "Open jobs whose steps brought the gateway down.", registry=self.registry
-        )
+        self.jobs_now = self._gauge("jobs_now", "Jobs by state.", "state")
         self.counted_at: int | None = None
         """When the last census was taken."""
-        self.jobs_now = Gauge("reelgate_jobs_now", "Jobs by state.", ["state"], registry=self.registry)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        """Make what only grows."""
+        return Counter(f"reelgate_{name}", about, labels, registry=self.registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        """Make what rises and falls."""
+        return Gauge(f"reelgate_{name}", about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, *labels: str, buckets: Sequence[float]) -> Histogram:
+        """Make what is spread out."""
+        return Histogram(f"reelgate_{name}", about, labels, buckets=buckets, registry=self.registry)
 
     def ended(self, job: Job) -> None:
         """Count a job's end."""
@@ -117,10 +127,19 @@ class Metrics:
         if job.completed_at is not None:
             self.job_seconds.labels(provider, model).observe((job.completed_at - job.created_at) / 1000)
 
-    def take_census(self, counts: Mapping[str, int], aside: int, now: int) -> None:
-        """Take over how many jobs there are in each state, and how many are put aside."""
+    def spent(self, postings: Iterable[Posting]) -> None:
+        """Count what is spent for good; of keys beyond the first hundreds all are one."""
+        for entry in (each.entry for each in postings if each.entry.credit is Book.SPENT):
+            if len(self._keys) < MOST_KEYS:
+                self._keys.add(entry.owner)
+            key = entry.owner if entry.owner in self._keys else "others"
+            self.spend.labels(entry.provider, entry.model, key).inc(entry.usd_micros / 1_000_000)
+
+    def take_census(self, counts: Mapping[str, int], aside: int, oldest: int | None, now: int) -> None:
+        """Take over how many jobs there are in each state, how many are put aside, and since when the oldest waits."""
         self.counted_at = now
         self.aside.set(aside)
+        self.oldest.set(0 if oldest is None else max(0, now - oldest) / 1000)
         for state in State:
             self.jobs_now.labels(state).set(counts.get(state, 0))
 

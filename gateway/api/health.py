@@ -51,6 +51,9 @@ async def metrics(request: Incoming) -> ASGIApp:
     """Write every figure in Prometheus' text format."""
     services = desk(request)
     await count(services.store, services.metrics, services.clock)
+    now = services.clock()
+    for account in services.shop.accounts.values():
+        services.metrics.resting.labels(account.name).set(bool(account.resting(now)))
     return Reply(200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, services.metrics.exposition())
 
 
@@ -63,12 +66,12 @@ async def count(store: Store, metrics: Metrics, clock: Callable[[], int]) -> Non
     if metrics.counted_at is not None and 0 <= clock() - metrics.counted_at < CENSUS_MS:
         return
     try:
-        counts = await store.census()
+        counts, oldest = await store.census(), await store.oldest_queued()
     except BusyError:
         if metrics.counted_at is None:
             raise
         return
-    metrics.take_census(counts, await store.put_aside(), clock())
+    metrics.take_census(counts, await store.put_aside(), oldest, clock())
 
 
 OPEN = (live, ready)

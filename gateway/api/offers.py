@@ -109,7 +109,7 @@ def _provider(services: Desk, listing: Listing) -> dict[str, Any]:
 
 def _account(account: Account, now: int) -> dict[str, Any]:
     """Describe how an account does."""
-    resting = {model: rest for model in [*account.rests] if (rest := account.rest_of(model, now))}
+    resting = account.resting(now)
     return {
         "id": account.name,
         "plan": account.plan or None,

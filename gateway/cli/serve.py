@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gateway.cli.common import Config, UsageError, private, settings_of
 from gateway.memory import heed
 from gateway.settings import Settings
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 MOST_FILES = 65_536
 OWN_FILES = 1024
 """Files a gateway opens for itself: its store, clips on their way, calls to providers."""
+UNGUARDED = (
+    "no API key exists, so only this machine is served, and only the sandbox: "
+    "clips are test clips and nothing is paid. Create a key: reelgate keys create --name NAME"
+)
 
 
 def serve(*, config: Config = None) -> None:
@@ -58,22 +64,32 @@ async def _serve(settings: Settings) -> None:
     # A bounded wait for the interpreter: the commit thread must not queue behind a busy loop.
     sys.setswitchinterval(0.001)
     gateway = await create_app(settings, os.environ)
-    tell(gateway)
+    tell(gateway, f"http://{settings.server.host}:{settings.server.port}  docs at /docs")
     settle()
-    print(f"reelgate: http://{settings.server.host}:{settings.server.port}  docs at /docs", file=sys.stderr)
     await listen(gateway.asgi, settings, settings.server.port, gateway.hush)
 
 
-def tell(gateway: "Gateway") -> None:
-    """Say what the person who started it should know."""
-    for each in gateway.unused:
-        print(f"reelgate: account {each.account} is not used: {each.reason}", file=sys.stderr)
+def tell(gateway: "Gateway", ready: str) -> None:
+    """
+    Say what whoever started it should know: in words to a person, else in events as all that follows.
+
+    :param ready: what a person reads last; in events ``gateway.started`` says it.
+    """
+    import structlog  # noqa: PLC0415
+
+    said = [
+        ("account.unused", f"account {each.account} is not used: {each.reason}", msgspec.structs.asdict(each))
+        for each in gateway.unused
+    ]
     if not gateway.guarded:
-        print(
-            "reelgate: no API key exists, so only this machine is served, and only the sandbox: "
-            "clips are test clips and nothing is paid. Create a key: reelgate keys create --name NAME",
-            file=sys.stderr,
-        )
+        said.append(("gateway.unguarded", UNGUARDED, {"reason": UNGUARDED}))
+    if sys.stderr.isatty():
+        for line in (*(words for _, words, _ in said), ready):
+            print(f"reelgate: {line}", file=sys.stderr)
+        return
+    log = structlog.get_logger()
+    for event, _, fields in said:
+        log.warning(event, **fields)
 
 
 def settle() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 
 from msgspec.structs import replace
 
@@ -38,13 +37,12 @@ async def _work(settings: Settings) -> None:
 
     start_logging(settings.server.log_level)
     gateway = await create_app(settings, os.environ, sells=False)
-    tell(gateway)
+    health = f"; http://{settings.server.host}:{settings.worker.port}/health/ready" if settings.worker.port else ""
+    tell(gateway, f"works{health}")
     settle()
     if settings.worker.port:
-        print(f"reelgate: works; http://{settings.server.host}:{settings.worker.port}/health/ready", file=sys.stderr)
         await listen(gateway.asgi, settings, settings.worker.port, gateway.hush)
         return
-    print("reelgate: works", file=sys.stderr)
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)

@@ -22,8 +22,10 @@ def understand(error: Exception, scope: Mapping[str, Any]) -> ProblemError:
     Turn anything raised while a request is answered into a problem; what nobody expected is a 500 that is logged.
 
     Of a request that has ordered by then none says that nothing was bought: whoever obeyed would buy twice.
+
+    :param scope: of the request, by which a log line is found from what its client was told.
     """
-    problem = _understood(error)
+    problem = _understood(error, scope)
     ordered = scope.get(ORDERED)
     if not ordered or problem is error or problem.status < 500:
         return problem
@@ -32,7 +34,7 @@ def understand(error: Exception, scope: Mapping[str, Any]) -> ProblemError:
     return ProblemError(problem.status, problem.code, message, headers=headers)
 
 
-def _understood(error: Exception) -> ProblemError:  # noqa: C901 - a table
+def _understood(error: Exception, scope: Mapping[str, Any]) -> ProblemError:  # noqa: C901 - a table
     """Say what was raised, whatever the request has done by then."""
     if isinstance(error, ProblemError):
         return error
@@ -44,7 +46,7 @@ def _understood(error: Exception) -> ProblemError:  # noqa: C901 - a table
         message = "The gateway is busy with other reports. Try again later, or ask for fewer days."
         return ProblemError(503, "reports_busy", message, headers={"retry-after": "10"})
     if isinstance(error, StoreUnavailableError):
-        log.error("store.unavailable", reason=str(error))
+        log.error("store.unavailable", reason=str(error), **names_of(scope))
         return ProblemError(
             503,
             "store_unavailable",
@@ -52,7 +54,7 @@ def _understood(error: Exception) -> ProblemError:  # noqa: C901 - a table
             headers={"retry-after": "5"},
         )
     if isinstance(error, ShelfError):
-        log.error("shelf.unavailable", reason=str(error))
+        log.error("shelf.unavailable", reason=str(error), **names_of(scope))
         message = "The gateway cannot reach its media; nothing was bought. Try again."
         return ProblemError(503, "media_unavailable", message, headers={"retry-after": "5"})
     if isinstance(error, GoneError):
@@ -65,13 +67,22 @@ def _understood(error: Exception) -> ProblemError:  # noqa: C901 - a table
             param="Idempotency-Key",
         )
     if lacks(error):
-        log.error("request.starved", reason=type(error).__name__)
+        log.error("request.starved", reason=type(error).__name__, **names_of(scope))
         message = "The gateway has too little memory for this now. Try again."
         return ProblemError(503, "overloaded", message, headers={"retry-after": "5"})
     if isinstance(error, HTTPException) and error.status_code < 500:
         return ProblemError(error.status_code, "invalid_request", error.detail or "The request cannot be read.")
-    log.error("request.crashed", exc_info=error)
+    log.error("request.crashed", exc_info=error, **names_of(scope))
     return ProblemError(500, "internal_error", "Something went wrong here; the request id says where to look.")
+
+
+def names_of(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Name a request in a log line: its route, never its address, whose ids, tokens and query are the caller's own."""
+    return {
+        "request_id": scope.get("request_id", ""),
+        "method": scope.get("method", ""),
+        "path": scope.get("path_template", ""),
+    }
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

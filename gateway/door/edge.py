@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
 from gateway.door.admission import Admission, overloaded
-from gateway.door.answering import understand
+from gateway.door.answering import names_of, understand
 from gateway.door.hearing import Hearing, Said
 from gateway.ids import chance
 from gateway.problems import WRITTEN, ProblemError, Render, render
@@ -88,7 +88,7 @@ class Edge:
             await self._app(scope, said.receive, answer)
         except Exception as error:
             if status:
-                log.warning("answer.cut", request=request_id, reason=type(error).__name__)
+                log.warning("answer.cut", reason=type(error).__name__, **names_of(scope))
                 raise
             write = cast("Render", scope.get(WRITTEN, render))
             code, headers, body = write(understand(error, scope), Headers.from_scope(scope), request_id)

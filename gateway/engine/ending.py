@@ -51,6 +51,7 @@ class Ends:
         if attempts:
             self.free(job)
         self._metrics.ended(job)
+        self._metrics.spent(postings)
         log.info("job.ended", **names(job), state=job.state)
 
     def free(self, job: Job) -> None:

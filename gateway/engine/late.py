@@ -45,6 +45,7 @@ class Late:
         self._receipts = tools.receipts
         self._health = tools.health
         self._hooks = tools.hooks
+        self._metrics = tools.metrics
         self._doubt_ms = tools.doubt_ms
 
     async def clear_up(self, job: Job) -> None:
@@ -138,6 +139,7 @@ class Late:
         else:
             made = replace(standing(job, outcome, now, "known after its end", job.task), ended_at=job.completed_at)
             await self._store.save(job, made, postings=postings, also=told)
+        self._metrics.spent(postings)
         log.info("job.settled", **names(job), bill=bill)
         found = await self._store.any_job(job.id)
         if found is not None and found.deleted_at is not None and job.deleted_at is None:

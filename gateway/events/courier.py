@@ -227,8 +227,8 @@ class Courier(Rounds):
         await self._outbox.record(after, made, url=url, disable=why)
         self._metrics.deliveries.labels(after.state if answer.good or after.due_at is None else "retried").inc()
         log.info(
-            "delivery.tried", delivery=delivery.id, host=delivery.host, status=answer.status, error=answer.error,
-            state=after.state, tries=number,
+            "delivery.tried", job=delivery.job, delivery=delivery.id, host=delivery.host, status=answer.status,
+            reason=answer.error, state=after.state, tries=number,
         )  # fmt: skip
         if why is not None:
             log.warning("endpoint.disabled", endpoint=delivery.endpoint, reason=why)

@@ -142,6 +142,10 @@ class Account:
             return None
         return rest
 
+    def resting(self, now: int) -> dict[str, Rest]:
+        """Find everything that rests now, by model."""
+        return {model: rest for model in [*self.rests] if (rest := self.rest_of(model, now))}
+
     def _long_rest_of(self, model: str, now: int) -> Rest | None:
         """Find what sends new jobs elsewhere."""
         rest = self.rest_of(model, now)

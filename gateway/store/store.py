@@ -362,6 +362,15 @@ class Store(Registry):
         """
         return dict(await self._database.survey("jobs_by_state", patience=CENSUS_PATIENCE))
 
+    async def oldest_queued(self) -> int | None:
+        """
+        Say when the oldest job was accepted that waits for its order.
+
+        :raises BusyError: as for :meth:`census`.
+        """
+        ((at,),) = await self._database.survey("jobs_oldest_queued", patience=CENSUS_PATIENCE)
+        return None if at is None else int(at)
+
     async def put_aside(self) -> int:
         """Count the open jobs whose steps brought the gateway down."""
         ((count,),) = await self._database.read("jobs_aside")

@@ -32,6 +32,8 @@ from providers.base.order import Mode
 
 log = structlog.get_logger()
 
+LINK_MS = 24 * 3_600_000
+"""How long an address of a clip opens it to whoever has no key."""
 BEAT = 10.0
 """Most seconds of silence on a call that is held open."""
 
@@ -349,6 +351,12 @@ def base_url(request: Incoming) -> str:
 def _proxies(*said: str) -> Sequence[Network]:
     """Read the operator's proxies, once."""
     return networks(said)
+
+
+def signed_link(request: Incoming, job: Job, clip: Rendition) -> str:
+    """Say where anybody fetches a clip, with no key, for a day."""
+    services = desk(request)
+    return base_url(request) + services.links.to_clip(job.id, clip, services.clock() + LINK_MS)
 
 
 def content_link(base: str, job: Job, clip: Rendition) -> str:

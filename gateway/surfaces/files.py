@@ -40,8 +40,8 @@ from gateway.surfaces.google import (
     FILE,
     UPLOADED,
     asked_of,
+    clip_uri,
     file_name,
-    file_uri,
     moment,
     read,
     snake,
@@ -333,7 +333,7 @@ async def file(request: Incoming) -> ASGIApp:
     clip = clip_of(job, index)
     if clip is None:
         raise _unreadable(name)
-    uri = file_uri(base_url(request), job, clip)
+    uri = clip_uri(request, job, clip)
     shown = {
         "name": file_name(job, clip),
         "mimeType": clip.content_type,

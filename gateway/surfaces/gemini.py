@@ -23,7 +23,6 @@ from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,
     WRITE,
-    base_url,
     clips_of,
     create,
     fault_of,
@@ -39,6 +38,7 @@ from gateway.surfaces.google import (
     address,
     answer,
     asked_of,
+    clip_uri,
     data_url,
     file_name,
     file_uri,
@@ -340,7 +340,7 @@ def _operation(request: Incoming, asked: Asked, job: Job) -> ASGIApp:
         response = {"@type": VERTEX_OPERATION, "raiMediaFilteredCount": 0, "videos": videos}
         said |= {"done": True, "response": response}
     elif clips:
-        samples = [{"video": {"uri": file_uri(base_url(request), job, each)}} for each in clips]
+        samples = [{"video": {"uri": clip_uri(request, job, each)}} for each in clips]
         results: dict[str, Any] = {"generatedSamples": samples}
         said |= {"done": True, "response": {"@type": OPERATION, "generateVideoResponse": results}}
     elif is_policy(fault := fault_of(job)):

@@ -24,7 +24,7 @@ from gateway.events.letters import Letter
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Rendition
 from gateway.problems import WRITTEN, ProblemError, invalid
-from gateway.surfaces.common import told, wish_of
+from gateway.surfaces.common import base_url, signed_link, told, wish_of
 
 Said = TypeVar("Said")
 
@@ -111,6 +111,10 @@ UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$([^`]*
 
 FILE = re.compile(r"(?:^|/)files/([0-9a-f]{32})(?:n([1-9]))?(?:[:/?]|$)")
 """A clip of ours in an address: ``https://host/v1beta/files/<digits>:download?alt=media``, ``files/<digits>n1``."""
+LINKED = re.compile(r"/links/clips/(video_[0-9a-f]{32})/([0-9]{1,2})\.\w+(?:\?|$)")
+"""The same by a signed link."""
+SDK = "google-genai-sdk"
+"""How Google's own SDK calls itself in ``x-goog-api-client``."""
 UPLOADED = re.compile(r"(?:^|/)files/u([0-9a-f]{32})(?:[:/?]|$)")
 """A file that was uploaded, in the same places; by its letter no clip."""
 
@@ -285,6 +289,8 @@ def address(uri: str, param: str) -> dict[str, Any]:
     """
     if uploaded := UPLOADED.search(uri):
         return {"file_id": f"file_{uploaded[1]}"}
+    if linked := LINKED.search(uri):
+        return {"id": linked[1], "index": int(linked[2])}
     found = FILE.search(uri)
     if found:
         return {"id": f"video_{found[1]}", "index": int(found[2] or 0)}
@@ -301,8 +307,20 @@ def file_name(job: Job, clip: Rendition) -> str:
     return f"files/{job.id.removeprefix('video_')}{f'n{clip.index}' if clip.index else ''}"
 
 
+def clip_uri(request: Incoming, job: Job, clip: Rendition) -> str:
+    """
+    Say where a clip is downloaded.
+
+    Over plain http Google's own SDK takes a name alone, since it reads https addresses only; others ask for whatever
+    address they are given, some of them without the key.
+    """
+    base = base_url(request)
+    by_name = base.startswith("https://") or SDK in request.headers.get("x-goog-api-client", "")
+    return file_uri(base, job, clip) if by_name else signed_link(request, job, clip)
+
+
 def file_uri(base: str, job: Job, clip: Rendition) -> str:
-    """Say where a clip is downloaded; over plain http by name alone, since the SDK reads https addresses only."""
+    """Say where a clip is downloaded with a key: by a whole address, over plain http by name alone."""
     name = file_name(job, clip)
     return f"{base}/v1beta/{name}:download?alt=media" if base.startswith("https://") else name
 

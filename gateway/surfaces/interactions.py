@@ -27,7 +27,6 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     ClosingError,
-    base_url,
     clips_of,
     create,
     fault_of,
@@ -42,7 +41,7 @@ from gateway.surfaces.google import (
     Inline,
     answer,
     asked_of,
-    file_uri,
+    clip_uri,
     letter,
     model_of,
     moment,
@@ -194,7 +193,7 @@ def _content(request: Incoming, job: Job, clip: Rendition, inline: Inline) -> di
     """Write a clip, in the answer itself or by its address, as was asked for."""
     head = {"type": "video", "mime_type": clip.content_type}
     if wish_of(job).echo.get("delivery") == "uri":
-        return {**head, "uri": file_uri(base_url(request), job, clip)}
+        return {**head, "uri": clip_uri(request, job, clip)}
     return {**head, "data": inline.put(clip)}
 
 

@@ -34,6 +34,7 @@ from gateway.surfaces.common import (
     create,
     fault_of,
     headers_of,
+    signed_link,
     told,
     unknown,
     wish_of,
@@ -47,8 +48,6 @@ PATH = "/api/v1/videos"
 FROM_NOTHING = (Mode.TEXT, Mode.FIRST_FRAME, Mode.FRAMES, Mode.REFERENCE)
 ORDERED = (*FROM_NOTHING, Mode.EDIT)
 """The modes a call can ask for; a ``previous_job_id`` is edited."""
-LINK_MS = 24 * 3_600_000
-"""How long an address of a clip opens it."""
 
 FIELDS = frozenset(
     {
@@ -204,7 +203,6 @@ async def models(request: Incoming) -> ASGIApp:
 
 def _video(request: Incoming, job: Job) -> dict[str, Any]:
     """Write a job; what is not there is left out, never null."""
-    services = desk(request)
     base = base_url(request)
     said: dict[str, Any] = {
         "id": job.id,
@@ -216,8 +214,7 @@ def _video(request: Incoming, job: Job) -> dict[str, Any]:
         return said
     clips = clips_of(job)
     if clips:
-        until = services.clock() + LINK_MS
-        said["unsigned_urls"] = [base + services.links.to_clip(job.id, each, until) for each in clips]
+        said["unsigned_urls"] = [signed_link(request, job, each) for each in clips]
     elif job.state is State.SUCCEEDED:
         said["status"] = "expired"
     else:

@@ -5,7 +5,7 @@ What an offer can do and what it costs: the two sums made from a listing, both p
 What cannot be priced cannot be ordered. Money is integer micro-dollars.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from providers.base.listing import Listing, Offer, Price, Rule, Value
-from providers.base.order import AS_LONG, CHOICES, COUNTS, Mode, Request, Role, Spec, choices
+from providers.base.order import AS_LONG, CHOICES, COUNTS, Mode, Request, Role, Spec, choices, lines
 from providers.base.task import Usage
 
 
@@ -173,13 +173,16 @@ def price_of(listing: Listing, offer: Offer, spec: Spec, *, on: date, plan: str 
     return max(lines, key=lambda line: (offer.model in line.models, len(line.when), line.since), default=None)
 
 
+ORDERED: dict[str, Callable[[Any], int]] = {"seconds": int, "n": int, "fps": int, "resolution": lines}
+"""Choices whose values have an order, and by what."""
+
+
 def _misfits(offer: Offer, wanted: Shape) -> Iterator[Refusal]:
     """Name every wish the offer does not list."""
     for name, value in zip(CHOICES, wanted.choices, strict=True):
         sold = getattr(offer, name)
         if value is not None and value not in sold:
-            shown = ", ".join(_word(each) for each in sold)
-            yield Refusal(name, f"{offer.model} sells {name} {shown}; not {_word(value)}")
+            yield Refusal(name, f"{offer.model} {_sells(name, sold)}; not {_word(value)}")
     for name in wanted.features:
         if name not in offer.features:
             yield Refusal(name, f"{offer.model} does not take {name}")
@@ -187,6 +190,21 @@ def _misfits(offer: Offer, wanted: Shape) -> Iterator[Refusal]:
         yield Refusal("input_references", f"{offer.model} takes at most {offer.references} references")
     for kind in sorted(set(wanted.references) - set(offer.reference_types)):
         yield Refusal("input_references", f"{offer.model} does not take a reference of type {kind}")
+
+
+def _sells(name: str, sold: Sequence[Value]) -> str:
+    """
+    Say which values are sold, the least first where there is one: the first of a listing is only what nobody chose.
+
+    >>> _sells("seconds", [4, 1, 10, 0])
+    'sells seconds 1, 4, 10'
+    """
+    shown = [each for each in sold if name != "seconds" or each]
+    if not shown:
+        return "makes clips as long as their source, which takes no seconds"
+    if name in ORDERED:
+        shown.sort(key=ORDERED[name])
+    return f"sells {name} {', '.join(map(_word, shown))}"
 
 
 def _close(offer: Offer, decided: dict[str, Any], open_: list[str]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Laws of what is shown and quoted: every offer of every account, its price and its source, or why it cannot."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,8 @@ def test_an_account_without_its_secret_is_left_out_and_reported(tmp_path: Path) 
         checked = market.server.cli("check", check=False)
         assert (1, True) == (checked.returncode, "lacks GEMINI_API_KEY" in checked.stdout)
         assert 6 == checked.stdout.count("ready")
-        assert "account gemini is not used: the environment lacks GEMINI_API_KEY" in market.server.log.read_text()
+        said = [json.loads(line) for line in market.server.log.read_text().splitlines()]
+        (unused,) = [each for each in said if "account.unused" == each["event"]]
+        assert ("gemini", "the environment lacks GEMINI_API_KEY") == (unused["account"], unused["reason"])
         assert "gemini" not in {each["id"] for each in market.http.get("/providers").json()["data"]}
         assert "flow" == quotes(market.http)["data"][0]["account"]

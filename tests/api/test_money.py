@@ -152,3 +152,22 @@ def test_an_operators_mistake_is_said_in_a_line(paid: Server, words: list[str]) 
     """What a command cannot do it says on one line, and exits 2."""
     done = paid.cli(*words, check=False)
     assert (done.returncode, done.stderr.count("\n"), "Traceback" in done.stderr) == (2, 1, False), done.stderr
+
+
+def test_what_is_spent_and_waits_is_measured(paid: Server) -> None:
+    """Per key, provider and model; how long the provider took, who rests, and since when the oldest job waits."""
+    reader = paid.create_key("--name", "measuring", "--scope", "metrics")
+    key = paid.create_key("--name", "spending", "--scope", "read", "--scope", "write")
+    made = call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "measured"}).json()
+    video = finished(paid, key, made["id"])
+    (shown,) = [
+        line for line in call(paid, reader, "GET", "/metrics").text.splitlines() if f'key="{video["key"]}"' in line
+        and line.startswith("reelgate_spend_usd_total")
+    ]  # fmt: skip
+    assert shown.endswith(" 0.25")
+    assert 'model="sandbox/demo"' in shown
+    assert 'provider="sandbox"' in shown
+    figures = call(paid, reader, "GET", "/metrics").text
+    assert 'reelgate_account_resting{account="sandbox"} 0.0' in figures
+    assert 'reelgate_provider_call_seconds_count{call="order",provider="sandbox"}' in figures
+    assert "reelgate_jobs_oldest_queued_seconds " in figures

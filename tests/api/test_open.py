@@ -449,8 +449,7 @@ def test_answers_carry_an_id(server: Server) -> None:
 
 def test_events_are_json(server: Server, clip: dict[str, object]) -> None:
     """Every event is one JSON object named noun.past-participle; no prompt is in the log."""
-    lines = [line for line in server.log.read_text().splitlines() if not line.startswith("reelgate: ")]
-    events = [json.loads(line) for line in lines]
+    events = [json.loads(line) for line in server.log.read_text().splitlines()]
 
     assert {"gateway.started", "job.ended"} <= {event["event"] for event in events}
     assert all(event["event"].count(".") == 1 for event in events)
@@ -464,7 +463,7 @@ def test_the_document_describes_what_is_there(server: Server) -> None:
 
     assert document["openapi"].startswith("3.1")
     assert set(create["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
-    assert set(document["components"]["schemas"]["Video"]["required"]) == THIRTEEN
+    assert THIRTEEN <= set(document["components"]["schemas"]["Video"]["required"])
     assert {"/v1/videos/{video_id}/content", "/v1/videos/edits", "/v1/quotes", "/v1/files"} <= set(document["paths"])
     for path, operations in document["paths"].items():
         for operation in operations.values():

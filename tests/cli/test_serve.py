@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.app import Gateway
+from gateway.cli.serve import tell
+from gateway.offers.accounts import Unused
 from gateway.store.database import Kind
 from tests import databases
 from tests.server import START_SECONDS, Server, eventually
@@ -46,3 +50,23 @@ cli.main(["told"])
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
 
     assert done.returncode == status, done.stderr
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_person_is_told_in_words_and_a_log_in_events(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    """Which account is not used, and that no key exists: either way both, and nowhere twice."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    unused = Unused("gemini", "the environment lacks GEMINI_API_KEY")
+    with capture_logs() as said:
+        tell(Gateway(None, (unused,), guarded=False, alive=None, hush=None), "http://here")  # type: ignore[arg-type]
+    words = capsys.readouterr().err.splitlines()
+    if terminal:
+        assert (3, []) == (len(words), said)
+        assert "reelgate: account gemini is not used: the environment lacks GEMINI_API_KEY" == words[0]
+        assert ("keys create" in words[1], "reelgate: http://here") == (True, words[2])
+    else:
+        assert ([], ["account.unused", "gateway.unguarded"]) == (words, [each["event"] for each in said])
+        assert ("gemini", unused.reason) == (said[0]["account"], said[0]["reason"])
+        assert "keys create" in said[1]["reason"]

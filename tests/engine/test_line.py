@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.api.health import count
 from gateway.door.accept import Repeat, fingerprint_of
 from gateway.engine.ending import Ends
 from gateway.engine.line import LONGEST_MS, Line
@@ -362,3 +363,23 @@ async def test_a_faster_offer_is_bought_where_a_slow_one_is_too_late(make: Make)
     await engine.turn()
 
     assert [len(each.ledger) for each in engine.providers.values()] == [0, 1]
+
+
+async def test_since_when_the_oldest_job_waits(make: Make) -> None:
+    """Of those that wait for their order, and of nobody's else; what is counted says so in seconds."""
+    engine = make()
+    assert await engine.store.oldest_queued() is None
+    first = await engine.accept()
+    engine.now += 5_000
+    second = await engine.accept()
+    assert first.created_at == await engine.store.oldest_queued()
+    assert first.created_at + 5_000 == second.created_at
+    await engine.turn()
+    assert State.RUNNING is (await engine.job(first.id)).state
+    await count(engine.store, engine.metrics, engine.clock)
+    assert 0 == engine.metrics.registry.get_sample_value("reelgate_jobs_oldest_queued_seconds")
+    third = await engine.accept()
+    engine.now += 12_000
+    assert third.created_at == await engine.store.oldest_queued()
+    await count(engine.store, engine.metrics, engine.clock)
+    assert 12 == engine.metrics.registry.get_sample_value("reelgate_jobs_oldest_queued_seconds")

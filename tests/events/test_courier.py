@@ -52,6 +52,19 @@ async def test_an_end_is_told_once(told: Told, heard: Receiver) -> None:
     assert ("delivered", 1) == ((await told.only(id_)).state, (await told.only(id_)).tries)
 
 
+async def test_a_try_is_logged_with_its_job_and_its_reason(told: Told, heard: Receiver) -> None:
+    """Under the words of every other line of the log, so that a job's own are found together."""
+    await told.endpoint()
+    id_ = await told.ended()
+    heard.script["/a"] = [500]
+    with capture_logs() as logs:
+        await told.deliver()
+    (tried,) = [each for each in logs if "delivery.tried" == each["event"]]
+    assert (id_, "pending") == (tried["job"], tried["state"])
+    assert "reason" in tried
+    assert "error" not in tried
+
+
 async def test_the_outbox_holds_with_the_job_or_not_at_all(told: Told) -> None:
     """An end that is not kept is told to nobody."""
     await told.endpoint()

@@ -344,3 +344,23 @@ def test_listings_are_whole(slug: str) -> None:
         assert bool(line.usd) != bool(line.credits)
         assert Decimal(line.usd or line.credits) >= 0
         assert line.since <= line.checked
+
+
+@pytest.mark.parametrize(
+    ("sold", "wanted", "said"),
+    [
+        ({"seconds": [4, 1, 20, 10, 0]}, {"seconds": 7}, "maker/one sells seconds 1, 4, 10, 20; not 7"),
+        (
+            {"seconds": [0]},
+            {"seconds": 7},
+            "maker/one makes clips as long as their source, which takes no seconds; not 7",
+        ),
+        ({"resolution": ["720p", "4k", "360p"]}, {"resolution": "480p"}, "sells resolution 360p, 720p, 4k; not 480p"),
+        ({"aspect_ratio": ["16:9", "1:1"]}, {"aspect_ratio": "3:2"}, "sells aspect_ratio 16:9, 1:1; not 3:2"),
+    ],
+)
+def test_a_refusal_lists_what_can_be_chosen(sold: dict[str, object], wanted: dict[str, object], said: str) -> None:
+    """In order, and only what a client may write: no length is 0, which is a source's own."""
+    refusals = fit(offer(**sold), request(**wanted))
+    assert isinstance(refusals, list | tuple)
+    assert said in {each.message for each in refusals} | {each.message.removeprefix("maker/one ") for each in refusals}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gateway.api.openapi import COMPARED
+from gateway.api.schemas.sums import COMPARED
 from gateway.cli.money import comparison
 from gateway.jobs.job import Outcome
 from gateway.money.comparing import BY, Came, describe, records_of, share_of

@@ -278,9 +278,12 @@ async def test_what_goes_through_whole_tables_is_a_survey(database: Database, mo
     monkeypatch.setattr(database, "read", small)
     monkeypatch.setattr(database, "survey", noted)
     assert {} == await store.census() == await store.ailments()
+    assert await store.oldest_queued() is None
     assert [] == await store.spent(0, 1) == await store.orders(0, 1) == await store.budgets()
 
-    assert {"jobs_by_state", "spent_by", "orders_by", "budgets_within", *bodies("doctor")} == {*asked}
+    assert {"jobs_by_state", "jobs_oldest_queued", "spent_by", "orders_by", "budgets_within", *bodies("doctor")} == {
+        *asked
+    }
 
 
 async def test_jobs_are_counted_at_most_every_ten_seconds(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -231,6 +231,7 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
         ("jobs_newest", "jobs_of_tenant"),
         ("jobs_oldest", "jobs_of_tenant"),
         ("jobs_by_state", "jobs_by_state"),
+        ("jobs_oldest_queued", "jobs_by_state"),
         ("jobs_in_doubt", "jobs_in_doubt"),
         ("jobs_recall", "jobs_in_doubt"),
         ("attempts_of_job", "attempts_of_job"),

@@ -230,6 +230,9 @@ RETURNING *;
 -- jobs_by_state --
 SELECT state, count(*) FROM jobs WHERE deleted_at IS NULL GROUP BY state;
 
+-- jobs_oldest_queued --
+SELECT min(created_at) FROM jobs WHERE state = 'queued' AND deleted_at IS NULL;
+
 -- jobs_aside --
 SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
