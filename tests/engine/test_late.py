@@ -143,6 +143,9 @@ async def test_a_late_failure_is_charged_as_its_provider_says(engine: Engine, bi
 
     assert billing(job) == ((Billing.BILLED, PRICE) if billed else (Billing.NOT_BILLED, 0))
     assert (await books(engine, job)).get(Book.SPENT, 0) == (PRICE if billed else 0)
+    figures = engine.metrics.exposition().decode().splitlines()
+    measured = [float(line.split()[-1]) for line in figures if line.startswith("reelgate_spend_usd_total{")]
+    assert measured == ([PRICE / 1_000_000] if billed else [])
     assert [each.outcome for each in await engine.store.attempts(job.id)] == [Outcome.FAILED]
 
 

@@ -1,4 +1,4 @@
-"""Laws of where Google's clients find a clip over plain http: each by what it can read, and all the same one."""
+"""Laws of where Google's clients find a clip over plain http: each by what it can read, and all of them the same."""
 
 import httpx
 import pytest

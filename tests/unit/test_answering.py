@@ -12,6 +12,8 @@ from gateway.clips.shelf import ShelfError
 from gateway.door.admission import Admission
 from gateway.door.answering import HANDLERS
 from gateway.door.edge import Edge
+from gateway.door.hearing import make_hearing
+from gateway.settings import ServerSettings
 from gateway.store.database import StoreUnavailableError
 from gateway.telemetry import Metrics
 
@@ -33,7 +35,7 @@ async def test_a_request_id_finds_why_it_went_wrong(error: Exception, event: str
 
     metrics = Metrics()
     app = Litestar([fail], exception_handlers=HANDLERS, logging_config=None, openapi_config=None)
-    edge = Edge(app, metrics, Admission(9, Gauge("late", "Late.", registry=None)))
+    edge = Edge(app, metrics, Admission(9, Gauge("late", "Late.", registry=None)), make_hearing(ServerSettings()))
     transport = httpx.ASGITransport(edge)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         with capture_logs() as said:
