@@ -50,7 +50,11 @@ class Whose(StrEnum):
 
 
 class TurnedAway(Throttled):
-    """One Google account does not serve, and useapi may choose another; where none is left it says so."""
+    """
+    One Google account does not serve: the order comes again, to whichever useapi chooses, or to that one in its time.
+
+    Where none is left useapi says so.
+    """
 
 
 # Google's reason, without PUBLIC_ERROR_: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs
@@ -184,12 +188,13 @@ def read_error(
         scope = Scope.ORDER
     if problem.skip_reasons and all(each.model not in {None, "*"} for each in problem.skip_reasons):
         scope = Scope.MODEL
-    turned_away = verdict.one and whose is Whose.ANY
-    return (TurnedAway if turned_away else verdict.kind)(
+    free = verdict.one and whose is Whose.ANY
+    waits = verdict.one and whose is Whose.TIED and issubclass(verdict.kind, Exhausted | Throttled)
+    return (TurnedAway if free or waits else verdict.kind)(
         message or f"Flow answered {status}",
         code=code,
         status=status,
-        retry_after=ANOTHER if turned_away else _wait(problem, headers, code, verdict),
+        retry_after=ANOTHER if free else _wait(problem, headers, code, verdict),
         scope=scope,
     )
 

@@ -6,7 +6,6 @@ The client hears of success only after the job is on disk, and nothing has been 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -31,6 +30,8 @@ from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
 
 KEPT_MS = 72 * 3_600_000
 """How long an Idempotency-Key is remembered."""
+MOST_UNSURE = 1000
+"""Jobs in doubt that are remembered; each is kept in memory, and forgotten once it is looked for."""
 FOLDED_MS = 30 * 60_000
 """How long a retry an SDK makes by itself finds the job of its first try; longer than SDKs go on trying."""
 
@@ -93,6 +94,8 @@ class Acceptor:
         self._hands = hands
         self._limits = limits
         """What the whole instance may spend."""
+        self._unsure: dict[tuple[str, str], Job] = {}
+        """By tenant and fingerprint, oldest first: jobs nobody could tell of whether they were kept."""
 
     def decide(self, wish: Wish) -> Decision:
         """
@@ -156,6 +159,9 @@ class Acceptor:
         :raises ProblemError: 402 where a budget has not enough left, 429 where the key has too many jobs under way,
             503 where nobody can tell whether the job was kept.
         """
+        lost = None if repeat.key else self._unsure.get((tenant, fingerprint))
+        if lost and self._clock() - lost.created_at < FOLDED_MS and (found := await self._find(lost, fingerprint)):
+            return found, False
         choice = decision.ranked[0].choice
         assert choice is not None
         choice = replace(choice, why=decision.why, others=beside(decision, choice))
@@ -198,7 +204,8 @@ class Acceptor:
         except BudgetError as error:
             raise _over_budget(choice.usd_micros) from error
         except UnsureError as error:
-            await self._find(job, error)
+            if not await self._find(job, fingerprint):
+                raise self._doubt(job, fingerprint) from error
             kept, new = job, True
         except CrowdError as error:
             message = f"This key may have {limits.jobs} videos under way at a time; wait until one has ended."
@@ -213,23 +220,33 @@ class Acceptor:
             self._hands.wake()
         return kept, new
 
-    async def _find(self, job: Job, error: UnsureError) -> None:
+    async def _find(self, job: Job, fingerprint: str) -> Job | None:
         """
-        Look for a job whose commit was lost sight of.
+        Look for a job whose commit was lost sight of: at once, and when the same call comes again.
 
-        :raises ProblemError: 503 where it is not there yet, or nobody can look: it may come to be all the same.
+        :raises ProblemError: 503 where nobody can look.
         """
-        with suppress(StoreUnavailableError):
-            if await self._store.job(job.id, job.tenant) is not None:
-                return
-        raise _unsure(job.id) from error
+        try:
+            found = await self._store.job(job.id, job.tenant)
+        except StoreUnavailableError as error:
+            raise self._doubt(job, fingerprint) from error
+        self._unsure.pop((job.tenant, fingerprint), None)
+        return found
+
+    def _doubt(self, job: Job, fingerprint: str) -> ProblemError:
+        """Say that an order may have been kept, and know it again should its caller ask for the same."""
+        self._unsure.pop((job.tenant, fingerprint), None)
+        self._unsure[job.tenant, fingerprint] = job
+        while len(self._unsure) > MOST_UNSURE:
+            del self._unsure[next(iter(self._unsure))]
+        return _unsure(job.id)
 
 
 def _unsure(id_: str) -> ProblemError:
     """Say that an order may have been kept; whoever took it for refused would buy twice."""
     message = (
         f"The gateway lost its store while it kept this order, and cannot tell whether it did: GET /v1/videos/{id_} "
-        "says so once the store is back. The same call again under the same Idempotency-Key is no second order."
+        "says so once the store is back. The same call again is the same order, under the same Idempotency-Key always."
     )
     return ProblemError(503, "order_unsure", message, headers={"x-reelgate-video": id_, "retry-after": "5"})
 

@@ -132,7 +132,7 @@ class Buyer:
         """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
         now = self._clock()
         wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
-        self._health.turned_down(self._shop.accounts[choice.account], choice.model, error, now)
+        self._health.turned_down(self._shop.accounts[choice.account], job.id, choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
             await self._ends.later(job, wait / 1000)

@@ -31,7 +31,7 @@ GROW_MS = 10_000
 TRIP = 5
 """Calls in a row nobody answers, after which nothing is ordered for a while."""
 TURNED = 10
-"""Orders in a row, each to come again for its own sake, after which it is taken to be for the account's."""
+"""Orders, each to come again for its own sake and none taken meanwhile, after which it is for the account's."""
 TURNED_MS = 60_000
 """How long that must have gone on: many at once may have met the same trouble."""
 
@@ -84,8 +84,9 @@ class Account:
         """Calls in a row that nobody answered."""
         self._trips = 0
         """Times in a row that too many were."""
-        self._turned = (0, 0)
-        """Orders turned away in a row, and since when."""
+        self._turned: set[str] = set()
+        """Orders that were turned away since one was taken; no more of them than say enough."""
+        self._turned_since = 0
         self._silence = f"{self.listing.name} does not answer the account {name}"
         self.rests: dict[str, Rest] = {}
         """By model, or :data:`EVERYTHING`."""
@@ -194,22 +195,23 @@ class Account:
 
     def accepted(self, now: int) -> None:
         """Hear that an order was taken."""
-        self._turned = (0, 0)
+        self._turned.clear()
         self.answered(now)
 
-    def turned_away(self, now: int) -> float:
+    def turned_away(self, order: str, now: int) -> float:
         """
         Hear that an order was not taken for its own sake, and may come again.
 
         Where no order is taken for a while, the account rests long enough that others are tried. Says for how many
         seconds.
         """
-        count, since = self._turned
-        count, since = count + 1, since or now
-        self._turned = (count, since)
-        if count < TURNED or now - since < TURNED_MS:
+        if not self._turned:
+            self._turned_since = now
+        if len(self._turned) < TURNED:
+            self._turned.add(order)
+        if len(self._turned) < TURNED or now - self._turned_since < TURNED_MS:
             return 0.0
-        why = f"{self.listing.name} has turned away {count} orders of the account {self.name} in a row"
+        why = f"{self.listing.name} has turned away {TURNED} orders and more of the account {self.name}, and taken none"
         self.rest(EVERYTHING, now + 300_000, why)
         return 300.0
 

@@ -29,11 +29,11 @@ class Health:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def turned_down(self, account: Account, model: str, error: ProviderError, now: int) -> None:
+    def turned_down(self, account: Account, order: str, model: str, error: ProviderError, now: int) -> None:
         """Order nothing more where an error says that there is no use: of the model, or of the whole account."""
         self.heard(account, error, now)
         if error.scope is Scope.ORDER:
-            if isinstance(error, Throttled) and (seconds := account.turned_away(now)):
+            if isinstance(error, Throttled) and (seconds := account.turned_away(order, now)):
                 self._rested(account, EVERYTHING, "turned_away", seconds)
             return
         seconds = error.retry_after or RESTS.get(type(error), 5.0)

@@ -345,8 +345,11 @@ class Postgres(Database):
         """
         dialled: Connection | None = None
         try:
-            dialled = await asyncpg.connect(**self._options)
-            await dialled.execute(queries("postgresql")["limits"].sql)
+            async with asyncio.timeout(
+                CONNECT_SECONDS
+            ):  # A full pooler takes the login, and only then keeps us waiting.
+                dialled = await asyncpg.connect(**self._options)
+                await dialled.execute(queries("postgresql")["limits"].sql)
         except BaseException as error:
             if dialled is not None:
                 dialled.terminate()

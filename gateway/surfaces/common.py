@@ -337,9 +337,10 @@ def headers_of(request: Incoming, job: Job) -> dict[str, str]:
 
 def base_url(request: Incoming) -> str:
     """Say where the client reaches us: as the operator says, else as it asked, the scheme by a proxy's word."""
-    server, peer = desk(request).settings.server, request.client
+    server = desk(request).settings.server
     if server.public_url:
         return server.public_url.rstrip("/")
+    peer = request.client
     scheme = scheme_of(
         peer.host if peer else "", request.headers.getall("x-forwarded-proto", []), _proxies(*server.proxies)
     )

@@ -53,3 +53,6 @@ async def test_who_cannot_look_is_told_that_nobody_can_tell(tmp_path: Path, monk
         monkeypatch.undo()
         (kept,) = (await here.engine.store.jobs("tenant", after=None, limit=9, newest_first=True)).jobs
         assert "queued" == kept.state
+        ids = [(await here.engine.accept(prompt="a kite", seconds=4, model="maker/b")).id for _ in range(2)]
+        assert kept.id == ids[0], "whoever repeats what nobody could tell of gets what was kept"
+        assert kept.id != ids[1], "and has heard of it then"

@@ -73,11 +73,11 @@ async def test_a_clip_that_is_kept_lets_the_others_come(engine: Engine) -> None:
 async def test_an_order_that_is_taken_ends_a_run_of_those_that_were_not(engine: Engine) -> None:
     """However many were turned away before it: the next one is the first again."""
     account = engine.accounts["acme"]
-    for _ in range(TURNED - 1):
-        account.turned_away(engine.now - TURNED_MS)
+    for number in range(TURNED - 1):
+        account.turned_away(f"order {number}", engine.now - TURNED_MS)
     await engine.run((await engine.accept()).id)
 
-    assert 0.0 == account.turned_away(engine.now)
+    assert 0.0 == account.turned_away("another", engine.now)
 
 
 @pytest.mark.parametrize("turned_away", [False, True])

@@ -208,10 +208,19 @@ def test_an_offer_is_taken_out_or_brought_back() -> None:
 def test_what_is_one_orders_slows_nobody_down() -> None:
     """An order that is to come again for its own sake leaves every place free; asked to slow down, half are."""
     busy, health = account(max_running=8), Health(Metrics())
-    health.turned_down(busy, ONE, Throttled("a poor captcha", scope=Scope.ORDER, retry_after=60.0), NOW)
+    health.turned_down(busy, "a", ONE, Throttled("a poor captcha", scope=Scope.ORDER, retry_after=60.0), NOW)
     assert 8 == busy.room(ONE, NOW)
-    health.turned_down(busy, ONE, Throttled("too much", scope=Scope.MODEL), NOW)
+    health.turned_down(busy, "a", ONE, Throttled("too much", scope=Scope.MODEL), NOW)
     assert busy.room(TWO, NOW) < 8
+
+
+def test_one_order_alone_says_nothing_of_the_others() -> None:
+    """However often it is turned away: it may be tied to what has no more to give."""
+    full, health = account(max_running=100), Health(Metrics())
+    for again in range(3 * TURNED):
+        now = NOW + again * TURNED_MS
+        health.turned_down(full, "the same", ONE, Throttled("not now", scope=Scope.ORDER), now)
+        assert full.has_room(ONE, now)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=40))
@@ -229,7 +238,7 @@ def test_where_no_order_is_taken_others_are_tried(met: list[tuple[int, bool]]) -
             count = 0
             continue
         count, since = count + 1, since if count else now
-        health.turned_down(full, ONE, Throttled("another account, please", scope=Scope.ORDER), now)
+        health.turned_down(full, f"{now} {count}", ONE, Throttled("another account, please", scope=Scope.ORDER), now)
         rests = count >= TURNED and now - since >= TURNED_MS
         assert rests is not full.has_room(ONE, now)
         assert rests is (full.shut(ONE, now) is not None)

@@ -271,6 +271,20 @@ async def test_readers_get_by_with_what_there_is(given: int, most: int) -> None:
     assert most == (await crowd(readers, 20))[0]
 
 
+async def test_nobody_waits_for_a_line_that_does_not_come() -> None:
+    """A full pooler takes a login and keeps it waiting: what is open goes round meanwhile."""
+    exchange = Exchange(1)
+
+    async def dial() -> asyncpg.Connection:
+        if not exchange.left:
+            await asyncio.Event().wait()
+        return await exchange.dial()
+
+    readers = Readers(dial, 4)
+    assert 1 == (await crowd(readers, 20))[0]
+    readers.close()
+
+
 async def test_without_any_connection_it_is_said() -> None:
     """Nobody waits for what there is none of; one that broke is none, and is made anew where that can be."""
     exchange = Exchange(0)
