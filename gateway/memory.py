@@ -1,5 +1,5 @@
 """
-End the process where memory gives out beneath what everybody waits for.
+End the process where what everybody waits for breaks off, as it does where memory gives out.
 
 A call or a step that gets no memory is refused or comes back. But where a callback of the loop, a thread or a task that
 runs as long as the gateway breaks off in the middle, nobody goes on with it: the gateway would answer and do nothing.
@@ -17,6 +17,7 @@ STARVED: Final = os.EX_OSERR
 """How a process ends that lacked memory."""
 LAST_WORDS: Final = b"reelgate: out of memory: ended in the middle of its work, to be started again\n"
 """Written beforehand: by then there may be no memory to write it."""
+BROKEN_OFF: Final = "a task that everybody waits for broke off; the gateway ends, to be started again"
 
 
 def lacks(error: BaseException | None) -> bool:
@@ -27,13 +28,15 @@ def lacks(error: BaseException | None) -> bool:
 
 
 def heed(loop: asyncio.AbstractEventLoop) -> None:
-    """End this process as soon as its loop or a thread of it hears that there was no memory."""
+    """End this process as soon as its loop or a thread hears that there was no memory, or that a vital task is over."""
     others = threading.excepthook, sys.unraisablehook
 
     def of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if lacks(context.get("exception")):
             _end()
         loop.default_exception_handler(context)
+        if context["message"] is BROKEN_OFF:
+            os._exit(os.EX_SOFTWARE)
 
     def of_thread(args: threading.ExceptHookArgs) -> None:
         if lacks(args.exc_value):
@@ -50,7 +53,7 @@ def heed(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def vital(task: "asyncio.Task[None]") -> "asyncio.Task[None]":
-    """Have the loop hear of it when a task breaks off that is to run as long as the gateway."""
+    """Have the loop hear of it when a task breaks off, whatever the reason, that is to run as long as the gateway."""
     task.add_done_callback(_mourn)
     return task
 
@@ -58,7 +61,7 @@ def vital(task: "asyncio.Task[None]") -> "asyncio.Task[None]":
 def _mourn(task: "asyncio.Task[None]") -> None:
     """Tell the loop why a task broke off."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        told = {"message": "a task that everybody waits for broke off", "exception": error, "task": task}
+        told = {"message": BROKEN_OFF, "exception": error, "task": task}
         task.get_loop().call_exception_handler(told)
 
 

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -26,7 +27,8 @@ def start_logging(level: str) -> None:
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(serializer=_dump),
     ]
-    others = logging.StreamHandler(sys.stderr)
+    heard = cast("TextIO", Heedless(sys.stderr))
+    others = logging.StreamHandler(heard)
     others.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *dated],
@@ -37,9 +39,28 @@ def start_logging(level: str) -> None:
     structlog.configure(
         processors=[*dated, *written],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(heard),
         cache_logger_on_first_use=True,
     )
+
+
+class Heedless:
+    """Write where somebody reads; a log that cannot be written (a pipe nobody holds, a full disk) stops no work."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write, if that can be done."""
+        with suppress(OSError, ValueError):
+            if self._file is not None:
+                self._file.write(text)
+
+    def flush(self) -> None:
+        """Hand over what was written, if that can be done."""
+        with suppress(OSError, ValueError):
+            if self._file is not None:
+                self._file.flush()
 
 
 def _dump(event: MutableMapping[str, Any], **_: Any) -> str:

@@ -142,6 +142,7 @@ def prove_free(host: str, port: int, key: str = "server.port") -> None:
 async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[[], None]) -> None:
     """Answer on a port until told to stop."""
     from granian.constants import HTTPModes, Interfaces  # noqa: PLC0415
+    from granian.errors import FatalError  # noqa: PLC0415
     from granian.http import HTTP1Settings  # noqa: PLC0415
     from granian.server.embed import Server  # noqa: PLC0415
 
@@ -166,4 +167,7 @@ async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
-    await server.serve()
+    try:
+        await server.serve()
+    except FatalError:
+        raise UsageError("it could not start; the lines before say why") from None

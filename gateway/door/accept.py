@@ -190,13 +190,7 @@ class Acceptor:
             buyer=buyer,
             hold=_json(taken),
         )
-        idempotency = Idempotency(
-            name=_name(repeat, fingerprint),
-            fingerprint=fingerprint,
-            fresh=not repeat.key and not repeat.retry,
-            expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
-        )
-        new = False
+        idempotency, new = _known_by(repeat, fingerprint, now), False
         failpoint("before_accept")
         try:
             begun = foretell(job) if wish.callback_url else ()
@@ -240,6 +234,16 @@ class Acceptor:
         while len(self._unsure) > MOST_UNSURE:
             del self._unsure[next(iter(self._unsure))]
         return _unsure(job.id)
+
+
+def _known_by(repeat: Repeat, fingerprint: str, now: int) -> Idempotency:
+    """Say by what a call is known again, and for how long."""
+    return Idempotency(
+        name=_name(repeat, fingerprint),
+        fingerprint=fingerprint,
+        fresh=not repeat.key and not repeat.retry,
+        expires_at=now + (KEPT_MS if repeat.key else FOLDED_MS),
+    )
 
 
 def _unsure(id_: str) -> ProblemError:

@@ -102,3 +102,33 @@ def test_every_figure_is_documented() -> None:
         there[family.name + "_total" * (family.type == "counter")] = {*each._labelnames}
     assert there.keys() == said.keys()
     assert {} == {name: labels for name, labels in there.items() if not labels <= said[name]}
+
+
+UNREAD = """
+import logging, sys
+import structlog
+from gateway.telemetry import start_logging
+
+sys.stdin.read()  # Until nobody reads what is said.
+start_logging("info")
+for number in range(3):
+    structlog.get_logger().error("said", number=number)
+    logging.getLogger("another").warning("said too")
+print("works on")
+"""
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_log_nobody_reads_stops_nobody(*, closed: bool) -> None:
+    """Its reader may be gone, and there may be none at all: who works goes on."""
+    command = [sys.executable, "-c", UNREAD]
+    if closed:
+        command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as program:
+        assert program.stdin
+        assert program.stdout
+        assert program.stderr
+        program.stderr.close()
+        program.stdin.close()
+        assert program.stdout.read() == "works on\n"
