@@ -69,6 +69,10 @@ async def make(url: str, console: Console, body: dict[str, Any], out: Path) -> N
         except asyncio.CancelledError:
             print("stopped; it may have been ordered: see `reelgate jobs list`", file=sys.stderr)
             raise
+        except UsageError as error:
+            if error.doubtful:
+                raise UsageError(f"{error}; it may have been ordered: see `reelgate jobs list`") from error
+            raise
         console.print(f"{video['id']} ordered", highlight=False, markup=False)
         with _going_on(f"reelgate watch {video['id']} --download --out {shlex.quote(str(folder or out.parent))}"):
             video = await watch(gate, console, video)
