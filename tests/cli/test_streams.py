@@ -1,11 +1,15 @@
 """Laws of where a command writes: what is closed, full or has few signs changes nothing of what was done."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import ROOT
+from tests.server import Server
 
 
 def shell(folder: Path, redirected: str, *words: str, **environ: str) -> "subprocess.CompletedProcess[bytes]":
@@ -60,3 +64,38 @@ def test_what_is_no_text_is_told_before_anything_is_bought(tmp_path: Path) -> No
         tmp_path, "", "generate", os.fsdecode(b"a k\xffte"), "--url", "http://127.0.0.1:9", LC_ALL="C", PYTHONUTF8="0"
     )
     assert (2, 1, True) == (done.returncode, done.stderr.count(b"\n"), rb"a k\udcffte" in done.stderr)
+
+
+SMALL = ["--model", "sandbox/demo", "--seconds", "1", "--resolution", "360p"]
+
+
+@pytest.mark.parametrize("redirected", [">/dev/full", ">/dev/full 2>&1", ">&-", "| true"])
+def test_a_clip_is_fetched_without_a_screen(server: Server, tmp_path: Path, redirected: str) -> None:
+    """What was bought is kept and nothing is wrong with it; where it could not be shown, stderr says how to go on."""
+    piped = redirected == "| true"
+    words = f"generate 'a kite' {' '.join(SMALL)}"
+    script = f'{{ "$0" -m gateway.cli {words} {"" if piped else redirected}; echo $? >code; }} {redirected * piped}'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "REELGATE_URL": server.url},
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ("0\n", True) == ((tmp_path / "code").read_text(), (tmp_path / "clip.mp4").stat().st_size > 0)
+    told = re.search(
+        rb"^nothing can be shown .*: reelgate watch video_\w+ --download --out \.$", done.stderr, re.MULTILINE
+    )
+    assert (redirected in {">/dev/full", "| true"}) == bool(told)
+
+
+@pytest.mark.parametrize("redirected", [">/dev/full", ">&-"])
+def test_a_key_nobody_was_shown_is_none(tmp_path: Path, redirected: str) -> None:
+    """It is not in force, and that is said."""
+    store = {"REELGATE__STORE__URL": "sqlite:///reelgate.db"}
+    done = shell(tmp_path, redirected, "keys", "create", "--name", "me", **store)
+    assert (2, 1, True) == (done.returncode, done.stderr.count(b"\n"), b"none was made" in done.stderr)
+
+    assert 0 == shell(tmp_path, "", "keys", "create", "--name", "you", **store).returncode
+    assert 1 == shell(tmp_path, "", "keys", "list", **store).stdout.count(b"\n")
