@@ -65,13 +65,17 @@ class RefusedError(UsageError):
 
 def settings_of(config: Path | None) -> Settings:
     """
-    Read the named file, else ``config.toml`` here, else the defaults.
+    Read the named file, else ``config.toml`` here, else the defaults; a variable set to nothing names none.
 
     :raises SettingsError: when it cannot be started with.
     """
+    if config == Path() and os.environ.get("REELGATE_CONFIG") == "":
+        config = None
     if config is not None and not config.exists():
-        raise SettingsError(f"{config} does not exist")
+        raise SettingsError(f"{config} {'leads to nothing' if config.is_symlink() else 'does not exist'}")
     here = Path("config.toml")
+    if config is None and here.is_symlink() and not here.exists():
+        raise SettingsError(f"{here} leads to nothing: mend or remove the link")
     return load(config or (here if here.exists() else None), os.environ)
 
 
