@@ -44,6 +44,9 @@ app.command("gateway.cli.media:app", name="media")
 def main(words: Sequence[str] | None = None) -> None:
     """Run one command, the program's own words where none are given; what the user can mend is said in a line."""
     _heed_term()
+    from gateway.cli.streams import complain, forgo, let_go, open_streams, said_of  # noqa: PLC0415
+
+    open_streams()
     from gateway.cli.common import UsageError  # noqa: PLC0415
     from gateway.settings import SettingsError  # noqa: PLC0415
     from gateway.store.database import StoreUnavailableError  # noqa: PLC0415
@@ -58,14 +61,18 @@ def main(words: Sequence[str] | None = None) -> None:
         finally:
             sys.stdout.flush()  # That nobody reads on comes out here, and not as the interpreter ends.
     except (ListingError, SettingsError, StoreUnavailableError, UsageError) as error:
-        print(f"reelgate: {error}", file=sys.stderr)
+        complain(f"reelgate: {error}")
         sys.exit(2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forgo(sys.stdout)
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"reelgate: {where}{error.strerror or error or type(error).__name__}", file=sys.stderr)
+        complain(f"reelgate: {where}{error.strerror or error or type(error).__name__}")
+        let_go(sys.stdout)
+        sys.exit(2)
+    except UnicodeError as error:
+        complain(f"reelgate: {said_of(error)} is not UTF-8: write it so, in a locale that is (LC_ALL=C.UTF-8)")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

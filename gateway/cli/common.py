@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,30 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 class UsageError(Exception):
     """Something the person at the terminal can mend."""
 
+    doubtful = False
+    """Whether it ended a call that had been sent, and may have been heard."""
+
+
+class GoneError(UsageError):
+    """No gateway answers."""
+
+    def __init__(self, url: str, cause: Exception) -> None:
+        link: BaseException | None = cause
+        while link is not None and not isinstance(link, ssl.SSLError):
+            link = link.__cause__ or link.__context__
+        if link is None:
+            super().__init__(f"no gateway answers at {url}: start one with `reelgate serve`")
+        else:
+            said = getattr(link, "verify_message", "") or (link.reason or "no TLS").replace("_", " ").lower()
+            super().__init__(f"no gateway answers at {url}, for TLS fails there: {said}; is it one of http://?")
+
+
+class StrangeError(UsageError):
+    """Something answers, and not as a gateway does."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"what answers at {url} is no Reelgate gateway, or its answer does not come through")
+
 
 class RefusedError(UsageError):
     """The gateway's own no."""
@@ -36,19 +61,21 @@ class RefusedError(UsageError):
         self.code = code
         self.message = message
         self.param = param
-        self.doubtful = False
-        """Whether the call had been sent before, and may have been heard then."""
 
 
 def settings_of(config: Path | None) -> Settings:
     """
-    Read the named file, else ``config.toml`` here, else the defaults.
+    Read the named file, else ``config.toml`` here, else the defaults; a variable set to nothing names none.
 
     :raises SettingsError: when it cannot be started with.
     """
+    if config == Path() and os.environ.get("REELGATE_CONFIG") == "":
+        config = None
     if config is not None and not config.exists():
-        raise SettingsError(f"{config} does not exist")
+        raise SettingsError(f"{config} {'leads to nothing' if config.is_symlink() else 'does not exist'}")
     here = Path("config.toml")
+    if config is None and here.is_symlink() and not here.exists():
+        raise SettingsError(f"{here} leads to nothing: mend or remove the link")
     return load(config or (here if here.exists() else None), os.environ)
 
 
@@ -99,15 +126,34 @@ def call(client_: httpx.Client, method: str, path: str, **options: Any) -> Any:
     Call the gateway and read its answer.
 
     :raises RefusedError: with the gateway's own words.
-    :raises UsageError: when nobody answers.
+    :raises GoneError: when nobody answers.
+    :raises StrangeError: when something else does.
     """
+    url = str(client_.base_url).rstrip("/")
     try:
         answer = client_.request(method, path, **options)
     except httpx.TransportError as error:
-        raise UsageError(f"no gateway answers at {client_.base_url}: start one with `reelgate serve`") from error
+        raise GoneError(url, error) from error
+    except httpx.DecodingError as error:
+        raise StrangeError(url) from error
     if answer.is_success:
-        return answer.json()
+        return told(answer, url)
     raise refusal(answer)
+
+
+def told(answer: httpx.Response, url: str) -> dict[str, Any]:
+    """
+    Read a yes.
+
+    :raises StrangeError: when it is not a gateway's, each of which names its ``object``, or not whole.
+    """
+    try:
+        said = answer.json()
+    except ValueError as error:
+        raise StrangeError(url) from error
+    if not (isinstance(said, dict) and "object" in said):
+        raise StrangeError(url)
+    return said
 
 
 def refusal(answer: httpx.Response) -> RefusedError:

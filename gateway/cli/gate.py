@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from gateway.cli.common import RefusedError, UsageError, reachable, refusal, signed
+from gateway.cli.common import GoneError, RefusedError, StrangeError, UsageError, reachable, refusal, signed, told
 from gateway.events.sse import read_events
 
 LOST_SECONDS = 60.0
@@ -34,10 +34,6 @@ PART = ".part"
 UNDER_WAY = frozenset({"queued", "in_progress"})
 
 Video = dict[str, Any]
-
-
-class GoneError(UsageError):
-    """No gateway answers."""
 
 
 class Gate:
@@ -73,26 +69,25 @@ class Gate:
 
     async def call(self, method: str, path: str, *, patient: bool = True, **options: Any) -> Any:
         """
-        Call the gateway and read its answer.
+        Call the gateway and read its answer; one that cannot be read says as little as none.
 
         :raises RefusedError: with the gateway's own words.
         :raises GoneError: when nobody answers; at once where not ``patient`` and there is nobody to connect to.
+        :raises StrangeError: when something else answers.
         """
         since, pause, doubtful = time.monotonic(), 0.25, False
         while True:
             try:
                 answer = await self._http.request(method, path, **options)
-            except httpx.TransportError as error:
-                lost: UsageError = self._gone()
-                lost.__cause__ = error
-                if isinstance(error, httpx.ConnectError):
-                    if not (patient or doubtful):
-                        raise lost from error
-                else:
-                    doubtful = True
-            else:
                 if answer.is_success:
-                    return answer.json()
+                    return told(answer, self.url)
+            except httpx.ConnectError as error:
+                lost = self._lost(error)
+                if not (patient or doubtful):
+                    raise lost from error
+            except (httpx.TransportError, httpx.DecodingError, StrangeError) as error:
+                lost, doubtful = self._lost(error), True
+            else:
                 lost = refusal(answer)
                 lost.doubtful = doubtful
                 if answer.status_code not in LATER or answer.headers.get("x-should-retry") == "false":
@@ -102,6 +97,7 @@ class Gate:
                 if answer.status_code == 429:
                     since = time.monotonic()  # It is there, and says when.
             if time.monotonic() - since > self._patience:
+                lost.doubtful = doubtful
                 raise lost
             await asyncio.sleep(pause)
             pause = min(5.0, pause * 2)
@@ -159,7 +155,7 @@ class Gate:
                         told = _looks(video)
             except httpx.ConnectError:
                 await self.video(id_)  # Waits out a restart.
-            except (httpx.TransportError, TimeoutError, json.JSONDecodeError):
+            except (httpx.TransportError, httpx.DecodingError, TimeoutError, json.JSONDecodeError):
                 await asyncio.sleep(0.25)
         while True:
             video = await self.video(id_)
@@ -204,8 +200,8 @@ class Gate:
                     await self._more(path, part, clip)
                     if await asyncio.to_thread(_whole, part, clip):
                         break
-                except httpx.TransportError:
-                    wrong = self._gone()
+                except (httpx.TransportError, httpx.DecodingError) as error:
+                    wrong = self._lost(error)
                 except RefusedError as error:
                     if error.status not in LATER:
                         raise
@@ -234,9 +230,13 @@ class Gate:
                 async for chunk in answer.aiter_bytes():
                     file.write(chunk)
 
-    def _gone(self) -> GoneError:
-        """Say that nobody answers."""
-        return GoneError(f"no gateway answers at {self.url}: start one with `reelgate serve`")
+    def _lost(self, error: Exception) -> UsageError:
+        """Say why no answer came through."""
+        if isinstance(error, StrangeError):
+            return error
+        lost = StrangeError(self.url) if isinstance(error, httpx.DecodingError) else GoneError(self.url, error)
+        lost.__cause__ = error
+        return lost
 
 
 def _looks(video: Video) -> tuple[object, ...]:

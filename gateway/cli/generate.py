@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.common import DEFAULT_URL, Url, UsageError, call, client, plain
 from gateway.cli.gate import Gate, Video, files_of, try_places
+from gateway.cli.streams import complain, unbroken
 from gateway.cli.wanted import Wanted, call_of
 from gateway.cli.watch import clips_of, places
 
@@ -56,7 +56,7 @@ def _uploaded(http: httpx.Client, path: Path) -> dict[str, str]:
 
 async def make(url: str, console: Console, body: dict[str, Any], out: Path) -> None:
     """
-    Order clips, watch them being made, download them, and say what they are.
+    Order clips, watch them being made, download them, and say what they are, for as long as that can be shown.
 
     :param out: a file, or a folder that is there: what goes there is named by the video's id.
     :raises UsageError: when it is refused or not made, or has no place; what is ordered by then is said.
@@ -67,20 +67,25 @@ async def make(url: str, console: Console, body: dict[str, Any], out: Path) -> N
         try:
             video = await gate.call("POST", "/v1/videos", json=body, headers=headers, patient=False)
         except asyncio.CancelledError:
-            print("stopped; it may have been ordered: see `reelgate jobs list`", file=sys.stderr)
+            complain("stopped; it may have been ordered: see `reelgate jobs list`")
             raise
-        console.print(f"{video['id']} ordered", highlight=False, markup=False)
-        with _going_on(f"reelgate watch {video['id']} --download --out {shlex.quote(str(folder or out.parent))}"):
+        except UsageError as error:
+            if error.doubtful:
+                raise UsageError(f"{error}; it may have been ordered: see `reelgate jobs list`") from error
+            raise
+        command = f"reelgate watch {video['id']} --download --out {shlex.quote(str(folder or out.parent))}"
+        with _going_on(console, command):
+            console.print(f"{video['id']} ordered", highlight=False, markup=False)
             video = await watch(gate, console, video)
             clips = clips_of(video)
             files = places(video, folder) if folder else [Path(each) for each in files_of(str(out), len(clips))]
             for clip, file in zip(clips, files, strict=True):
                 await gate.save(video["id"], clip, file)
                 console.print(facts(clip, file), highlight=False, markup=False)
+            for line in cost(video) if video["status"] == "completed" else []:
+                console.print(line, highlight=False, markup=False)
     if video["status"] != "completed":
         raise UsageError(f"{video['id']} was not made: {plain(video['error']['message'])}")
-    for line in cost(video):
-        console.print(line, highlight=False, markup=False)
 
 
 def _place(out: Path, count: int) -> Path | None:
@@ -98,19 +103,20 @@ def _place(out: Path, count: int) -> Path | None:
 
 
 @contextmanager
-def _going_on(command: str) -> Iterator[None]:
+def _going_on(console: Console, command: str) -> Iterator[None]:
     """
-    Say by which command to go on with what is ordered, where something comes between.
+    Say by which command to go on with what is ordered, where something comes between; without a screen it goes on.
 
     :raises UsageError: with that beside what came between.
     """
     onward = f"what was ordered goes on at the gateway: {command}"
     try:
-        yield
+        with unbroken(console, lambda error: complain(f"nothing can be shown ({error.strerror}); {onward}")):
+            yield
     except asyncio.CancelledError:
-        print(f"stopped; {onward}", file=sys.stderr)
+        complain(f"stopped; {onward}")
         raise
-    except UsageError as error:
+    except (OSError, UsageError) as error:
         raise UsageError(f"{error}; {onward}") from error
 
 

@@ -1,5 +1,6 @@
 """``reelgate keys``: create, list and revoke API keys."""
 
+import sys
 from typing import Annotated
 
 import msgspec
@@ -7,12 +8,14 @@ from cyclopts import App, Parameter, validators
 
 from gateway.cli.common import Config, UsageError
 from gateway.cli.store import now, on_store
+from gateway.cli.streams import forgo, was_closed
 from gateway.clock import DAY_MS
 from gateway.door.keys import SCOPES, hash_secret, new_secret
 from gateway.ids import new_id
 from gateway.money.ledger import Limits
 from gateway.settings import Policy, micros
 from gateway.store.registry import Key
+from gateway.store.store import Store
 
 app = App(name="keys", help="Create, list and revoke API keys.")
 
@@ -83,8 +86,14 @@ def create(
         policy=policy,
         limits=held,
     )
-    on_store(config, lambda store: store.add_key(key), makes=True)
-    print(secret)
+    if was_closed(sys.stdout):
+        raise UsageError("a key is shown once, and stdout is closed; none was made")
+
+    async def keep(store: Store) -> None:
+        _show(secret)  # First: nobody could use, or would revoke, a key that nobody was shown.
+        await store.add_key(key)
+
+    on_store(config, keep, makes=True)
     print(f"id {key.id}; shown only now. Clients send it as Authorization: Bearer.")
 
 
@@ -112,6 +121,19 @@ def revoke(id_: Annotated[str, Parameter(name="id")], *, config: Config = None) 
     if on_store(config, lambda store: store.revoke_key(id_)) is None:
         raise UsageError(f"no key {id_} is in force")
     print(f"revoked {id_}")
+
+
+def _show(secret: str) -> None:
+    """
+    Print a key to where it is read.
+
+    :raises UsageError: when it cannot be.
+    """
+    try:
+        print(secret, flush=True)
+    except OSError as error:
+        forgo(sys.stdout)
+        raise UsageError(f"the key could not be shown ({error.strerror}); none was made") from error
 
 
 def _per_minute(rate: str) -> int | None:

@@ -64,7 +64,7 @@ async def _serve(settings: Settings) -> None:
     # A bounded wait for the interpreter: the commit thread must not queue behind a busy loop.
     sys.setswitchinterval(0.001)
     gateway = await create_app(settings, os.environ)
-    tell(gateway, f"http://{settings.server.host}:{settings.server.port}  docs at /docs")
+    tell(gateway, f"{url_of(settings.server.host, settings.server.port)}  docs at /docs")
     settle()
     await listen(gateway.asgi, settings, settings.server.port, gateway.hush)
 
@@ -114,6 +114,16 @@ def room() -> int:
 def address_of(host: str) -> str:
     """Read where to listen as an address, which is all the server takes."""
     return "127.0.0.1" if host == "localhost" else host
+
+
+def url_of(host: str, port: int) -> str:
+    """
+    Write where a gateway listens, as a browser takes it.
+
+    >>> url_of("::1", 8080)
+    'http://[::1]:8080'
+    """
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def prove_free(host: str, port: int, key: str = "server.port") -> None:

@@ -25,8 +25,8 @@ from gateway.cli.batch import command
 from gateway.cli.batch.results import COMPLETED, FAILED, ORDERED, ORDERING, Fault, Result, Saved
 from gateway.cli.batch.run import OLD_SECONDS, TAG
 from gateway.cli.batch.screen import screen_of, summary
-from gateway.cli.common import UsageError
-from gateway.cli.gate import Gate, GoneError
+from gateway.cli.common import GoneError, UsageError
+from gateway.cli.gate import Gate
 from tests.cli.batches import SMALL, lines_of, result, results_of, run, write
 from tests.market import Market
 from tests.outside import picture

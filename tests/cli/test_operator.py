@@ -187,6 +187,26 @@ def test_what_the_disk_refuses_is_said_in_a_line(run: Run, tmp_path: Path) -> No
     assert "file/clip: Not a directory" in err
 
 
+def test_a_link_to_nothing_is_no_configuration(run: Run, tmp_path: Path) -> None:
+    """The defaults are not what whoever made the link meant."""
+    (tmp_path / "config.toml").symlink_to(tmp_path / "gone.toml")
+    for words in (["check"], ["check", "--config", "config.toml"]):
+        code, _, err = run(*words)
+        assert (2, 1, True) == (code, err.count("\n"), "config.toml leads to nothing" in err)
+
+
+def test_a_variable_set_to_nothing_names_no_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it is not set."""
+    monkeypatch.setenv("REELGATE_CONFIG", "")
+    assert (0, "") == run("check")[::2]
+
+
+def test_a_file_may_begin_as_windows_writes_it(run: Run, tmp_path: Path) -> None:
+    """With a byte order mark."""
+    (tmp_path / "config.toml").write_text("[server]\nhsot = 1\n", encoding="utf-8-sig")
+    assert "server.hsot is no key there is" in run("check")[2]
+
+
 def test_nobody_has_to_read_to_the_end() -> None:
     """``reelgate table | head -1`` ends without a word."""
     read, write = os.pipe()

@@ -20,8 +20,8 @@ import pytest
 from rich.console import Console
 
 from gateway.cli import videos, watch
-from gateway.cli.common import UsageError
-from gateway.cli.gate import Gate, GoneError, RefusedError, Video
+from gateway.cli.common import GoneError, RefusedError, UsageError
+from gateway.cli.gate import Gate, Video
 from gateway.cli.generate import make
 from tests.market import Market
 from tests.sdk.lossy import losing
