@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, cast
 
 import asyncpg
@@ -273,10 +274,10 @@ async def test_readers_get_by_with_what_there_is(given: int, most: int) -> None:
 
 async def test_nobody_waits_for_a_line_that_does_not_come() -> None:
     """A full pooler takes a login and keeps it waiting: what is open goes round meanwhile."""
-    exchange = Exchange(1)
+    exchange, calls = Exchange(1), count()
 
     async def dial() -> asyncpg.Connection:
-        if not exchange.left:
+        if next(calls):
             await asyncio.Event().wait()
         return await exchange.dial()
 

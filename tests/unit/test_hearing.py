@@ -1,6 +1,7 @@
 """Laws of hearing a caller out: for as long as it speaks, and within bounds of time, bytes and callers."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -117,10 +118,12 @@ async def test_who_waits_to_be_bidden_is_not() -> None:
     assert (0, 3) == (unbidden, caller.heard)
 
 
-async def answers(caller: Caller, say: Callable[..., Any], *, most: int = 1) -> list[Any]:
+async def answers(
+    caller: Caller, say: Callable[..., Any], *, most: int = 1, admission: Admission | None = None
+) -> list[Any]:
     """Send a call through the edge."""
     metrics, sent = Metrics(), []
-    edge = Edge(say, metrics, Admission(most, metrics.lateness), ear())
+    edge = Edge(say, metrics, admission or Admission(most, metrics.lateness), ear())
     scope: Any = {
         "type": "http", "method": "POST", "path": "/v1/videos", "http_version": "1.1", "query_string": b"",
         "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")],
@@ -148,3 +151,17 @@ async def test_every_answer_waits_for_the_end_of_the_body(status: int, most: int
         assert status == start["status"]
         assert (heard == 1) == ((b"connection", b"close") in start["headers"])
     assert (2, 1) == (whole[0][0], broken[0][0])
+
+
+async def test_who_is_heard_out_keeps_nobody_out() -> None:
+    """What is still to come of a body that is refused is no work: its place is the next one's by then."""
+    admission, rooms = Admission(1, Metrics().lateness), []
+
+    class Watched(Caller):
+        async def receive(self) -> Any:
+            rooms.append(admission.has_room(time.perf_counter()))
+            return await super().receive()
+
+    await answers(Watched(ENDLESS, END), fails, admission=admission)
+
+    assert rooms == [True, True]
