@@ -16,7 +16,6 @@ import os
 import resource
 import sqlite3
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -58,8 +57,12 @@ from tests.make import listing
 LOOKS = 5
 CLIP = b"\0\0\0\x18ftypmp42" + bytes(1000)
 LIVES = 2000
+LOOKS_PER_SECOND = 1_000_000
+"""No limit: a look that is put off would be a step more than a life has."""
 AT_ONCE = 1000
 """Jobs under way at a time."""
+CLIENTS = 64
+"""Who order them, each one after the other, as in the measure of what is accepted."""
 
 
 class Prompt(Provider):
@@ -115,7 +118,7 @@ async def live(url: str, folder: Path, count: int) -> float:
         media.open()
         receipts = Receipts(folder / "receipts")
         receipts.open()
-        account = Account("acme", Prompt(listing()), Clips(), plan="", max_running=10 * count)
+        account = Account("acme", Prompt(listing()), Clips(), plan="", max_running=10 * count, looks=LOOKS_PER_SECOND)
         shop = Shop({"acme": account}, {}, RoutingSettings(), clock)
         tools = Tools.of(
             store,
@@ -156,11 +159,14 @@ async def _accept(acceptor: Acceptor, store: Store, count: int, word: str) -> No
             if ended == count:
                 over.set()
 
+    async def ask(first: int) -> None:
+        for number in range(first, count, CLIENTS):
+            await room.acquire()
+            wish = Wish(request=Request(prompt=f"{word} {number}: a calico cat plays the piano", model="maker/one"))
+            await acceptor.accept(wish, acceptor.decide(wish), "tenant", Repeat(), fingerprint=fingerprint_of(wish))
+
     store.on_move.append(moved)
-    for number in range(count):
-        await room.acquire()
-        wish = Wish(request=Request(prompt=f"{word} {number}: a calico cat plays the piano", model="maker/one"))
-        await acceptor.accept(wish, acceptor.decide(wish), "tenant", Repeat(), fingerprint=fingerprint_of(wish))
+    await asyncio.gather(*(ask(client) for client in range(CLIENTS)))
     await over.wait()
     store.on_move.remove(moved)
 
@@ -251,11 +257,15 @@ async def bare_postgres(url: str, count: int) -> float:
     return cost
 
 
-def measure(*, postgres: bool) -> dict[str, float]:
-    """Measure lives and the floor on one kind of database, one after the other."""
+def measure(folder: Path, *, postgres: bool) -> dict[str, float]:
+    """
+    Measure lives and the floor on one kind of database, one after the other.
+
+    What they leave in the folder is for the caller to remove, once nothing more is to be measured: for minutes ext4
+    passes over what was just removed whenever a file is made, a look at each.
+    """
     party, floor = ("postgres", "pgfloor") if postgres else ("ours", "floor")
-    with tempfile.TemporaryDirectory(prefix="reelgate-life-") as place, contextlib.ExitStack() as stack:
-        folder = Path(place)
+    with contextlib.ExitStack() as stack:
         store = stack.enter_context(servers.postgresql()) if postgres else f"sqlite:///{folder}/jobs.db"
         os.sched_setaffinity(0, {servers.SERVER_CORE})
         cost = uvloop.run(live(store, folder, LIVES))
@@ -264,4 +274,4 @@ def measure(*, postgres: bool) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(postgres=sys.argv[1] == "postgresql")))
+    print(json.dumps(measure(Path(sys.argv[2]), postgres=sys.argv[1] == "postgresql")))

@@ -8,6 +8,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -147,11 +148,25 @@ class Bench:
 
     def life(self) -> Figures:
         """Take jobs through their whole lives, in a process of its own on the servers' core."""
-        return _life("sqlite")
+        return self._life("sqlite")
 
     def life_shared(self) -> Figures:
         """The same on PostgreSQL."""
-        return _life("postgresql")
+        return self._life("postgresql")
+
+    def _life(self, kind: str) -> Figures:
+        """Measure lives in a process that has done nothing else, in a folder that stays until the run is over."""
+        folder = tempfile.mkdtemp(prefix="life-", dir=self._files)
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.life", kind, folder],
+            cwd=servers.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise MeasureError(done.stderr.strip()[-400:])
+        return msgspec.json.decode(done.stdout, type=Figures)
 
     def start(self) -> Figures:
         """Time from starting the process to the first 200."""
@@ -244,16 +259,6 @@ class Bench:
             time.sleep(0.1)
             made = _get_json(server.port, f"/v1/videos/{made['id']}")
         return f"/v1/videos/{made['id']}/content"
-
-
-def _life(kind: str) -> Figures:
-    """Measure lives in a process that has done nothing else."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.life", kind], cwd=servers.ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise MeasureError(done.stderr.strip()[-400:])
-    return msgspec.json.decode(done.stdout, type=Figures)
 
 
 class _Watch:
