@@ -23,7 +23,7 @@ Slugs = Annotated[list[Slug], Meta(max_length=64)]
 Number = int | float | str
 
 
-class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Who may make the clip, and who first."""
 
     only: Slugs = []
@@ -45,14 +45,14 @@ class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: Annotated[Policy | None, Meta(description="How the offer is chosen, unless `order` names somebody.")] = None
 
 
-class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What kind of file, and how long it is kept."""
 
     format: Literal["mp4", "webm", "mov"] | None = None
     retention_seconds: Annotated[int, Meta(ge=60, le=10 * 365 * 86_400)] | None = None
 
 
-class VideoCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VideoCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The body of ``POST /v1/videos``: a strict superset of OpenAI's."""
 
     prompt: str | None = None

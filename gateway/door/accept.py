@@ -308,7 +308,11 @@ def _none(decision: Decision) -> ProblemError:
 
 
 def fingerprint_of(*parts: Any) -> str:
-    """Say by what a call is known again: by what its client said, an uploaded file by its hash."""
+    """
+    Say by what a call is known again: by what its client said, an uploaded file by its hash.
+
+    What was left out is not in it, so a newer program with more fields knows the calls of an older one.
+    """
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted", enc_hook=_spoken)).hexdigest()
 
 

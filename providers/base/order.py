@@ -82,7 +82,7 @@ class Input(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who made it, where it is an earlier clip of ours."""
 
 
-class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Describe one part of a clip told in several."""
 
     prompt: Annotated[str, Meta(min_length=1, max_length=32_000)]
