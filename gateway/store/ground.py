@@ -15,6 +15,10 @@ from gateway.store.database import StoreUnavailableError, has_to_make, migration
 
 LOOKS = 4
 """How often a session is looked for: one that is shared out by transaction is missed at one of them."""
+UPGRADE_SECONDS = 1800
+"""Most seconds a step of an upgrade may take, as the chart's startup probes do: a large table is gone through whole."""
+UPGRADE_TRIES = 5
+"""How often an upgrade is tried that the writes of older processes stood in the way of."""
 UNPREPARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 """What a statement raises whose session is another by the time it is run."""
 OURS = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(text for _, text in migrations())))
@@ -46,7 +50,7 @@ async def prepare(writer: Connection, reader: Connection, place: str, *, upgrade
     elif upgrades:
         prove_using(await writer.fetch(known["tables_denied"].sql), place)
     if outstanding(version) if upgrades else has_to_make(version, place, makes=makes):
-        await migrate(writer)
+        await migrate(writer, place)
 
 
 async def keeps_sessions(one: Connection, other: Connection) -> bool:
@@ -114,19 +118,40 @@ async def version_of(connection: Connection) -> int:
     return int(await connection.fetchval(known["version_read"].sql))
 
 
-async def migrate(connection: Connection) -> None:
+async def migrate(connection: Connection, place: str) -> None:
     """
     Bring the tables to this program's version in one transaction, one process at a time.
 
-    Text is compared byte by byte, as SQLite does and as ids want it, whatever the database's own order is.
+    :raises StoreUnavailableError: when the database is newer than this program, or somebody holds a table for long.
+    """
+    for _ in range(UPGRADE_TRIES):
+        try:
+            await _migrate(connection)
+        except asyncpg.DeadlockDetectedError:
+            continue  # An older process had begun a write; nothing of ours was kept.
+        except asyncpg.LockNotAvailableError:
+            break
+        return
+    raise StoreUnavailableError(
+        f"{place} (store.url) is to be upgraded, and somebody holds its tables: wait for what reads or changes them "
+        "for long (pg_dump, an open psql) or end it, then start again"
+    )
 
-    :raises StoreUnavailableError: when the database is newer than this program.
+
+async def _migrate(connection: Connection) -> None:
+    """
+    Wait for whoever does the same, however long that takes, and take the steps that are left.
+
+    Text is compared byte by byte, as SQLite does and as ids want it, whatever the database's own order is.
     """
     known = queries("postgresql")
     async with connection.transaction():
-        await connection.execute(known["version_lock"].sql)
+        await connection.execute(known["limits_lifted"].sql)
+        await connection.execute(known["version_lock"].sql, timeout=UPGRADE_SECONDS)
+        await connection.execute(known["limits"].sql)  # Whoever waits for a table keeps all others from it.
         await connection.execute(known["version_table"].sql)
         version = await connection.fetchval(known["version_read"].sql)
         for number, text in outstanding(version):
-            await connection.execute(re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', text))
+            step = re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', text)
+            await connection.execute(step, timeout=UPGRADE_SECONDS)
             await connection.execute(known["version_keep"].sql, number)

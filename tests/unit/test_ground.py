@@ -11,7 +11,8 @@ import pytest
 
 from gateway.cli import check
 from gateway.settings import Settings
-from gateway.store.database import StoreUnavailableError, migrations
+from gateway.store import postgres
+from gateway.store.database import Query, StoreUnavailableError, migrations, queries
 from gateway.store.ground import OURS, UNPREPARED, keeps_sessions
 from gateway.store.postgres import Postgres
 from gateway.store.readers import Readers
@@ -85,8 +86,10 @@ class Lesser:
     async def lay_out(self) -> None:
         """Make the tables, as their owner."""
         owner = opened(self.owners)
-        await owner.read("keys_all")
-        owner.close()
+        try:
+            await owner.read("keys_all")
+        finally:
+            owner.close()
 
     async def refusal(self) -> str:
         """Say why it cannot be started on, in the gateway's words and in those of ``check``."""
@@ -215,6 +218,63 @@ async def test_limits_are_kept_and_asked_of_no_pooler(lesser: Lesser, monkeypatc
     database.close()
 
     assert [{"application_name"}] * 2 == asked
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less for answers and for locks."""
+    known = cast("dict[str, Query]", queries("postgresql"))
+    limits = known["limits"]
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setitem(known, "limits", msgspec.structs.replace(limits, sql=limits.sql.replace("'10s'", "'300ms'")))
+
+
+def next_step(monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
+    """Let this program want one step more."""
+    steps = [*migrations()]
+    monkeypatch.setattr("gateway.store.database.migrations", lambda: [*steps, (steps[-1][0] + 1, sql)])
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_long_upgrade_is_waited_for(lesser: Lesser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By who brings it about and by who starts beside: each gave up, at every start anew."""
+    await lesser.lay_out()
+    next_step(monkeypatch, "ALTER TABLE attempts ADD COLUMN further TEXT; SELECT pg_sleep(1.2)")
+
+    await asyncio.gather(lesser.lay_out(), lesser.lay_out())
+
+    lesser.run("SELECT further FROM attempts")
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_who_holds_a_table_keeps_it_from_an_upgrade(lesser: Lesser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not waited for: everybody else would wait, too."""
+    await lesser.lay_out()
+    next_step(monkeypatch, "ALTER TABLE attempts ADD COLUMN further TEXT")
+    beside = await asyncpg.connect(lesser.owners, password=PASSWORD)
+    async with beside.transaction():
+        await beside.execute("SELECT count(*) FROM attempts")
+        with pytest.raises(StoreUnavailableError, match=r"is to be upgraded, and somebody holds its tables"):
+            await lesser.lay_out()
+    await beside.close()
+    await lesser.lay_out()
+
+
+async def test_an_upgrade_that_meets_a_write_is_tried_again(lesser: Lesser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for the other; the server lets one of them go on."""
+    await lesser.lay_out()
+    next_step(monkeypatch, "ALTER TABLE jobs ADD COLUMN further TEXT; ALTER TABLE attempts ADD COLUMN further TEXT")
+    beside = await asyncpg.connect(lesser.owners, password=PASSWORD)
+    writing = beside.transaction()
+    await writing.start()
+    await beside.execute("DELETE FROM attempts")
+    upgrade = asyncio.create_task(lesser.lay_out())
+    while not await beside.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - the server's
+        await asyncio.sleep(0.01)
+    await beside.execute("DELETE FROM jobs")
+    await writing.commit()
+    await upgrade
+    await beside.close()
 
 
 LIMITS = ("lock_timeout", "idle_in_transaction_session_timeout", "application_name")

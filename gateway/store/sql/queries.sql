@@ -468,6 +468,10 @@ CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY);
 -- Of several processes that start at once one brings the tables up to date, and the others wait.
 SELECT pg_advisory_xact_lock(hashtext('reelgate.version'));
 
+-- limits_lifted on postgresql --
+-- Within a transaction: a large store's upgrade is waited for.
+SELECT set_config('lock_timeout', '0', true);
+
 -- version_there on postgresql --
 SELECT to_regclass('schema_version') IS NOT NULL;
 
