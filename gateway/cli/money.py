@@ -142,7 +142,7 @@ def halt(why: str = "an operator", *, config: Config = None) -> None:
     config
         The gateway's config.toml.
     """
-    on_store(config, lambda store: store.halt(why))
+    on_store(config, lambda store: store.halt(why), older=True)
     print("nothing is bought until `reelgate go-on`")
 
 
@@ -155,5 +155,5 @@ def go_on(*, config: Config = None) -> None:
     config
         The gateway's config.toml.
     """
-    on_store(config, lambda store: store.go_on())
+    on_store(config, lambda store: store.go_on(), older=True)
     print("purchases go on")

@@ -16,9 +16,11 @@ from providers.base.listing import listings
 T = TypeVar("T")
 
 
-def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bool = False) -> T:
+def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bool = False, older: bool = False) -> T:
     """
     Do one thing on the store as it is; what ``makes`` one where there is none comes before the first start.
+
+    What an older program's store takes, too, does not wait for its upgrade.
 
     :raises StoreUnavailableError: when there is none, or it is not this program's.
     """
@@ -26,7 +28,7 @@ def on_store(config: Config, work: Callable[[Store], Awaitable[T]], *, makes: bo
 
     async def run() -> T:
         database = connect(settings.store.url, os.environ)
-        database.open(exclusive=False, makes=makes)
+        database.open(exclusive=False, makes=makes, older=older)
         try:
             return await work(Store(database, await clock_of(database)))
         finally:

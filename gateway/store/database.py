@@ -138,12 +138,12 @@ class Database(Protocol):
     shared: bool
     """Whether other processes may work on it at the same time."""
 
-    def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
+    def open(self, *, exclusive: bool = True, makes: bool = False, older: bool = False) -> None:
         """
         Make ready for use; ``exclusive`` is for a gateway, not for a visitor that adds a key.
 
         A gateway brings the tables up to date. A visitor takes them as they are, and ``makes`` only what is not there
-        at all: an older gateway may be at work on them.
+        at all: an older gateway may be at work on them. With ``older`` it works on theirs, too.
 
         :raises StoreUnavailableError: when it cannot be used.
         """
@@ -330,17 +330,19 @@ def outstanding(version: int) -> list[tuple[int, str]]:
     return [(number, text) for number, text in steps if number > version]
 
 
-def has_to_make(version: int, place: str, *, makes: bool) -> bool:
+def has_to_make(version: int, place: str, *, makes: bool, older: bool = False) -> bool:
     """
-    Whether a visitor has to lay the tables out that it needs; what is there stays as it is.
+    Whether a visitor has to lay the tables out that it needs; what is there stays as it is, ``older`` or not.
 
     :raises AbsentError: when there are none and it is not to make them.
-    :raises BehindError: when they are older than this program.
+    :raises BehindError: when they are older than this program and it is not to work on such.
     :raises StoreUnavailableError: when they are newer.
     """
     wanted = migrations()[-1][0]
     if version == 0 and not makes:
         raise AbsentError(f"{place} holds no store yet: start the gateway once to make it")
+    if 0 < version < wanted and older:
+        return False
     if 0 < version < wanted:
         raise BehindError(
             f"{place} is at version {version}, this program wants {wanted}; start the gateway once to upgrade"

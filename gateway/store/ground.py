@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import asyncpg
 from asyncpg import Connection
+from msgspec import Struct
 
 from gateway.ids import chance
 from gateway.store.database import StoreUnavailableError, has_to_make, migrations, outstanding, queries
@@ -24,14 +25,24 @@ UNPREPARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedSta
 OURS = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(text for _, text in migrations())))
 
 
-async def prepare(writer: Connection, reader: Connection, place: str, *, upgrades: bool, makes: bool) -> None:
+class Look(Struct, frozen=True):
+    """Say what whoever opens a database is to do about its tables: a gateway ``upgrades`` them."""
+
+    upgrades: bool = True
+    makes: bool = False
+    """Whether a visitor makes them where there are none."""
+    older: bool = False
+    """Whether a visitor works on older ones, too."""
+
+
+async def prepare(writer: Connection, reader: Connection, place: str, look: Look) -> None:
     """
     Prove that a database can be worked on, and lay out what is wanted of its tables and missing.
 
-    A gateway (``upgrades``) brings them up to date; a visitor leaves them as they are, or makes the first (``makes``).
+    A gateway brings them up to date; a visitor leaves them as they are, or makes the first.
 
     :raises AbsentError: a visitor is not to make them.
-    :raises BehindError: a visitor finds them older than this program.
+    :raises BehindError: a visitor finds them older than this program, and does not work on such.
     :raises StoreUnavailableError: when they are newer, or something keeps everybody from working here.
     """
     if not await keeps_sessions(writer, reader):
@@ -45,11 +56,12 @@ async def prepare(writer: Connection, reader: Connection, place: str, *, upgrade
     except asyncpg.InsufficientPrivilegeError as error:
         ((role, schema, *_),) = await writer.fetch(known["rights"].sql)
         raise _denied(place, role, schema, ["schema_version"]) from error
-    if outstanding(version):
+    wanted = outstanding(version)
+    if wanted and not look.older:
         await _prove_making(writer, place)
-    elif upgrades:
+    elif look.upgrades:
         prove_using(await writer.fetch(known["tables_denied"].sql), place)
-    if outstanding(version) if upgrades else has_to_make(version, place, makes=makes):
+    if wanted if look.upgrades else has_to_make(version, place, makes=look.makes, older=look.older):
         await migrate(writer, place)
 
 

@@ -34,7 +34,7 @@ from gateway.store.database import (
     own_fault,
     queries,
 )
-from gateway.store.ground import prepare, prove_using
+from gateway.store.ground import Look, prepare, prove_using
 from gateway.store.locks import lock
 from gateway.store.readers import Readers
 
@@ -98,7 +98,7 @@ class Postgres(Database):
             "server_settings": {"application_name": "reelgate"},
         }
         self._place = place_of(url)
-        self._upgrades, self._makes = True, False
+        self._look = Look()
         self._waiting: list[Write] = []
         self._opening = asyncio.Lock()
         self._ready = False
@@ -113,9 +113,9 @@ class Postgres(Database):
         self._arrived = False
         """Whether it counts as a process at work."""
 
-    def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
+    def open(self, *, exclusive: bool = True, makes: bool = False, older: bool = False) -> None:
         """Do nothing yet: the first who reads or writes connects, and brings the tables up to date or looks at them."""
-        self._upgrades, self._makes = exclusive, makes
+        self._look = Look(upgrades=exclusive, makes=makes, older=older)
 
     def close(self) -> None:
         """Hang up; writes still waiting are lost and their callers told."""
@@ -310,7 +310,7 @@ class Postgres(Database):
                     await writer.execute(queries("postgresql")["durable"].sql)
                     if not self._ready:
                         async with self._readers.one() as reader:
-                            await prepare(writer, reader, self._place, upgrades=self._upgrades, makes=self._makes)
+                            await prepare(writer, reader, self._place, self._look)
                         self._ready = True
                     if self._arrived:
                         await writer.execute(queries("postgresql")["arrival"].sql)

@@ -79,7 +79,7 @@ class Sqlite(Database):
         self._locked_at: float | None = None
         """Since when another process keeps this one from writing."""
 
-    def open(self, *, exclusive: bool = True, makes: bool = False) -> None:
+    def open(self, *, exclusive: bool = True, makes: bool = False, older: bool = False) -> None:
         """
         Open the file; for a gateway, bring its tables up to date and claim it for this process.
 
@@ -91,7 +91,7 @@ class Sqlite(Database):
             self._claim()
         try:
             self._writer = self._connect()
-            if exclusive or has_to_make(version_of(self._writer), str(self.path), makes=makes):
+            if exclusive or has_to_make(version_of(self._writer), str(self.path), makes=makes, older=older):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 migrate(self._writer)
             self._writer.execute("PRAGMA busy_timeout = 0")  # From here on it is waited for on the loop.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.api.health import count
+from gateway.cli.money import go_on, halt
 from gateway.door.answering import understand
 from gateway.ids import least_id
 from gateway.money.ledger import INSTANCE, About, Budget, hold
@@ -86,6 +87,24 @@ async def test_a_visitor_leaves_an_older_store_as_it_is(
     await visitor.write(key(1))
     visitor.close()
     assert [row[0] for row in await database.read("keys_all")] == ["k1"]
+
+
+async def test_an_older_store_can_be_halted(
+    database: Database, tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is upgraded, as that is by a gateway that buys what waits; and it stays as it is."""
+    await database.read("keys_all")
+    newer = [*migrations(), (migrations()[-1][0] + 1, "CREATE TABLE later (id TEXT PRIMARY KEY);\n")]
+    config = tmp_path / "config.toml"
+    with databases.using(kind):
+        config.write_text(f'[store]\nurl = "{databases.url_of(tmp_path)}"\n')
+    for name, value in databases.ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    for command, halted in ((halt, True), (go_on, False)):
+        with monkeypatch.context() as patch:
+            patch.setattr("gateway.store.database.migrations", lambda: newer)
+            await asyncio.to_thread(command, config=config)
+        assert (await Store(database, lambda: 0).halted() is not None) == halted
 
 
 async def test_a_visitor_makes_no_store_unless_it_is_to(tmp_path: Path, kind: Kind) -> None:
