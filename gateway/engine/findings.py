@@ -20,6 +20,8 @@ DENIED = "its provider does not know it"
 NO_ACCOUNT = "account_missing"
 """The code of what a job says while it waits for its account to be configured again."""
 RESTING = "account_resting"
+NEWER = "version_newer"
+"""The code of what a job says while it waits for a program that can read all it asks for."""
 """The code of what a job says while it waits for an account that rests for long."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
 
@@ -104,11 +106,11 @@ def sentence(said: str) -> str:
 
 
 def waiting_for(job: Job) -> str | None:
-    """Say what a job under way waits for beside its turn: an account that is not configured, or rests for long."""
+    """Say what a job under way waits for beside its turn: an account that is not there or rests, a newer program."""
     if job.error is None or job.state.final:
         return None
     problem = msgspec.json.decode(job.error, type=Problem)
-    return problem.message if problem.code in {NO_ACCOUNT, RESTING} else None
+    return problem.message if problem.code in {NO_ACCOUNT, RESTING, NEWER} else None
 
 
 def resumed(job: Job) -> Job:

@@ -1,7 +1,8 @@
 """What a job's row keeps as JSON: what its client asked for, the offer that was chosen, and what came of it."""
 
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -68,6 +69,31 @@ def read_wish(text: str) -> Wish:
 def read_choice(text: str) -> Choice:
     """Read a choice as it is kept, likewise."""
     return msgspec.json.decode(text, type=Choice)
+
+
+def unread(job_wish: str, quote: str) -> list[str]:
+    """
+    Name what a job asks for that this program cannot read: a newer one beside it, or before it, has taken it.
+
+    >>> unread('{"request":{"prompt":"a cat","model":"veo","camera":"orbit"}}', "{}")
+    ['camera']
+    """
+    ordered = msgspec.json.decode(quote).get("spec", {})
+    read = read_choice(quote).spec if ordered else None
+    return [*_unread(msgspec.json.decode(job_wish), read_wish(job_wish)), *_unread(ordered, read)]
+
+
+def _unread(kept: Any, read: Any) -> Iterator[str]:
+    """Go through what is kept beside what was read of it; what was left open asks for nothing."""
+    if isinstance(read, Struct):
+        for name, value in kept.items():
+            if name in read.__struct_fields__:
+                yield from _unread(value, getattr(read, name))
+            elif value is not None:
+                yield name
+    elif isinstance(read, tuple):
+        for each, other in zip(kept, read, strict=True):
+            yield from _unread(each, other)
 
 
 class Rendition(Struct, frozen=True, kw_only=True, omit_defaults=True):

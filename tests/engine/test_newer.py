@@ -9,10 +9,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.door.accept import Repeat
+from gateway.engine.findings import waiting_for
 from gateway.engine.worker import Worker
 from gateway.jobs.job import Job, State
 from gateway.store.database import StoreUnavailableError
+from providers.base.errors import Indeterminate
 from tests import databases
+from tests.make import listing
 from tests.scripted import Engine, running
 
 TABLES = ("jobs", "attempts", "entries", "budgets", "keys", "files", "endpoints", "deliveries", "tries", "idempotency")
@@ -27,7 +30,11 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 def widen(folder: Path) -> None:
     """Do to every table what a later migration would."""
-    script = "; ".join(f"ALTER TABLE {table} ADD COLUMN future TEXT" for table in TABLES)
+    run(folder, "; ".join(f"ALTER TABLE {table} ADD COLUMN future TEXT" for table in TABLES))
+
+
+def run(folder: Path, script: str) -> None:
+    """Do something to a database behind the gateway's back."""
     url = databases.url_of(folder)
     if url.startswith("sqlite"):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
@@ -62,6 +69,41 @@ async def test_who_is_older_ends_its_jobs_in_a_newer_database(engine: Engine) ->
     assert len(await engine.store.attempts(first.id)) == 1
     assert await engine.store.entries(first.id)
     assert await engine.store.ailments() == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "at", "newer"),
+    [("wish", '"request":{', '"camera":"orbit",'), ("quote", '"spec":{', '"camera":{"path":"orbit"},')],
+)
+async def test_who_is_older_buys_nothing_it_cannot_read(engine: Engine, column: str, at: str, newer: str) -> None:
+    """It would pay for another clip than was asked for; whoever can read it finds the job where it was."""
+    job = await engine.accept()
+    run(engine.folder, f"UPDATE jobs SET {column} = replace({column}, '{at}', '{at}{newer}')")
+    await engine.turn()
+    await engine.turn(seconds=60)
+
+    left = await engine.job(job.id)
+    assert (left.state, engine.provider.ledger, await engine.store.attempts(job.id)) == (State.QUEUED, [], [])
+    assert "newer version of this gateway took it, and this one does not know: camera" in (waiting_for(left) or "")
+    assert await engine.store.ailments() == {}
+    run(engine.folder, f"UPDATE jobs SET {column} = replace({column}, '{newer}', '')")
+    ended = await engine.run(job.id)
+    assert (ended.state, ended.error, len(engine.provider.ledger)) == (State.SUCCEEDED, None, 1)
+
+
+async def test_in_doubt_it_repeats_nothing_it_cannot_read(tmp_path: Path) -> None:
+    """Where a repeat is free, the order that was made would be another."""
+    engine = Engine(tmp_path, listing(submit_class="A"))
+    engine.provider.submits = [Indeterminate("cut")]
+    job = await engine.accept()
+    await engine.turn()
+    assert (await engine.job(job.id)).state is State.UNKNOWN
+    made = [*engine.provider.ledger]
+    run(engine.folder, """UPDATE jobs SET wish = replace(wish, '"request":{', '"request":{"camera":"orbit",')""")
+    await engine.turn(seconds=60)
+
+    assert ((await engine.job(job.id)).state, engine.provider.ledger) == (State.UNKNOWN, made)
+    engine.close()
 
 
 async def test_a_worker_outlives_a_bug_of_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
