@@ -20,9 +20,9 @@ DENIED = "its provider does not know it"
 NO_ACCOUNT = "account_missing"
 """The code of what a job says while it waits for its account to be configured again."""
 RESTING = "account_resting"
+"""The code of what a job says while it waits for an account that rests for long."""
 NEWER = "version_newer"
 """The code of what a job says while it waits for a program that can read all it asks for."""
-"""The code of what a job says while it waits for an account that rests for long."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
 
 
