@@ -29,6 +29,7 @@ from providers.base.errors import (
     by_status,
 )
 from providers.base.order import Input, Mode, Order, Role
+from providers.base.reading import known, told
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 from providers.base.wire import Reply
 
@@ -243,10 +244,7 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     :param place: says how a clip is fetched, from the address Google gives.
     :raises Malformed: when it is none.
     """
-    try:
-        operation = msgspec.convert(body, _Operation)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"the answer is no operation: {error}") from error
+    operation = known(body, _Operation, "operation")
     if not operation.name:
         raise Malformed("the operation has no name")
     task = Task(operation.name)
@@ -349,11 +347,7 @@ def explain(reply: Reply, *, buying: bool) -> ProviderError:
 
 def _read_error(body: bytes) -> _Error:
     """Read an error answer, bare or as the one element of an array; anything else says nothing."""
-    try:
-        said = msgspec.json.decode(body, type=_Problem | list[_Problem])
-    except (msgspec.MsgspecError, RecursionError):
-        return _Error()
-    problem = next(iter(said), _Problem()) if isinstance(said, list) else said
+    problem = told(body, _Problem) or next(iter(told(body, list[_Problem]) or ()), _Problem())
     return problem.error or _Error()
 
 

@@ -23,7 +23,7 @@ from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope, Unauthorized, Unavailable
 from providers.base.listing import Listing
 from providers.base.order import Mode, Order, Role
-from providers.base.provider import Provider
+from providers.base.provider import Provider, contents
 from providers.base.signing import origin
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
@@ -181,7 +181,7 @@ class Vertex(Provider):
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""
-        data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
+        data = await contents(order)
         body = await asyncio.to_thread(
             lambda: msgspec.json.encode(encode(order, data, bucket=self._bucket, slug=self.listing.slug))
         )
@@ -210,10 +210,6 @@ class Vertex(Provider):
         if "/" in task.id:
             return await super().cancel(task, wire)
         return self._read(await self._send("POST", f"{self._omni}/{_interactions.path(task)}/cancel", wire))
-
-    def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a clip from its bucket."""
-        return Call(method="GET", url=asset.url, repeatable=True)
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
