@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import _chat
-from providers._chat import Reading, decode_chat, decode_source, read_log
+from providers._asyncdata import decode_source
+from providers._chat import Reading, decode_chat, read_log
 from providers.base.errors import Exhausted, Indeterminate, Invalid, Malformed, ProviderError
 from providers.base.listing import load
 from providers.base.order import Mode, Role
