@@ -217,26 +217,6 @@ def parameters(order: Order) -> dict[str, Any]:
     return said | {name: value for name, value in features.items() if value is not None}
 
 
-def extras(order: Order, slug: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Read what the client passes through to this provider.
-
-    :param allowed: documented parameters we do not model, with their types.
-    :raises Invalid: for any other.
-    """
-    given = order.request.options.get(slug) or {}
-    if not isinstance(given, dict):
-        raise Invalid(f"options.{slug} is an object")
-    for name, value in given.items():
-        if name not in allowed:
-            raise Invalid(f"options.{slug}.{name} is no parameter that can be passed through")
-        try:
-            msgspec.convert(value, allowed[name])
-        except msgspec.ValidationError as error:
-            raise Invalid(f"options.{slug}.{name}: {error}") from error
-    return given
-
-
 def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     """
     Read an operation in either API's words.

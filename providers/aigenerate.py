@@ -19,6 +19,7 @@ import msgspec
 from providers import _kie
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError
 from providers.base.hooks import ForgedError, HookCall, check_age
+from providers.base.options import passed
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
 from providers.base.reading import UNREADABLE
@@ -27,7 +28,7 @@ from providers.base.task import State, Task, Update, Usage
 from providers.base.wire import Call, Reply, Wire
 
 # https://docs.kie.ai/veo3-api/generate-veo-3-video, as far as we have no words of our own for it
-OPTIONS = {"jobs": frozenset[str](), "veo": frozenset({"seeds", "watermark", "enableTranslation"})}
+OPTIONS: dict[str, dict[str, Any]] = {"jobs": {}, "veo": {"seeds": Any, "watermark": Any, "enableTranslation": Any}}
 
 # https://docs.kie.ai/veo3-api/generate-veo-3-video: one picture is a first frame, two are first and last.
 # Text needs no word: AI Generate's own example has none.
@@ -77,12 +78,7 @@ def encode(order: Order, slug: str = "aigenerate") -> dict[str, Any]:
 
     :raises Invalid: when it passes something through that is not known here, or a picture has no public address.
     """
-    options = order.request.options.get(slug) or {}
-    if not isinstance(options, dict):
-        raise Invalid(f"options.{slug} is no object")
-    for key in options:
-        if key not in OPTIONS[order.route]:
-            raise Invalid(f"options.{slug}.{key} is not passed on", code=str(key))
+    options = passed(order.request, slug, OPTIONS[order.route])
     body = {**options, **SURFACES[order.route].encode(order)}
     return {**body, "callBackUrl": order.hook_url} if order.hook_url else body
 

@@ -35,6 +35,7 @@ from providers.base.errors import (
     Unavailable,
     by_status,
 )
+from providers.base.options import passed
 from providers.base.order import Order, Role
 from providers.base.provider import Provider, contents
 from providers.base.reading import percent, told
@@ -70,7 +71,7 @@ CODES: dict[str, tuple[type[ProviderError], frozenset[int]]] = {
 }
 
 # Documented parameters that no request of ours has a word for; a client may pass them on. max_tokens: the chat's own.
-PASSED: dict[str, frozenset[str]] = {"chat": frozenset({"max_tokens"})}
+PASSED: dict[str, dict[str, Any]] = {"chat": {"max_tokens": Any}}
 
 SHAPED = frozenset({"omni-fast"})
 """Models of ``videos`` that take a ratio and a resolution, not a size. apidoc.cometapi.com/api/video/omni/create"""
@@ -150,7 +151,7 @@ def decode(body: Any, task: Task | None = None, *, route: str = "videos") -> Upd
     return Update(
         state=state,
         task=known,
-        progress=next((told for each in layers if (told := _percent(each.progress)) is not None), None),
+        progress=next((done for each in layers if (done := _percent(each.progress)) is not None), None),
         assets=tuple(asset_at(link) for link in links[:1]) if state is State.SUCCEEDED else (),
         fault=_fault(layers) if state is State.FAILED else None,
         raw_state=word,
@@ -200,10 +201,10 @@ class CometApi(Provider):
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, with its inputs; a chat is read to its end."""
-        passed = self._passed(order)
+        more = passed(order.request, self.listing.slug, PASSED.get(order.route, {}))
         data = await contents(order)
         if order.route == "chat":
-            return await self._chat(encode_chat(order, data, passed), wire)
+            return await self._chat(encode_chat(order, data, more), wire)
         if order.route == "veo":
             call = self._post("/veo/v1/video/create", msgspec.json.encode(encode_veo(order)))
         else:
@@ -290,19 +291,6 @@ class CometApi(Provider):
             return update
         content = f"{self.base_url}/v1/videos/{quote(update.task.id, safe=':')}/content"
         return replace(update, assets=(replace(asset, url=content),))
-
-    def _passed(self, order: Order) -> dict[str, Any]:
-        """
-        Read what the client passes on.
-
-        :raises Invalid: when it is nothing the provider documents.
-        """
-        options = order.request.options.get(self.listing.slug) or {}
-        if not isinstance(options, dict):
-            raise Invalid(f"options.{self.listing.slug} is not an object")
-        for name in options.keys() - PASSED.get(order.route, frozenset()):
-            raise Invalid(f"{self.listing.name} documents no parameter {name} that could be passed on", code=name)
-        return options
 
 
 def _multipart(order: Order, data: Mapping[str, bytes]) -> tuple[bytes, str]:

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from providers._flow import Job, Joined, Upload, decode, marked, owner, voice
 from providers._flow_errors import TurnedAway, Whose, read_error
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
+from providers.base.options import passed
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
 from providers.base.reading import told
@@ -113,10 +114,12 @@ def check(order: Order, slug: str) -> dict[str, Any]:
     request, mode = order.request, order.spec.mode
     for wrong in _faults(order):
         raise Invalid(wrong)
-    said = request.options.get(slug) or {}
-    for wrong in _strange(said, CAPTCHA | (TRIM if mode is Mode.EDIT else {})):
-        raise Invalid(f"provider_options.{slug}: {wrong}")
-    return dict(said)
+    said = passed(request, slug, CAPTCHA | (TRIM if mode is Mode.EDIT else {}))
+    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
+        raise Invalid(f"provider_options.{slug}: {' and '.join(captcha)} exclude each other; send one")
+    if said.get(START, 0) >= said.get(END, 240):
+        raise Invalid(f"provider_options.{slug}: {END} must be above {START}")
+    return said
 
 
 def join(parts: Sequence[str]) -> dict[str, Any]:
@@ -273,25 +276,6 @@ def _faults(order: Order) -> Iterator[str]:
             yield "a voice is the id of a preset or of a voice made at Flow, and the name the prompt calls it by"
     if mode in PATHS:
         yield from _source_faults(order)
-
-
-def _strange(said: Any, allowed: Mapping[str, Any]) -> Iterator[str]:
-    """Name what cannot be passed through."""
-    if not isinstance(said, dict):
-        yield "is an object"
-        return
-    for name, value in said.items():
-        if name not in allowed:
-            yield f"{name} is no option of this call"
-            continue
-        try:
-            msgspec.convert(value, allowed[name])
-        except msgspec.ValidationError as error:
-            yield f"{name}: {error}"
-    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
-        yield f"{' and '.join(captcha)} exclude each other; send one"
-    if said.get(START, 0) >= said.get(END, 240):
-        yield f"{END} must be above {START}"
 
 
 def _source_faults(order: Order) -> Iterator[str]:

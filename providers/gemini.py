@@ -21,6 +21,7 @@ import msgspec
 from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope
 from providers.base.hooks import ForgedError, HookCall, HookKey, check_age, check_standard, check_token, read_kid
+from providers.base.options import passed
 from providers.base.order import Mode, Order
 from providers.base.provider import HookHint, Provider, contents
 from providers.base.signing import HomeAuth
@@ -50,9 +51,9 @@ def encode(order: Order, data: Mapping[str, bytes] | None = None, slug: str = "g
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, slug, LABELS)
+        more = passed(order.request, slug, LABELS)
         return {**_interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True), **more}
-    _veo.extras(order, slug, {})
+    passed(order.request, slug, {})
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         source = order.source()

@@ -22,6 +22,7 @@ import msgspec
 from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope, Unauthorized, Unavailable
 from providers.base.listing import Listing
+from providers.base.options import passed
 from providers.base.order import Mode, Order, Role
 from providers.base.provider import Provider, contents
 from providers.base.signing import origin
@@ -72,11 +73,11 @@ def encode(
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, slug, LABELS)
+        more = passed(order.request, slug, LABELS)
         # "uri" without an address of ours is refused here; inline is the default.
         delivery = {"delivery": "uri", "gcs_uri": bucket} if bucket else {}
         return {**_interactions.encode(order, held, delivery=delivery), **more}
-    more = dict(_veo.extras(order, slug, PARAMETERS | LABELS))
+    more = passed(order.request, slug, PARAMETERS | LABELS)
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         said["video"] = _source(order, held)
