@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from providers._chat import Grade, Log, asset_at, read_log
+from providers._chat import Grade, Log, read_log
+from providers._newapi import asset_at
 from providers.base.errors import Malformed
 from providers.base.reading import UNREADABLE
 from providers.base.task import Fault, State, Task, Update

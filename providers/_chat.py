@@ -19,10 +19,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from providers._newapi import Wrong, asset_at
 from providers.base.errors import Malformed
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.reading import told
-from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.task import Fault, State, Task, Update
 
 MOST = 4 * 2**20
 """Bytes after which an answer is no chat's."""
@@ -143,23 +144,6 @@ def _progress(text: str) -> int | None:
     """Read the last percentage told."""
     told = [number for line in _PROGRESS.findall(text) for number in re.findall(r"\d+", line, re.ASCII)]
     return next((int(number) for number in reversed(told) if len(number) <= 3 and int(number) <= 100), None)
-
-
-class Wrong(Struct, frozen=True):
-    """Read an error object."""
-
-    message: str | None = None
-    code: str | int | None = None
-
-    @property
-    def word(self) -> str:
-        """The code, as a word."""
-        return "" if self.code is None else str(self.code)
-
-    @classmethod
-    def of(cls, said: "Wrong | str") -> "Wrong":
-        """Read an error that may be a mere text."""
-        return cls(message=said) if isinstance(said, str) else said
 
 
 class _Told(Struct, frozen=True):
@@ -328,15 +312,9 @@ def _google(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _uri(given: Input, data: Mapping[str, bytes]) -> str:
     """Say where an input lies: where the provider left it, if it made it; else in the address itself."""
-    handle = given.origin.handle if given.origin else ""
-    if handle.startswith("https://"):
-        return handle
+    if given.handle.startswith("https://"):
+        return given.handle
     return f"data:{given.media_type};base64,{base64.b64encode(data[given.sha256]).decode()}"
-
-
-def asset_at(url: str) -> AssetRef:
-    """Read where a clip lies; a later order names it by the same address."""
-    return AssetRef(url=url, handle=url)
 
 
 def decode_chat(reading: Reading) -> Update | None:

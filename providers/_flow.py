@@ -86,6 +86,11 @@ class Job(Response, frozen=True):
     error_details: str | None = None
     code: int | str | None = None
 
+    @property
+    def name(self) -> str:
+        """What it is looked at by."""
+        return self.jobid or self.job_id or ""
+
 
 class _Name(Said, frozen=True):
     media_generation_id: str
@@ -123,17 +128,17 @@ def decode(body: Any) -> Update:
     said = job.response or job
     clips, failures = said.clips(), said.failures()
     word = job.status or ("completed" if clips or failures else "")
-    name, state = job.jobid or job.job_id, STATES.get(word, State.UNKNOWN)
+    state = STATES.get(word, State.UNKNOWN)
     if state is State.SUCCEEDED and not clips and failures:
         state = State.FAILED
-    if not (name and word) or (state is State.SUCCEEDED and not clips):
+    if not (job.name and word) or (state is State.SUCCEEDED and not clips):
         raise Malformed("the answer is no job, or a finished one without a clip")
     fault = None
     if state is State.FAILED:
         state, fault = _failed(job, said.error, *failures)
     return Update(
         state=state,
-        task=Task(name),
+        task=Task(job.name),
         # Before the end, a job shows operations that are no results.
         assets=tuple(AssetRef(url=url, index=at, handle=handle) for at, (url, handle) in enumerate(clips))
         if state is State.SUCCEEDED

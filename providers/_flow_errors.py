@@ -25,6 +25,7 @@ from providers.base.errors import (
     by_status,
 )
 from providers.base.reading import told
+from providers.base.wire import Reply
 
 
 class Verdict(NamedTuple):
@@ -168,12 +169,10 @@ def words(*said: str | GoogleError | MediaStatus | None) -> Words:
     return Words(code, PRIVATE.sub("(hidden)", message), verdict)
 
 
-def read_error(
-    status: int, headers: Mapping[str, str], body: bytes, *, buying: bool, whose: Whose = Whose.NAMED
-) -> ProviderError:
+def read_error(reply: Reply, *, buying: bool, whose: Whose) -> ProviderError:
     """Turn an error answer into our words: the status first, then Google's reason, then useapi's fixed texts."""
-    kind = by_status(status, buying=buying)
-    problem = told(body, Problem) or Problem()
+    status, kind = reply.status, by_status(reply.status, buying=buying)
+    problem = told(reply.body, Problem) or Problem()
     code, message, verdict = words(problem.error, problem.media_status)
     door = AT_THE_DOOR.get(status) if message else None
     if status < 400 or (kind is Indeterminate and not door):
@@ -190,7 +189,7 @@ def read_error(
         message or f"Flow answered {status}",
         code=code,
         status=status,
-        retry_after=ANOTHER if free else _wait(problem, headers, code, verdict),
+        retry_after=ANOTHER if free else _wait(problem, reply.headers, code, verdict),
         scope=scope,
     )
 

@@ -161,7 +161,7 @@ def encode(
 def previous(order: Order) -> str:
     """Name the interaction that made the source, where this provider did; else nothing."""
     source = order.source()
-    handle = source.origin.handle if source and source.origin else ""
+    handle = source.handle if source else ""
     return handle.removeprefix(MADE) if handle.startswith(MADE) else ""
 
 

@@ -5,8 +5,8 @@ Order clips from CometAPI, over the three ways it has sold Veo by.
   anywhere, so what the listing does not name is fetched from ``/v1/videos/{id}/content``.
 - ``chat``: ``/v1/chat/completions``, answered over minutes with a log that ends in a link (:mod:`providers._chat`).
   A stream that breaks off is followed at asyncdata.net, a third party: it never sees the key.
-- ``veo``: the older ``/veo/v1``. It wraps its answers, and ``videos`` sometimes does too.
-- No answer says what was billed, and none tells policy from failure.
+- ``veo``: the older ``/veo/v1``. It wraps its answers, and ``videos`` sometimes does too (:mod:`providers._newapi`).
+- No answer says what was billed.
 - A wrong path answers 301 or HTML.
 """
 
@@ -18,11 +18,11 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from providers._asyncdata import decode_source
-from providers._chat import DATA_HOST, Reading, Wrong, asset_at, decode_chat, encode_chat
+from providers._chat import DATA_HOST, Reading, decode_chat, encode_chat
+from providers._newapi import Wrong, asset_at, decode, read_problem
 from providers.base.advice import retry_after
 from providers.base.errors import (
     Exhausted,
@@ -38,28 +38,9 @@ from providers.base.errors import (
 from providers.base.options import passed
 from providers.base.order import Order, Role
 from providers.base.provider import Provider, contents
-from providers.base.reading import percent, told
 from providers.base.signing import HomeAuth
-from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.task import AssetRef, State, Task, Update
 from providers.base.wire import Call, Download, Reply, Wire
-
-# queued to failed: apidoc.cometapi.com/api/video/omni/retrieve; error: apidoc.cometapi.com/api/video/veo3.
-# SUCCESS and FAILED: cometapi.com/new-veo3-1-more-consistency-diverse-output-and-richer/ (its pending: the same page).
-# The rest: github QuantumNous/new-api dto/openai_video.go and model/task.go, which this provider's answers look like.
-# One caller of it lowers the case before comparing, so the case varies.
-STATES = {
-    "queued": State.QUEUED,
-    "pending": State.QUEUED,
-    "not_start": State.QUEUED,
-    "submitted": State.QUEUED,
-    "in_progress": State.RUNNING,
-    "completed": State.SUCCEEDED,
-    "success": State.SUCCEEDED,
-    "failed": State.FAILED,
-    "failure": State.FAILED,
-    "error": State.FAILED,
-    "unknown": State.UNKNOWN,
-}
 
 # Codes that say more than the status they come with; 200 is an error inside an answer.
 # invalid_request: apidoc.cometapi.com/errors/error-codes-handling, "500 with error.code: invalid_request: A malformed
@@ -79,34 +60,6 @@ SHAPED = frozenset({"omni-fast"})
 CHAT_SILENCE = 900.0
 """Seconds a chat may be silent: one that is not streamed answers when the clip is made."""
 ERROR_MOST = 65_536
-
-
-class _Meta(Struct, frozen=True):
-    """Read what stock new-api keeps beside a task."""
-
-    url: str | None = None
-
-
-class _Layer(Struct, frozen=True):
-    """Read a task, or an envelope around one."""
-
-    id: str | None = None
-    task_id: str | None = None
-    status: str | None = None
-    progress: float | str | None = None
-    video_url: str | None = None
-    metadata: _Meta | None = None
-    error: Wrong | str | None = None
-    fail_reason: str | None = None
-    data: Any = None
-
-
-class _Problem(Struct, frozen=True):
-    """Read an error answer; task routes of stock new-api have no ``error`` in it."""
-
-    error: Wrong | str | None = None
-    code: str | int | None = None
-    message: str | None = None
 
 
 def encode_form(order: Order) -> dict[str, str]:
@@ -129,67 +82,6 @@ def encode_veo(order: Order) -> dict[str, Any]:
         # The page's own sample leaves the ratio out, and gets 16:9.
         **({} if spec.aspect_ratio == "16:9" else {"aspect_ratio": spec.aspect_ratio}),
     }
-
-
-def decode(body: Any, task: Task | None = None, *, route: str = "videos") -> Update:
-    """
-    Read a task of ``videos`` or ``veo``, bare or wrapped.
-
-    :param task: the one that was asked for; ``None`` for the answer to a purchase.
-    :raises Malformed: when it is none.
-    """
-    layers = _layers(body)
-    known = task or Task(next((id_ for each in layers if (id_ := each.id or each.task_id)), ""), {"route": route})
-    words = [each.status for each in layers if each.status]
-    if not known.id or not (words or task is None):
-        raise Malformed("the answer is no task", status=200)
-    word = words[0] if words else ""
-    # The provider's sample is done when the task, or else the upstream's task inside it, says so.
-    word = next((each for each in words[1:] if _state(each) is State.SUCCEEDED and not _state(word).final), word)
-    state = _state(word)
-    links = [link for each in layers for link in (each.video_url, each.metadata.url if each.metadata else None) if link]
-    return Update(
-        state=state,
-        task=known,
-        progress=next((done for each in layers if (done := _percent(each.progress)) is not None), None),
-        assets=tuple(asset_at(link) for link in links[:1]) if state is State.SUCCEEDED else (),
-        fault=_fault(layers) if state is State.FAILED else None,
-        raw_state=word,
-    )
-
-
-def _layers(body: Any) -> list[_Layer]:
-    """Read a task and what wraps it, outermost first."""
-    layers: list[_Layer] = []
-    while len(layers) < 3 and (isinstance(body, dict) or not layers):
-        try:
-            layers.append(msgspec.convert(body, _Layer, strict=True))
-        except msgspec.ValidationError as error:
-            if layers:
-                break  # What the upstream said beside it is nobody's promise.
-            raise Malformed(f"the answer is no task: {error}", status=200) from error
-        body = layers[-1].data
-    return layers
-
-
-def _state(word: str) -> State:
-    """Say what a word means."""
-    return STATES.get(word.lower(), State.UNKNOWN)
-
-
-def _percent(said: float | str | None) -> int | None:
-    """Read progress: ``30`` or ``"30%"``."""
-    if isinstance(said, str):
-        digits = said.removesuffix("%")
-        said = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
-    return percent(said)
-
-
-def _fault(layers: list[_Layer]) -> Fault:
-    """Read why a task failed."""
-    wrong = Wrong.of(next((each.error for each in layers if each.error), ""))
-    reason = next((each.fail_reason for each in layers if each.fail_reason), "")
-    return Fault(code=wrong.word, message=wrong.message or reason or "the clip could not be made")
 
 
 class CometApi(Provider):
@@ -228,8 +120,7 @@ class CometApi(Provider):
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
-        problem = told(reply.body, _Problem) or _Problem()
-        wrong = Wrong.of(problem.error or Wrong(message=problem.message, code=problem.code))
+        wrong = read_problem(reply.body)
         kind, statuses = CODES.get(wrong.word, (ProviderError, frozenset()))
         if reply.status not in statuses:
             kind = by_status(reply.status, buying=buying)

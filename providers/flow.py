@@ -45,9 +45,7 @@ FRAMES = {Role.FIRST_FRAME: "startImage", Role.LAST_FRAME: "endImage", Role.SOUR
 
 # Largest upload in bytes by type. https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
 UPLOADS = {
-    "image/png": 20 * 2**20,
-    "image/jpeg": 20 * 2**20,
-    "image/webp": 20 * 2**20,
+    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), 20 * 2**20),
     "video/mp4": 100 * 2**20,
 }
 
@@ -65,8 +63,7 @@ PARTS_MOST = 8
 """A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
 
 HEADERS = {"accept": "application/json"}
-SILENCE = 300.0
-"""Seconds a call that hands something over may be silent."""
+SILENCE = 300.0  # seconds, of a call that hands something over
 
 
 def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], email: str = "") -> dict[str, Any]:
@@ -152,10 +149,10 @@ class Flow(Provider):
         tied = _tied(order, self.listing.slug)
         whose = Whose.NAMED if self._email else Whose.TIED if tied else Whose.ANY
         names = await self._names(order, wire, tied, whose)
-        body = encode(order, names, extra=extra, email=self._email)
+        body = msgspec.json.encode(encode(order, names, extra=extra, email=self._email))
         reply = await wire.send(self._post(PATHS.get(order.spec.mode, "/videos"), body, repeatable=False))
         if reply.status not in {200, 201}:
-            raise read_error(reply.status, reply.headers, reply.body, buying=True, whose=whose)
+            raise read_error(reply, buying=True, whose=whose)
         update = self._read(reply)
         if order.spec.mode is not Mode.EXTEND:
             return update
@@ -167,8 +164,7 @@ class Flow(Provider):
 
     async def poll(self, task: Task, wire: Wire) -> Update:
         """Look at a job; a finished extension is joined to its source."""
-        url = f"{self.base_url}/jobs/{quote(task.id, safe='')}"
-        reply = await wire.send(Call.get(url, HEADERS))
+        reply = await wire.send(Call.get(f"{self.base_url}/jobs/{quote(task.id, safe='')}", HEADERS))
         if reply.status == 410:  # after seven days. .../get-google-flow-jobs-jobid
             return Update(state=State.EXPIRED, task=task, raw_state="410")
         if reply.status != 200:
@@ -181,15 +177,14 @@ class Flow(Provider):
     def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
         """Read which job a callback speaks of; it is the job's record, unsigned."""
         del headers
-        job = told(body, Job) or Job()
-        name = job.jobid or job.job_id
-        return (HookHint(name),) if name else ()
+        job = told(body, Job)
+        return (HookHint(job.name),) if job and job.name else ()
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
         # What is looked at lies at one Google account; what is bought may come from any.
         whose = Whose.NAMED if self._email else Whose.ANY if buying else Whose.TIED
-        return read_error(reply.status, reply.headers, reply.body, buying=buying, whose=whose)
+        return read_error(reply, buying=buying, whose=whose)
 
     @property
     def _email(self) -> str:
@@ -204,10 +199,9 @@ class Flow(Provider):
         counted = replace(update.usage, remaining_credits=None)
         return replace(update, usage=None if counted == Usage() else counted)
 
-    def _post(self, path: str, body: Any, *, repeatable: bool) -> Call:
-        """Write a call with a JSON body."""
-        url, data = self.base_url + path, msgspec.json.encode(body)
-        return Call.post(url, data, repeatable=repeatable, timeout=SILENCE, headers=HEADERS)
+    def _post(self, path: str, body: bytes, kind: str = "application/json", *, repeatable: bool) -> Call:
+        """Write a call that hands something over."""
+        return Call.post(self.base_url + path, body, kind, repeatable=repeatable, timeout=SILENCE, headers=HEADERS)
 
     async def _names(self, order: Order, wire: Wire, tied: str, whose: Whose) -> dict[str, str]:
         """Find out what Flow calls each input, uploading those it does not have; all at one Google account."""
@@ -228,9 +222,7 @@ class Flow(Provider):
     async def _upload(self, each: Input, data: bytes, account: str, wire: Wire, whose: Whose) -> str:
         """Hand a picture or a clip over, and keep what Flow calls it."""
         path = f"/assets/{quote(account, safe='')}" if account else "/assets"
-        reply = await wire.send(
-            Call.post(self.base_url + path, data, each.media_type, repeatable=True, timeout=SILENCE, headers=HEADERS)
-        )
+        reply = await wire.send(self._post(path, data, each.media_type, repeatable=True))
         if reply.status in {200, 201}:
             upload = told(reply.body, Upload)
             if upload is None:
@@ -238,7 +230,7 @@ class Flow(Provider):
             name = upload.media_generation_id.media_generation_id
             self.uploads.put(each.sha256, name)
             return name
-        error = read_error(reply.status, reply.headers, reply.body, buying=False, whose=whose)
+        error = read_error(reply, buying=False, whose=whose)
         if isinstance(error, Missing | Malformed):  # but nothing was bought yet
             raise Unavailable(error.message, code=error.code, status=error.status)
         raise error
@@ -248,7 +240,7 @@ class Flow(Provider):
         parts = [*update.task.data["parts"], update.assets[0].handle]
         if not all(parts):
             raise Malformed("the segment has no id to join it by")
-        reply = await wire.send(self._post("/videos/concatenate", join(parts), repeatable=True))
+        reply = await wire.send(self._post("/videos/concatenate", msgspec.json.encode(join(parts)), repeatable=True))
         if reply.status == 200:
             joined = told(reply.body, Joined)
             if joined is None:
@@ -281,7 +273,7 @@ def _faults(order: Order) -> Iterator[str]:
 def _source_faults(order: Order) -> Iterator[str]:
     """Name why an earlier clip cannot be extended or upscaled."""
     mode, source = order.spec.mode, order.source()
-    parts = source.origin.handle.split() if source and source.origin else []
+    parts = source.handle.split() if source else []
     if not parts:
         yield f"Flow's {mode} takes only clips made at the same account"
     if mode is Mode.UPSCALE and (len(parts) > 1 or order.request.seed is not None):

@@ -57,7 +57,7 @@ def encode(order: Order, data: Mapping[str, bytes] | None = None, slug: str = "g
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         source = order.source()
-        handle = source.origin.handle if source and source.origin else ""
+        handle = source.handle if source else ""
         if not handle or handle.startswith(_interactions.MADE):
             raise Invalid("Veo goes on only with a clip it made here itself")
         said["video"] = {"uri": handle}

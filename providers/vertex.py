@@ -23,7 +23,7 @@ from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope, Unauthorized, Unavailable
 from providers.base.listing import Listing
 from providers.base.options import passed
-from providers.base.order import Mode, Order, Role
+from providers.base.order import Mode, Order
 from providers.base.provider import Provider, contents
 from providers.base.signing import origin
 from providers.base.task import AssetRef, Task, Update
@@ -89,12 +89,11 @@ def encode(
 
 def _source(order: Order, data: Mapping[str, bytes]) -> dict[str, str]:
     """Name the clip to go on with by where it lies in a bucket, else hand it over."""
-    source = next((each for each in order.request.inputs if each.role is Role.SOURCE), None)
+    source = order.source()
     if source is None:
         raise Invalid("there is no clip to extend")
-    handle = source.origin.handle if source.origin else ""
-    if handle.startswith("gs://"):
-        return {"gcsUri": handle, "mimeType": source.media_type}
+    if source.handle.startswith("gs://"):
+        return {"gcsUri": source.handle, "mimeType": source.media_type}
     return _veo.picture(source, data)
 
 
