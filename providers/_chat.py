@@ -1,30 +1,32 @@
 """
-Read a chat answer that tells how a clip comes along: piece by piece, and pure.
+Order by chat, and read an answer that tells how the clip comes along: piece by piece, and pure.
 
+- ``extra_body`` is documented in one post and confirmed nowhere; it is sent exactly as printed there, so without
+  ``stream``. An SDK would merge it into the body: there it is an argument, not a field.
 - The answer is a log in Markdown, told in ``content`` or ``reasoning_content``, as a stream or as one JSON.
 - Heartbeats are single dots, usage chunks have no choices, ``[DONE]`` may be broken over two lines.
 - A preview is linked before the clip itself; each clip is linked twice, to watch and to download; pictures lie between.
 - Failures come with HTTP 200 and ``finish_reason`` stop, or with none: the text is all there is.
-- A task it names can be looked up at asyncdata.net, in its relay's own words, when the stream breaks off.
+- A task it names can be looked up when the stream breaks off (:mod:`providers._asyncdata`).
 """
 
+import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from providers._newapi import Wrong, asset_at
 from providers.base.errors import Malformed
-from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.order import Input, Mode, Order, Role
+from providers.base.reading import told
+from providers.base.task import Fault, State, Task, Update
 
 MOST = 4 * 2**20
 """Bytes after which an answer is no chat's."""
-
-UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-"""What decoding raises."""
 
 DATA_HOST = "asyncdata.net"
 """Where a relay keeps its tasks for whoever knows their id."""
@@ -58,20 +60,6 @@ FAILURES = ("Generation failed", "Failure reason:", "❌")
 
 # How a chat can end beside "stop". platform.openai.com/docs/api-reference/chat/object, which this chat follows.
 FINISHES = {"content_filter": State.REFUSED}
-
-# asyncdata.net documents nothing: the words are those a caller of a sibling relay (apicore.ai) looks for.
-SOURCE_STATES = {
-    "pending": State.QUEUED,
-    "processing": State.RUNNING,
-    "video_generating": State.RUNNING,
-    "video_generation_running": State.RUNNING,
-    "video_upsampling": State.RUNNING,
-    "upsampling": State.RUNNING,
-    "video_generation_completed": State.SUCCEEDED,
-    "completed": State.SUCCEEDED,
-    "failed": State.FAILED,
-    "error": State.FAILED,
-}
 
 CLIPS = (".mp4", ".mov", ".webm", ".m4v")
 
@@ -158,13 +146,6 @@ def _progress(text: str) -> int | None:
     return next((int(number) for number in reversed(told) if len(number) <= 3 and int(number) <= 100), None)
 
 
-class Wrong(Struct, frozen=True):
-    """Read an error object."""
-
-    message: str | None = None
-    code: str | int | None = None
-
-
 class _Told(Struct, frozen=True):
     """Read what a chunk adds to the log."""
 
@@ -236,13 +217,10 @@ class Reading:
         self._line.clear()
         if not self._rest:
             return
-        try:
-            whole = msgspec.json.decode(bytes(self._rest), type=_Chunk)
-        except UNREADABLE as error:
-            if self._events:
-                return  # Half of a broken [DONE].
-            raise Malformed("the answer is no chat's", status=200) from error
-        if whole.choices is None and whole.error is None:
+        whole = told(bytes(self._rest), _Chunk)
+        if whole is None and self._events:
+            return  # Half of a broken [DONE].
+        if whole is None or (whole.choices is None and whole.error is None):
             raise Malformed("the answer is no chat's", status=200)
         self.closed = True
         self._hear(whole)
@@ -272,81 +250,71 @@ class Reading:
         if data.startswith(b"[DONE"):
             self.closed = True
             return
-        try:
-            self._hear(msgspec.json.decode(data, type=_Chunk))
-        except UNREADABLE:
-            self.garbled = self.garbled or bool(data)
+        chunk = told(data, _Chunk)
+        if chunk is not None:
+            self._hear(chunk)
+        self.garbled = self.garbled or (chunk is None and bool(data))
 
     def _hear(self, chunk: _Chunk) -> None:
         """Add what was said to what is known."""
         self.id = self.id or chunk.id or ""
         if chunk.error is not None:
-            self.error = Wrong(message=chunk.error) if isinstance(chunk.error, str) else chunk.error
+            self.error = Wrong.of(chunk.error)
         for choice in chunk.choices or ():
-            for told in (choice.delta, choice.message):
-                if told:
-                    self._thought.append(told.reasoning_content or "")
-                    self._said.append(told.content or "")
+            for part in (choice.delta, choice.message):
+                if part:
+                    self._thought.append(part.reasoning_content or "")
+                    self._said.append(part.content or "")
             if choice.finish_reason:
                 self.finish = choice.finish_reason
                 self.closed = True
 
 
-class Source(Struct, frozen=True):
-    """Read a task as asyncdata.net keeps it, as far as callers of such relays do."""
-
-    status: str = ""
-    running: bool | None = None
-    video_url: str | None = None
-    upsample_video_url: str | None = None
-    error: Any = None
-
-
-def read_source(body: bytes, task: str) -> tuple[Source, Log]:
+def encode_chat(order: Order, data: Mapping[str, bytes], passed: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Read a task kept at asyncdata.net: its fields, and whatever log its strings are.
+    Put an order into the words of ``POST /v1/chat/completions``. www.cometapi.com/how-to-use-veo-3-1-api
 
-    No page says what it answers; callers look for fields, or for anything that ends in ``.mp4``.
-
-    :raises Malformed: when it does not speak of the task.
+    :param data: the bytes of each input, by its sha256.
+    :param passed: parameters the client passes on.
     """
-    source = Source()
-    try:
-        found = msgspec.json.decode(body)
-        text = "\n".join(_strings(found))
-        source = msgspec.convert(found, Source)
-    except msgspec.ValidationError:
-        # JSON, but not of the kind that was seen; where it has a status, nobody knows that word.
-        if isinstance(found, dict) and found.get("status") is not None:
-            source = Source(status=str(found["status"])[:40])
-    except UNREADABLE:
-        text = body.decode(errors="replace")
-    if not source.status and task not in text:
-        raise Malformed("the answer does not speak of the task", status=200)
-    return source, read_log(text)
+    request, mode = order.request, order.spec.mode
+    content: Any = request.prompt
+    more: dict[str, Any] = {"stream": True}
+    if mode is Mode.FIRST_FRAME:
+        (frame,) = (_uri(each, data) for each in request.inputs if each.role is Role.FIRST_FRAME)
+        content = [{"type": "text", "text": request.prompt}, {"type": "image_url", "image_url": {"url": frame}}]
+    elif mode is not Mode.TEXT:
+        more = {"extra_body": {"google": _google(order, data)}}
+    return {"model": order.wire_name, **more, "messages": [{"role": "user", "content": content}], **passed}
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """List every string in a JSON value, in order, without going deep."""
-    waiting = [value]
-    while waiting:
-        match waiting.pop():
-            case str(text):
-                yield text
-            case list(items):
-                waiting += reversed(items)
-            case dict(fields):
-                waiting += reversed(fields.values())
+def _google(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
+    """Say in ``extra_body.google`` what a chat has no words for."""
+    spec = order.spec
+    config: dict[str, Any] = {
+        "resolution": spec.resolution,
+        "durationSeconds": spec.seconds,
+        "fps": spec.fps,
+        "generateAudio": spec.audio,
+    }
+    uris = {
+        role: [{"uri": _uri(each, data)} for each in order.request.inputs if each.role is role]
+        for role in (Role.FIRST_FRAME, Role.LAST_FRAME, Role.REFERENCE, Role.SOURCE)
+    }
+    if order.spec.mode is Mode.EXTEND:
+        return {"video": uris[Role.SOURCE][0], "config": {"numberOfVideos": spec.n, **config}}
+    config["aspectRatio"] = spec.aspect_ratio
+    if order.spec.mode is Mode.REFERENCE:
+        pictures = [{"image": uri, "referenceType": "asset"} for uri in uris[Role.REFERENCE]]
+        return {"referenceImages": pictures, "config": config}
+    return {"image": uris[Role.FIRST_FRAME][0], "lastFrame": uris[Role.LAST_FRAME][0], "config": config}
 
 
-def code_of(code: str | int | None) -> str:
-    """Write a code as a word."""
-    return "" if code is None else str(code)
-
-
-def asset_at(url: str) -> AssetRef:
-    """Read where a clip lies; a later order names it by the same address."""
-    return AssetRef(url=url, handle=url)
+def _uri(given: Input, data: Mapping[str, bytes]) -> str:
+    """Say where an input lies: where the provider left it, if it made it; else in the address itself."""
+    if given.handle.startswith("https://"):
+        return given.handle
+    return f"data:{given.media_type};base64,{base64.b64encode(data[given.sha256]).decode()}"
 
 
 def decode_chat(reading: Reading) -> Update | None:
@@ -368,7 +336,7 @@ def decode_chat(reading: Reading) -> Update | None:
         return replace(
             seen,
             state=FINISHES.get(reading.finish, State.FAILED),
-            fault=Fault(code=code_of(reading.error.code), message=reading.error.message or log.reason),
+            fault=Fault(code=reading.error.word, message=reading.error.message or log.reason),
         )
     if follow:
         return seen
@@ -378,30 +346,3 @@ def decode_chat(reading: Reading) -> Update | None:
         code = reading.finish if state is State.REFUSED else ""
         return replace(seen, state=state, fault=Fault(code=code, message=log.reason or "the answer holds no clip"))
     return None
-
-
-def decode_source(body: bytes, task: Task) -> Update:
-    """
-    Read a task as asyncdata.net keeps it.
-
-    :raises Malformed: when it is none.
-    """
-    source, log = read_source(body, task.id)
-    if source.status:
-        url = source.upsample_video_url or source.video_url or log.best()
-        state = SOURCE_STATES.get(source.status, State.UNKNOWN)
-        if state is State.SUCCEEDED and (source.running or not url):
-            state = State.RUNNING if source.running else State.UNKNOWN
-    else:
-        url = log.best(Grade.PLAIN)
-        ended = State.SUCCEEDED if url else State.FAILED if log.failed else State.RUNNING
-        state = State.RUNNING if source.running else ended
-    why = source.error if isinstance(source.error, str) else log.reason
-    return Update(
-        state=state,
-        task=task,
-        progress=log.progress,
-        assets=(asset_at(url),) if state is State.SUCCEEDED else (),
-        fault=Fault(code=source.status, message=why) if state is State.FAILED else None,
-        raw_state=source.status,
-    )

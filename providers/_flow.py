@@ -1,239 +1,31 @@
 """
-Hold Google Flow's vocabulary: errors by their words, jobs in their three shapes, voices, markers and ids.
-
-One reason reads alike wherever it stands: in an error answer, in a failed job, in one clip of several.
+Read what Google Flow made: jobs in their three shapes, uploads, ids; and write what a prompt refers to.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import msgspec
-from msgspec import Struct
-
-from providers.base.advice import instant, retry_after, seconds_to_midnight, seconds_until
-from providers.base.errors import (
-    Exhausted,
-    Indeterminate,
-    Invalid,
-    ProviderError,
-    Refused,
-    Scope,
-    Throttled,
-    Unauthorized,
-    Unavailable,
-    by_status,
-)
+from providers._flow_errors import GoogleError, MediaStatus, Said, words
+from providers.base.errors import Malformed, Refused
 from providers.base.order import Request, Role
+from providers.base.reading import known
+from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 
-
-class Verdict(NamedTuple):
-    """Say what a word means, how far it reaches, and how long the page says to wait."""
-
-    kind: type[ProviderError]
-    scope: Scope | None = None
-    wait: float | None = None
-    one: bool = False
-    """Whether it is about one Google account, of several that may be connected."""
-
-
-class Whose(StrEnum):
-    """Say which Google account an order goes to, and so how far a verdict on that account reaches."""
-
-    NAMED = "named"
-    """The one that every order goes to: as far as its words say."""
-    TIED = "tied"
-    """The one that holds what the order refers to: this order can go nowhere else, others can."""
-    ANY = "any"
-    """Whichever useapi chose: the same order may find another a moment later."""
-
-
-class TurnedAway(Throttled):
-    """
-    One Google account does not serve: the order comes again, to whichever useapi chooses, or to that one in its time.
-
-    Where none is left useapi says so.
-    """
-
-
-# Google's reason, without PUBLIC_ERROR_: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs
-# (May and June 2026: reasons and waits), .../post-google-flow-videos (403, 503), and the errors of
-# github useapi/google-flow-api skills/omni-flash-video/SKILL.md (October 2026: MODEL_ACCESS_DENIED).
-REASONS = {
-    "UNUSUAL_ACTIVITY": Verdict(Throttled, Scope.ORDER, 60),  # Google did not believe this one captcha
-    "UNUSUAL_ACTIVITY_TOO_MUCH_TRAFFIC": Verdict(Throttled, Scope.ACCOUNT, 30),  # for the captcha solver
-    "USER_REQUESTS_THROTTLED": Verdict(Throttled, Scope.ACCOUNT, 600, one=True),
-    "USER_QUOTA_REACHED": Verdict(Exhausted, Scope.ACCOUNT, 1800, one=True),  # May: until midnight, June: half an hour
-    "PER_MODEL_DAILY_QUOTA_REACHED": Verdict(Exhausted, Scope.MODEL, one=True),
-    "MODEL_ACCESS_DENIED": Verdict(Unauthorized, Scope.MODEL),
-    "ERROR_ZERO_BALANCE": Verdict(Exhausted, Scope.ACCOUNT),  # of the captcha solver
-}
-DAILY = "PER_MODEL_DAILY_QUOTA_REACHED"
-
-# What a reason of content policy holds: UNSAFE_GENERATION, PROMINENT_PEOPLE_FILTER_FAILED, AUDIO_FILTERED,
-# MINOR_UPLOAD, TRUMP_FACE_DETECTED. .../post-google-flow-videos and .../post-google-flow-assets-email (June 2026)
-POLICY = ("UNSAFE", "FILTER", "PROMINENT_PEOPLE", "MINOR", "FACE_DETECTED", "CHILD_SAFETY", "SEXUAL", "VIOLENCE")
-
-# useapi's own errors are a text and nothing else: how it begins, ours. .../post-google-flow-videos (402, 403, 404,
-# 503, 596; "The account needs to be reconfigured"), .../get-google-flow-jobs (no_eligible_account)
-BEGINNINGS = {
-    "Account has no subscription": Verdict(Exhausted, Scope.ACCOUNT),  # at useapi, whichever Google account it is
-    "captcha_quality": Verdict(Throttled, Scope.ORDER, 60),  # the commonest failure of all
-    "Captcha service failed": Verdict(Unavailable, Scope.ACCOUNT, 30),  # unsolved, so Google was never asked
-    "Unauthorized access to ": Verdict(Invalid, Scope.ORDER),  # a reference of another user
-    "Google Flow account ": Verdict(Unauthorized, Scope.ACCOUNT, one=True),  # "... not found": not connected
-    "Failed to refresh session": Verdict(Unauthorized, Scope.ACCOUNT, one=True),
-    "no_eligible_account": Verdict(Throttled, Scope.ACCOUNT),
+# Job word: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs-jobid
+STATES = {
+    "created": State.QUEUED,
+    "started": State.RUNNING,
+    "completed": State.SUCCEEDED,
+    "failed": State.FAILED,
 }
 
-# A page's word that nothing was taken. 503: "safe to retry" (.../post-google-flow-videos, 2025-11-26; useapi's own
-# scripts wait 30 s); 596: the Google session behind the account is gone, so nothing can be ordered with it.
-# 402 in other words than those above: a Google account is short of credits; 429 in words unknown here: its limits.
-# Only believed where the answer is in useapi's words: a proxy's error page proves nothing.
-AT_THE_DOOR = {
-    402: Verdict(Exhausted, one=True),
-    429: Verdict(Throttled, one=True),
-    503: Verdict(Unavailable, None, 30),
-    596: Verdict(Unauthorized, Scope.ACCOUNT, one=True),
-}
-ANOTHER = 5.0
-"""Seconds after which an order is tried at another Google account."""
 
-WORD = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
-PRIVATE = re.compile(r"user:\d+-email:\S+|[^\s@]+@[^\s@]+")
-"""References and addresses of the operator's account, in texts a client may read."""
-
-TEXT_MOST = 500
-"""Characters of an error's text that are read."""
-
-
-class _Said(Struct, frozen=True, rename="camel"):
-    """Begin a struct of theirs: camelCase, unknown keys ignored."""
-
-
-class Detail(_Said, frozen=True):
-    """Hold Google's reason for an error."""
-
-    reason: str | None = None
-
-
-class GoogleError(_Said, frozen=True):
-    """Hold an error as Google words it."""
-
-    message: str | None = None
-    status: str | None = None
-    details: list[Detail] | None = None
-
-
-class MediaStatus(_Said, frozen=True):
-    """Hold how one clip ended."""
-
-    media_generation_status: str | None = None
-    error: GoogleError | None = None
-    failure_reasons: list[str] | None = None
-
-
-class Skip(_Said, frozen=True):
-    """Hold why useapi's balancer passed an account over; ``*`` is every model."""
-
-    model: str | None = None
-
-
-class Problem(_Said, frozen=True):
-    """Hold an error answer: a text by useapi, an object by Google."""
-
-    error: str | GoogleError | None = None
-    media_status: MediaStatus | None = None
-    retry_after: str | float | None = None
-    """An instant in ISO 8601."""
-    skip_reasons: list[Skip] | None = None
-
-
-class Words(NamedTuple):
-    """Hold what was said about a failure: the machine's word, the text, and what they mean if we know."""
-
-    code: str
-    message: str
-    verdict: Verdict | None
-
-
-def words(*said: str | GoogleError | MediaStatus | None) -> Words:
-    """Find the word that decides among what was said, the most telling first."""
-    texts = [text[:TEXT_MOST] for each in said for text in _texts(each) if text]
-    found = [word for text in texts for word in WORD.findall(text)]
-    known = next(((word, verdict) for word in found if (verdict := _meaning(word))), None)
-    verdict = known[1] if known else next((each for text in texts if (each := _beginning(text))), None)
-    code = known[0] if known else next(iter([*found, *filter(str.isidentifier, texts)]), "")
-    message = next((text for text in texts if " " in text), next(iter(texts), ""))
-    return Words(code, PRIVATE.sub("(hidden)", message), verdict)
-
-
-def read_error(
-    status: int, headers: Mapping[str, str], body: bytes, *, buying: bool, whose: Whose = Whose.NAMED
-) -> ProviderError:
-    """Turn an error answer into our words: the status first, then Google's reason, then useapi's fixed texts."""
-    kind = by_status(status, buying=buying)
-    try:
-        problem = msgspec.json.decode(body, type=Problem)
-    except (msgspec.MsgspecError, RecursionError):
-        problem = Problem()
-    code, message, verdict = words(problem.error, problem.media_status)
-    door = AT_THE_DOOR.get(status) if message else None
-    if status < 400 or (kind is Indeterminate and not door):
-        verdict = None  # whatever the text says, nobody said that the order was not taken
-    verdict = verdict or door or Verdict(kind)
-    scope = verdict.scope
-    if verdict.one and whose is not Whose.NAMED:
-        scope = Scope.ORDER
-    if problem.skip_reasons and all(each.model not in {None, "*"} for each in problem.skip_reasons):
-        scope = Scope.MODEL
-    free = verdict.one and whose is Whose.ANY
-    waits = verdict.one and whose is Whose.TIED and issubclass(verdict.kind, Exhausted | Throttled)
-    return (TurnedAway if free or waits else verdict.kind)(
-        message or f"Flow answered {status}",
-        code=code,
-        status=status,
-        retry_after=ANOTHER if free else _wait(problem, headers, code, verdict),
-        scope=scope,
-    )
-
-
-def _wait(problem: Problem, headers: Mapping[str, str], code: str, verdict: Verdict) -> float | None:
-    """Read how long to wait: off the header, off the instant in the body, off the page."""
-    named = seconds_until(instant(problem.retry_after), headers) if isinstance(problem.retry_after, str) else None
-    daily = seconds_to_midnight(headers) if code.endswith(DAILY) else None
-    return retry_after(headers) or named or daily or verdict.wait
-
-
-def _texts(said: str | GoogleError | MediaStatus | None) -> Iterator[str | None]:
-    """List what was said, reasons before prose."""
-    if isinstance(said, MediaStatus):
-        yield from _texts(said.error)
-        yield from said.failure_reasons or ()
-    elif isinstance(said, GoogleError):
-        yield from (each.reason for each in said.details or ())
-        yield from (said.message, said.status)
-    else:
-        yield said
-
-
-def _meaning(word: str) -> Verdict | None:
-    """Look a machine's word up."""
-    reason = word.removeprefix("PUBLIC_ERROR_")
-    return REASONS.get(reason) or (Verdict(Refused) if any(part in reason for part in POLICY) else None)
-
-
-def _beginning(text: str) -> Verdict | None:
-    """Look a text up by how it begins."""
-    return next((verdict for begins, verdict in BEGINNINGS.items() if text.startswith(begins)), None)
-
-
-class _Metadata(_Said, frozen=True):
+class _Metadata(Said, frozen=True):
     media_status: MediaStatus | None = None
 
 
-class Media(_Said, frozen=True):
+class Media(Said, frozen=True):
     """Hold a clip in the shape of 2026."""
 
     media_generation_id: str | None = None
@@ -241,21 +33,21 @@ class Media(_Said, frozen=True):
     media_metadata: _Metadata | None = None
 
 
-class _Video(_Said, frozen=True):
+class _Video(Said, frozen=True):
     fife_url: str | None = None
     uri: str | None = None
     media_generation_id: str | None = None
 
 
-class _OperationMetadata(_Said, frozen=True):
+class _OperationMetadata(Said, frozen=True):
     video: _Video | None = None
 
 
-class _Inner(_Said, frozen=True):
+class _Inner(Said, frozen=True):
     metadata: _OperationMetadata | None = None
 
 
-class Operation(_Said, frozen=True):
+class Operation(Said, frozen=True):
     """Hold a clip in the two shapes of 2025."""
 
     operation: _Inner | None = None
@@ -263,7 +55,7 @@ class Operation(_Said, frozen=True):
     media_generation_id: str | None = None
 
 
-class Response(_Said, frozen=True):
+class Response(Said, frozen=True):
     """Hold what a job brought; an upscale brings the same clip as ``media`` and as ``operations``."""
 
     media: list[Media] | None = None
@@ -294,6 +86,27 @@ class Job(Response, frozen=True):
     error_details: str | None = None
     code: int | str | None = None
 
+    @property
+    def name(self) -> str:
+        """What it is looked at by."""
+        return self.jobid or self.job_id or ""
+
+
+class _Name(Said, frozen=True):
+    media_generation_id: str
+
+
+class Upload(Said, frozen=True):
+    """Hold what Flow calls an upload: an id inside an object of the same name."""
+
+    media_generation_id: _Name
+
+
+class Joined(Said, frozen=True):
+    """Hold clips joined end to end, out of their base64."""
+
+    encoded_video: bytes
+
 
 def _clip(operation: Operation) -> tuple[str, str] | None:
     """Read a clip off an operation, wherever its video hangs."""
@@ -303,6 +116,60 @@ def _clip(operation: Operation) -> tuple[str, str] | None:
         if video and url:
             return url, operation.media_generation_id or video.media_generation_id or ""
     return None
+
+
+def decode(body: Any) -> Update:
+    """
+    Read a job in useapi's words, in any of its shapes.
+
+    :raises Malformed: when it is none, or completed without a clip.
+    """
+    job = known(body, Job, "job")
+    said = job.response or job
+    clips, failures = said.clips(), said.failures()
+    word = job.status or ("completed" if clips or failures else "")
+    state = STATES.get(word, State.UNKNOWN)
+    if state is State.SUCCEEDED and not clips and failures:
+        state = State.FAILED
+    if not (job.name and word) or (state is State.SUCCEEDED and not clips):
+        raise Malformed("the answer is no job, or a finished one without a clip")
+    fault = None
+    if state is State.FAILED:
+        state, fault = _failed(job, said.error, *failures)
+    return Update(
+        state=state,
+        task=Task(job.name),
+        # Before the end, a job shows operations that are no results.
+        assets=tuple(AssetRef(url=url, index=at, handle=handle) for at, (url, handle) in enumerate(clips))
+        if state is State.SUCCEEDED
+        else (),
+        fault=fault,
+        usage=_usage(said, done=state is State.SUCCEEDED),
+        raw_state=word,
+    )
+
+
+def _usage(said: Response, *, done: bool) -> Usage | None:
+    """
+    Read what is left on the account, and how many clips were charged where some of those ``done`` did not come.
+
+    That no clip costs credits which Google turned down or never took is inferred: it was seen of jobs of which nothing
+    came, and no page speaks of one of several.
+    """
+    left, clips, failures = said.remaining_credits, said.clips(), said.failures()
+    fewer = done and bool(failures) and all(words(each).verdict for each in failures)
+    if left is None and not fewer:
+        return None
+    return Usage(clips=len(clips) if fewer else None, remaining_credits=None if left is None else int(left))
+
+
+def _failed(job: Job, *said: Any) -> tuple[State, Fault]:
+    """Say why a job failed; what Google turned down or never took cost no credits."""
+    code, message, verdict = words(*said, job.error if job.response else None, job.error_details)
+    refused = verdict is not None and verdict.kind is Refused
+    return State.REFUSED if refused else State.FAILED, Fault(
+        code=code or str(job.code or ""), message=message or "Flow failed", billed=False if verdict else None
+    )
 
 
 # Voices every account has, by name. .../post-google-flow-voices

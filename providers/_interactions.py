@@ -19,6 +19,7 @@ from providers._veo import CODES, encoded, support_codes
 from providers.base.errors import Invalid, Malformed
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint
+from providers.base.reading import known, told
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 
 # Interaction word: ours. The google-genai 3.4.0 SDK, Interaction.status
@@ -160,7 +161,7 @@ def encode(
 def previous(order: Order) -> str:
     """Name the interaction that made the source, where this provider did; else nothing."""
     source = order.source()
-    handle = source.origin.handle if source and source.origin else ""
+    handle = source.handle if source else ""
     return handle.removeprefix(MADE) if handle.startswith(MADE) else ""
 
 
@@ -184,11 +185,9 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     :param place: says how a clip is fetched, from the address Google gives.
     :raises Malformed: when it is none.
     """
-    try:
-        said = msgspec.convert(body, _Interaction)
-        made = [msgspec.convert(step, _Step) for step in said.steps or () if step.get("type") == "model_output"]
-    except msgspec.ValidationError as error:
-        raise Malformed(f"the answer is no interaction: {error}") from error
+    said = known(body, _Interaction, "interaction")
+    steps = (step for step in said.steps or () if step.get("type") == "model_output")
+    made = [known(step, _Step, "interaction") for step in steps]
     if not said.id:
         raise Malformed("the interaction has no id")
     state, task = STATES.get(said.status, State.UNKNOWN), Task(said.id)
@@ -257,12 +256,10 @@ def read_hook(body: bytes) -> tuple[HookHint, ...]:
 
     https://ai.google.dev/gemini-api/docs/webhooks
     """
-    try:
-        event = msgspec.json.decode(body, type=_Event)
-    except (msgspec.MsgspecError, RecursionError):
+    event = told(body, _Event)
+    if event is None or not event.data.id or not event.type.startswith(("video.", "interaction.")):
         return ()
-    known = event.type.startswith(("video.", "interaction.")) and event.data.id
-    return (HookHint(event.data.id),) if known else ()
+    return (HookHint(event.data.id),)
 
 
 def path(task: Task) -> str:

@@ -29,6 +29,7 @@ from providers.base.errors import (
     by_status,
 )
 from providers.base.order import Input, Mode, Order, Role
+from providers.base.reading import known, told
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 from providers.base.wire import Reply
 
@@ -216,26 +217,6 @@ def parameters(order: Order) -> dict[str, Any]:
     return said | {name: value for name, value in features.items() if value is not None}
 
 
-def extras(order: Order, slug: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Read what the client passes through to this provider.
-
-    :param allowed: documented parameters we do not model, with their types.
-    :raises Invalid: for any other.
-    """
-    given = order.request.options.get(slug) or {}
-    if not isinstance(given, dict):
-        raise Invalid(f"options.{slug} is an object")
-    for name, value in given.items():
-        if name not in allowed:
-            raise Invalid(f"options.{slug}.{name} is no parameter that can be passed through")
-        try:
-            msgspec.convert(value, allowed[name])
-        except msgspec.ValidationError as error:
-            raise Invalid(f"options.{slug}.{name}: {error}") from error
-    return given
-
-
 def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     """
     Read an operation in either API's words.
@@ -243,10 +224,7 @@ def decode(body: Any, place: Callable[[str], AssetRef]) -> Update:
     :param place: says how a clip is fetched, from the address Google gives.
     :raises Malformed: when it is none.
     """
-    try:
-        operation = msgspec.convert(body, _Operation)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"the answer is no operation: {error}") from error
+    operation = known(body, _Operation, "operation")
     if not operation.name:
         raise Malformed("the operation has no name")
     task = Task(operation.name)
@@ -349,11 +327,7 @@ def explain(reply: Reply, *, buying: bool) -> ProviderError:
 
 def _read_error(body: bytes) -> _Error:
     """Read an error answer, bare or as the one element of an array; anything else says nothing."""
-    try:
-        said = msgspec.json.decode(body, type=_Problem | list[_Problem])
-    except (msgspec.MsgspecError, RecursionError):
-        return _Error()
-    problem = next(iter(said), _Problem()) if isinstance(said, list) else said
+    problem = told(body, _Problem) or next(iter(told(body, list[_Problem]) or ()), _Problem())
     return problem.error or _Error()
 
 

@@ -5,15 +5,11 @@ Order clips from CometAPI, over the three ways it has sold Veo by.
   anywhere, so what the listing does not name is fetched from ``/v1/videos/{id}/content``.
 - ``chat``: ``/v1/chat/completions``, answered over minutes with a log that ends in a link (:mod:`providers._chat`).
   A stream that breaks off is followed at asyncdata.net, a third party: it never sees the key.
-- ``veo``: the older ``/veo/v1``. It wraps its answers, and ``videos`` sometimes does too.
-- ``extra_body`` is documented in one post and confirmed nowhere; it is sent exactly as printed there, so without
-  ``stream``. An SDK would merge it into the body: there it is an argument, not a field.
-- No answer says what was billed, and none tells policy from failure.
+- ``veo``: the older ``/veo/v1``. It wraps its answers, and ``videos`` sometimes does too (:mod:`providers._newapi`).
+- No answer says what was billed.
 - A wrong path answers 301 or HTML.
 """
 
-import asyncio
-import base64
 import contextlib
 from collections.abc import Mapping
 from hashlib import sha256
@@ -22,10 +18,11 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from providers._chat import DATA_HOST, UNREADABLE, Reading, Wrong, asset_at, code_of, decode_chat, decode_source
+from providers._asyncdata import decode_source
+from providers._chat import DATA_HOST, Reading, decode_chat, encode_chat
+from providers._newapi import Wrong, asset_at, decode, read_problem
 from providers.base.advice import retry_after
 from providers.base.errors import (
     Exhausted,
@@ -38,29 +35,12 @@ from providers.base.errors import (
     Unavailable,
     by_status,
 )
-from providers.base.order import Input, Mode, Order, Role
-from providers.base.provider import Provider
+from providers.base.options import passed
+from providers.base.order import Order, Role
+from providers.base.provider import Provider, contents
 from providers.base.signing import HomeAuth
-from providers.base.task import AssetRef, Fault, State, Task, Update
+from providers.base.task import AssetRef, State, Task, Update
 from providers.base.wire import Call, Download, Reply, Wire
-
-# queued to failed: apidoc.cometapi.com/api/video/omni/retrieve; error: apidoc.cometapi.com/api/video/veo3.
-# SUCCESS and FAILED: cometapi.com/new-veo3-1-more-consistency-diverse-output-and-richer/ (its pending: the same page).
-# The rest: github QuantumNous/new-api dto/openai_video.go and model/task.go, which this provider's answers look like.
-# One caller of it lowers the case before comparing, so the case varies.
-STATES = {
-    "queued": State.QUEUED,
-    "pending": State.QUEUED,
-    "not_start": State.QUEUED,
-    "submitted": State.QUEUED,
-    "in_progress": State.RUNNING,
-    "completed": State.SUCCEEDED,
-    "success": State.SUCCEEDED,
-    "failed": State.FAILED,
-    "failure": State.FAILED,
-    "error": State.FAILED,
-    "unknown": State.UNKNOWN,
-}
 
 # Codes that say more than the status they come with; 200 is an error inside an answer.
 # invalid_request: apidoc.cometapi.com/errors/error-codes-handling, "500 with error.code: invalid_request: A malformed
@@ -72,7 +52,7 @@ CODES: dict[str, tuple[type[ProviderError], frozenset[int]]] = {
 }
 
 # Documented parameters that no request of ours has a word for; a client may pass them on. max_tokens: the chat's own.
-PASSED: dict[str, frozenset[str]] = {"chat": frozenset({"max_tokens"})}
+PASSED: dict[str, dict[str, Any]] = {"chat": {"max_tokens": Any}}
 
 SHAPED = frozenset({"omni-fast"})
 """Models of ``videos`` that take a ratio and a resolution, not a size. apidoc.cometapi.com/api/video/omni/create"""
@@ -80,35 +60,6 @@ SHAPED = frozenset({"omni-fast"})
 CHAT_SILENCE = 900.0
 """Seconds a chat may be silent: one that is not streamed answers when the clip is made."""
 ERROR_MOST = 65_536
-JSON = {"content-type": "application/json"}
-
-
-class _Meta(Struct, frozen=True):
-    """Read what stock new-api keeps beside a task."""
-
-    url: str | None = None
-
-
-class _Layer(Struct, frozen=True):
-    """Read a task, or an envelope around one."""
-
-    id: str | None = None
-    task_id: str | None = None
-    status: str | None = None
-    progress: float | str | None = None
-    video_url: str | None = None
-    metadata: _Meta | None = None
-    error: Wrong | str | None = None
-    fail_reason: str | None = None
-    data: Any = None
-
-
-class _Problem(Struct, frozen=True):
-    """Read an error answer; task routes of stock new-api have no ``error`` in it."""
-
-    error: Wrong | str | None = None
-    code: str | int | None = None
-    message: str | None = None
 
 
 def encode_form(order: Order) -> dict[str, str]:
@@ -133,117 +84,6 @@ def encode_veo(order: Order) -> dict[str, Any]:
     }
 
 
-def encode_chat(order: Order, data: Mapping[str, bytes], passed: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Put an order into the words of ``POST /v1/chat/completions``. www.cometapi.com/how-to-use-veo-3-1-api
-
-    :param data: the bytes of each input, by its sha256.
-    :param passed: parameters the client passes on.
-    """
-    request, mode = order.request, order.spec.mode
-    content: Any = request.prompt
-    more: dict[str, Any] = {"stream": True}
-    if mode is Mode.FIRST_FRAME:
-        (frame,) = (_uri(each, data) for each in request.inputs if each.role is Role.FIRST_FRAME)
-        content = [{"type": "text", "text": request.prompt}, {"type": "image_url", "image_url": {"url": frame}}]
-    elif mode is not Mode.TEXT:
-        more = {"extra_body": {"google": _google(order, data)}}
-    return {"model": order.wire_name, **more, "messages": [{"role": "user", "content": content}], **passed}
-
-
-def _google(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
-    """Say in ``extra_body.google`` what a chat has no words for."""
-    spec = order.spec
-    config: dict[str, Any] = {
-        "resolution": spec.resolution,
-        "durationSeconds": spec.seconds,
-        "fps": spec.fps,
-        "generateAudio": spec.audio,
-    }
-    uris = {
-        role: [{"uri": _uri(each, data)} for each in order.request.inputs if each.role is role]
-        for role in (Role.FIRST_FRAME, Role.LAST_FRAME, Role.REFERENCE, Role.SOURCE)
-    }
-    if order.spec.mode is Mode.EXTEND:
-        return {"video": uris[Role.SOURCE][0], "config": {"numberOfVideos": spec.n, **config}}
-    config["aspectRatio"] = spec.aspect_ratio
-    if order.spec.mode is Mode.REFERENCE:
-        pictures = [{"image": uri, "referenceType": "asset"} for uri in uris[Role.REFERENCE]]
-        return {"referenceImages": pictures, "config": config}
-    return {"image": uris[Role.FIRST_FRAME][0], "lastFrame": uris[Role.LAST_FRAME][0], "config": config}
-
-
-def _uri(given: Input, data: Mapping[str, bytes]) -> str:
-    """Say where an input lies: where the provider left it, if it made it; else in the address itself."""
-    handle = given.origin.handle if given.origin else ""
-    if handle.startswith("https://"):
-        return handle
-    return f"data:{given.media_type};base64,{base64.b64encode(data[given.sha256]).decode()}"
-
-
-def decode(body: Any, task: Task | None = None, *, route: str = "videos") -> Update:
-    """
-    Read a task of ``videos`` or ``veo``, bare or wrapped.
-
-    :param task: the one that was asked for; ``None`` for the answer to a purchase.
-    :raises Malformed: when it is none.
-    """
-    layers = _layers(body)
-    known = task or Task(next((id_ for each in layers if (id_ := each.id or each.task_id)), ""), {"route": route})
-    words = [each.status for each in layers if each.status]
-    if not known.id or not (words or task is None):
-        raise Malformed("the answer is no task", status=200)
-    word = words[0] if words else ""
-    # The provider's sample is done when the task, or else the upstream's task inside it, says so.
-    word = next((each for each in words[1:] if _state(each) is State.SUCCEEDED and not _state(word).final), word)
-    state = _state(word)
-    links = [link for each in layers for link in (each.video_url, each.metadata.url if each.metadata else None) if link]
-    return Update(
-        state=state,
-        task=known,
-        progress=next((told for each in layers if (told := _percent(each.progress)) is not None), None),
-        assets=tuple(asset_at(link) for link in links[:1]) if state is State.SUCCEEDED else (),
-        fault=_fault(layers) if state is State.FAILED else None,
-        raw_state=word,
-    )
-
-
-def _layers(body: Any) -> list[_Layer]:
-    """Read a task and what wraps it, outermost first."""
-    layers: list[_Layer] = []
-    while len(layers) < 3 and (isinstance(body, dict) or not layers):
-        try:
-            layers.append(msgspec.convert(body, _Layer, strict=True))
-        except msgspec.ValidationError as error:
-            if layers:
-                break  # What the upstream said beside it is nobody's promise.
-            raise Malformed(f"the answer is no task: {error}", status=200) from error
-        body = layers[-1].data
-    return layers
-
-
-def _state(word: str) -> State:
-    """Say what a word means."""
-    return STATES.get(word.lower(), State.UNKNOWN)
-
-
-def _percent(said: float | str | None) -> int | None:
-    """Read progress: ``30`` or ``"30%"``."""
-    if isinstance(said, str):
-        digits = said.removesuffix("%")
-        said = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else None
-    return None if said is None else int(min(max(said, 0), 100))
-
-
-def _fault(layers: list[_Layer]) -> Fault:
-    """Read why a task failed."""
-    wrong = next((each.error for each in layers if each.error), None)
-    reason = next((each.fail_reason for each in layers if each.fail_reason), "")
-    if wrong is None or isinstance(wrong, str):
-        return Fault(code="", message=wrong or reason or "the clip could not be made")
-    return Fault(code=code_of(wrong.code), message=wrong.message or reason or "the clip could not be made")
-
-
 class CometApi(Provider):
     """Order clips from CometAPI; an offer's ``route`` says which way."""
 
@@ -253,15 +93,14 @@ class CometApi(Provider):
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, with its inputs; a chat is read to its end."""
-        passed = self._passed(order)
-        data = {sha256_: await asyncio.to_thread(path.read_bytes) for sha256_, path in order.files.items()}
+        more = passed(order.request, self.listing.slug, PASSED.get(order.route, {}))
+        data = await contents(order)
         if order.route == "chat":
-            return await self._chat(encode_chat(order, data, passed), wire)
+            return await self._chat(encode_chat(order, data, more), wire)
         if order.route == "veo":
-            call = self._post("/veo/v1/video/create", JSON, msgspec.json.encode(encode_veo(order)))
+            call = self._post("/veo/v1/video/create", msgspec.json.encode(encode_veo(order)))
         else:
-            headers, body = _multipart(order, data)
-            call = self._post("/v1/videos", headers, body)
+            call = self._post("/v1/videos", *_multipart(order, data))
         reply = await wire.send(call)
         if reply.status in {200, 201, 202}:
             with contextlib.suppress(Malformed):
@@ -274,31 +113,20 @@ class CometApi(Provider):
         if route == "chat":
             return await self._follow(task, wire)
         path = "/veo/v1/video/query" if route == "veo" else "/v1/videos"
-        url = f"{self.base_url}{path}/{quote(task.id, safe=':')}"
-        reply = await wire.send(Call(method="GET", url=url, repeatable=True))
+        reply = await wire.send(Call.get(f"{self.base_url}{path}/{quote(task.id, safe=':')}"))
         if reply.status == 200:
             return self._placed(decode(reply.json(), task))
         raise self.explain(reply)
 
-    def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a clip."""
-        return Call(method="GET", url=asset.url, repeatable=True)
-
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
-        try:
-            problem = msgspec.json.decode(reply.body, type=_Problem)
-        except UNREADABLE:
-            problem = _Problem()
-        wrong = problem.error or Wrong(message=problem.message, code=problem.code)
-        wrong = Wrong(message=wrong) if isinstance(wrong, str) else wrong
-        code = code_of(wrong.code)
-        kind, statuses = CODES.get(code, (ProviderError, frozenset()))
+        wrong = read_problem(reply.body)
+        kind, statuses = CODES.get(wrong.word, (ProviderError, frozenset()))
         if reply.status not in statuses:
             kind = by_status(reply.status, buying=buying)
         return kind(
             wrong.message or f"CometAPI answered {reply.status}",
-            code=code,
+            code=wrong.word,
             status=reply.status,
             retry_after=retry_after(reply.headers),
             # A 403 is as often about one order: "Remove unsupported fields", or a firewall that dislikes the prompt.
@@ -308,7 +136,7 @@ class CometApi(Provider):
 
     async def _chat(self, body: Mapping[str, Any], wire: Wire) -> Update:
         """Order by chat, and listen to the end."""
-        call = self._post("/v1/chat/completions", JSON, msgspec.json.encode(body), timeout=CHAT_SILENCE)
+        call = self._post("/v1/chat/completions", msgspec.json.encode(body), timeout=CHAT_SILENCE)
         reading, lost = Reading(), None
         async with wire.stream(call) as answer:
             if answer.status != 200:
@@ -320,33 +148,30 @@ class CometApi(Provider):
             except ProviderError as error:
                 lost = error
         wrong = reading.error
-        if wrong is not None and code_of(wrong.code) in CODES and not reading.log().reason:
+        if wrong is not None and wrong.word in CODES and not reading.log().reason:
             # Turned down before a word was said: as good as a status.
             raise self.explain(Reply(status=200, headers={}, body=msgspec.json.encode({"error": wrong})), buying=True)
         update = decode_chat(reading)
         if update is not None:
             return update
         wrong = wrong or Wrong(message="the answer ended without saying how")
-        raise lost or Indeterminate(wrong.message or "the answer is an error", code=code_of(wrong.code), status=200)
+        raise lost or Indeterminate(wrong.message or "the answer is an error", code=wrong.word, status=200)
 
     async def _follow(self, task: Task, wire: Wire) -> Update:
         """Look for what became of a chat."""
         url = task.data.get("url")
         if isinstance(url, str):
             return Update(state=State.SUCCEEDED, task=task, assets=(asset_at(url),))
-        where = f"https://{DATA_HOST}/source/{quote(task.id, safe=':')}"
-        reply = await wire.send(Call(method="GET", url=where, repeatable=True))
+        reply = await wire.send(Call.get(f"https://{DATA_HOST}/source/{quote(task.id, safe=':')}"))
         if reply.status == 200:
             return decode_source(reply.body, task)
         # Not the provider's answer, so nothing to do with its account.
         kind = Missing if reply.status in {404, 410} else Unavailable
         raise kind(f"{DATA_HOST} answered {reply.status}", status=reply.status)
 
-    def _post(self, path: str, headers: Mapping[str, str], body: bytes, *, timeout: float = 120.0) -> Call:
+    def _post(self, path: str, body: bytes, kind: str = "application/json", *, timeout: float = 120.0) -> Call:
         """Write a call that buys."""
-        return Call(
-            method="POST", url=f"{self.base_url}{path}", headers=headers, body=body, repeatable=False, timeout=timeout
-        )
+        return Call.post(self.base_url + path, body, kind, repeatable=False, timeout=timeout)
 
     def _placed(self, update: Update) -> Update:
         """Fetch a clip from its link where the listing knows the host, and else from the provider's own address."""
@@ -358,22 +183,9 @@ class CometApi(Provider):
         content = f"{self.base_url}/v1/videos/{quote(update.task.id, safe=':')}/content"
         return replace(update, assets=(replace(asset, url=content),))
 
-    def _passed(self, order: Order) -> dict[str, Any]:
-        """
-        Read what the client passes on.
 
-        :raises Invalid: when it is nothing the provider documents.
-        """
-        options = order.request.options.get(self.listing.slug) or {}
-        if not isinstance(options, dict):
-            raise Invalid(f"options.{self.listing.slug} is not an object")
-        for name in options.keys() - PASSED.get(order.route, frozenset()):
-            raise Invalid(f"{self.listing.name} documents no parameter {name} that could be passed on", code=name)
-        return options
-
-
-def _multipart(order: Order, data: Mapping[str, bytes]) -> tuple[dict[str, str], bytes]:
-    """Write the form of ``POST /v1/videos``, the same for the same order."""
+def _multipart(order: Order, data: Mapping[str, bytes]) -> tuple[bytes, str]:
+    """Write the form of ``POST /v1/videos`` and its kind, the same for the same order."""
     fields = [(name, (None, value.encode(), None)) for name, value in encode_form(order).items()]
     # The page of 2026-03 took a second file as the last frame; today's knows one, so frames are not sold.
     files = [
@@ -381,8 +193,9 @@ def _multipart(order: Order, data: Mapping[str, bytes]) -> tuple[dict[str, str],
         for each in order.request.inputs
         if each.role is Role.FIRST_FRAME
     ]
-    headers = {"content-type": f"multipart/form-data; boundary={sha256(order.attempt.encode()).hexdigest()}"}
-    return headers, httpx.Request("POST", "https://form.invalid", headers=headers, files=[*fields, *files]).read()
+    kind = f"multipart/form-data; boundary={sha256(order.attempt.encode()).hexdigest()}"
+    form = httpx.Request("POST", "https://form.invalid", headers={"content-type": kind}, files=[*fields, *files])
+    return form.read(), kind
 
 
 async def _whole(answer: Download) -> Reply:

@@ -20,24 +20,19 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 from msgspec.structs import replace
 
-from providers._flow import Job, Response, TurnedAway, Whose, marked, owner, read_error, voice, words
+from providers._flow import Job, Joined, Upload, decode, marked, owner, voice
+from providers._flow_errors import TurnedAway, Whose, read_error
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
+from providers.base.options import passed
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
+from providers.base.reading import told
 from providers.base.signing import HomeAuth
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 from providers.base.wire import Call, Reply, Wire
-
-# Job word: ours. https://useapi.net/docs/api-google-flow-v1/get-google-flow-jobs-jobid
-STATES = {
-    "created": State.QUEUED,
-    "started": State.RUNNING,
-    "completed": State.SUCCEEDED,
-    "failed": State.FAILED,
-}
 
 # Ours: theirs. https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos (June 5, 2026)
 ASPECTS = {"16:9": "landscape", "9:16": "portrait", "1:1": "1:1", "4:3": "4:3", "3:4": "3:4"}
@@ -50,9 +45,7 @@ FRAMES = {Role.FIRST_FRAME: "startImage", Role.LAST_FRAME: "endImage", Role.SOUR
 
 # Largest upload in bytes by type. https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
 UPLOADS = {
-    "image/png": 20 * 2**20,
-    "image/jpeg": 20 * 2**20,
-    "image/webp": 20 * 2**20,
+    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), 20 * 2**20),
     "video/mp4": 100 * 2**20,
 }
 
@@ -70,6 +63,7 @@ PARTS_MOST = 8
 """A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
 
 HEADERS = {"accept": "application/json"}
+SILENCE = 300.0  # seconds, of a call that hands something over
 
 
 def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], email: str = "") -> dict[str, Any]:
@@ -117,67 +111,12 @@ def check(order: Order, slug: str) -> dict[str, Any]:
     request, mode = order.request, order.spec.mode
     for wrong in _faults(order):
         raise Invalid(wrong)
-    said = request.options.get(slug) or {}
-    for wrong in _strange(said, CAPTCHA | (TRIM if mode is Mode.EDIT else {})):
-        raise Invalid(f"provider_options.{slug}: {wrong}")
-    return dict(said)
-
-
-def decode(body: Any) -> Update:
-    """
-    Read a job in useapi's words, in any of its shapes.
-
-    :raises Malformed: when it is none, or completed without a clip.
-    """
-    try:
-        job = msgspec.convert(body, Job)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"the answer is no job: {error}") from error
-    said = job.response or job
-    clips, failures = said.clips(), said.failures()
-    word = job.status or ("completed" if clips or failures else "")
-    name, state = job.jobid or job.job_id, STATES.get(word, State.UNKNOWN)
-    if state is State.SUCCEEDED and not clips and failures:
-        state = State.FAILED
-    if not (name and word) or (state is State.SUCCEEDED and not clips):
-        raise Malformed("the answer is no job, or a finished one without a clip")
-    fault = None
-    if state is State.FAILED:
-        state, fault = _failed(job, said.error, *failures)
-    return Update(
-        state=state,
-        task=Task(name),
-        # Before the end, a job shows operations that are no results.
-        assets=tuple(AssetRef(url=url, index=at, handle=handle) for at, (url, handle) in enumerate(clips))
-        if state is State.SUCCEEDED
-        else (),
-        fault=fault,
-        usage=_usage(said, done=state is State.SUCCEEDED),
-        raw_state=word,
-    )
-
-
-def _usage(said: Response, *, done: bool) -> Usage | None:
-    """
-    Read what is left on the account, and how many clips were charged where some of those ``done`` did not come.
-
-    That no clip costs credits which Google turned down or never took is inferred: it was seen of jobs of which nothing
-    came, and no page speaks of one of several.
-    """
-    left, clips, failures = said.remaining_credits, said.clips(), said.failures()
-    fewer = done and bool(failures) and all(words(each).verdict for each in failures)
-    if left is None and not fewer:
-        return None
-    return Usage(clips=len(clips) if fewer else None, remaining_credits=None if left is None else int(left))
-
-
-def _failed(job: Job, *said: Any) -> tuple[State, Fault]:
-    """Say why a job failed; what Google turned down or never took cost no credits."""
-    code, message, verdict = words(*said, job.error if job.response else None, job.error_details)
-    refused = verdict is not None and verdict.kind is Refused
-    return State.REFUSED if refused else State.FAILED, Fault(
-        code=code or str(job.code or ""), message=message or "Flow failed", billed=False if verdict else None
-    )
+    said = passed(request, slug, CAPTCHA | (TRIM if mode is Mode.EDIT else {}))
+    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
+        raise Invalid(f"provider_options.{slug}: {' and '.join(captcha)} exclude each other; send one")
+    if said.get(START, 0) >= said.get(END, 240):
+        raise Invalid(f"provider_options.{slug}: {END} must be above {START}")
+    return said
 
 
 def join(parts: Sequence[str]) -> dict[str, Any]:
@@ -210,10 +149,10 @@ class Flow(Provider):
         tied = _tied(order, self.listing.slug)
         whose = Whose.NAMED if self._email else Whose.TIED if tied else Whose.ANY
         names = await self._names(order, wire, tied, whose)
-        body = encode(order, names, extra=extra, email=self._email)
+        body = msgspec.json.encode(encode(order, names, extra=extra, email=self._email))
         reply = await wire.send(self._post(PATHS.get(order.spec.mode, "/videos"), body, repeatable=False))
         if reply.status not in {200, 201}:
-            raise read_error(reply.status, reply.headers, reply.body, buying=True, whose=whose)
+            raise read_error(reply, buying=True, whose=whose)
         update = self._read(reply)
         if order.spec.mode is not Mode.EXTEND:
             return update
@@ -225,8 +164,7 @@ class Flow(Provider):
 
     async def poll(self, task: Task, wire: Wire) -> Update:
         """Look at a job; a finished extension is joined to its source."""
-        url = f"{self.base_url}/jobs/{quote(task.id, safe='')}"
-        reply = await wire.send(Call(method="GET", url=url, headers=HEADERS, repeatable=True))
+        reply = await wire.send(Call.get(f"{self.base_url}/jobs/{quote(task.id, safe='')}", HEADERS))
         if reply.status == 410:  # after seven days. .../get-google-flow-jobs-jobid
             return Update(state=State.EXPIRED, task=task, raw_state="410")
         if reply.status != 200:
@@ -239,22 +177,14 @@ class Flow(Provider):
     def read_hook(self, headers: Mapping[str, str], body: bytes) -> Sequence[HookHint]:
         """Read which job a callback speaks of; it is the job's record, unsigned."""
         del headers
-        try:
-            job = msgspec.json.decode(body, type=Job)
-        except (msgspec.MsgspecError, RecursionError):
-            return ()
-        name = job.jobid or job.job_id
-        return (HookHint(name),) if name else ()
-
-    def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a clip; its address is signed and good for some hours."""
-        return Call(method="GET", url=asset.url, repeatable=True)
+        job = told(body, Job)
+        return (HookHint(job.name),) if job and job.name else ()
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
         # What is looked at lies at one Google account; what is bought may come from any.
         whose = Whose.NAMED if self._email else Whose.ANY if buying else Whose.TIED
-        return read_error(reply.status, reply.headers, reply.body, buying=buying, whose=whose)
+        return read_error(reply, buying=buying, whose=whose)
 
     @property
     def _email(self) -> str:
@@ -269,11 +199,9 @@ class Flow(Provider):
         counted = replace(update.usage, remaining_credits=None)
         return replace(update, usage=None if counted == Usage() else counted)
 
-    def _post(self, path: str, body: Any, *, repeatable: bool) -> Call:
-        """Write a call with a JSON body."""
-        headers = {**HEADERS, "content-type": "application/json"}
-        data, url = msgspec.json.encode(body), f"{self.base_url}{path}"
-        return Call(method="POST", url=url, headers=headers, body=data, repeatable=repeatable, timeout=300.0)
+    def _post(self, path: str, body: bytes, kind: str = "application/json", *, repeatable: bool) -> Call:
+        """Write a call that hands something over."""
+        return Call.post(self.base_url + path, body, kind, repeatable=repeatable, timeout=SILENCE, headers=HEADERS)
 
     async def _names(self, order: Order, wire: Wire, tied: str, whose: Whose) -> dict[str, str]:
         """Find out what Flow calls each input, uploading those it does not have; all at one Google account."""
@@ -294,18 +222,15 @@ class Flow(Provider):
     async def _upload(self, each: Input, data: bytes, account: str, wire: Wire, whose: Whose) -> str:
         """Hand a picture or a clip over, and keep what Flow calls it."""
         path = f"/assets/{quote(account, safe='')}" if account else "/assets"
-        headers = {**HEADERS, "content-type": each.media_type}
-        reply = await wire.send(
-            Call(method="POST", url=self.base_url + path, headers=headers, body=data, repeatable=True, timeout=300.0)
-        )
+        reply = await wire.send(self._post(path, data, each.media_type, repeatable=True))
         if reply.status in {200, 201}:
-            try:
-                name = msgspec.json.decode(reply.body, type=_Upload).mediaGenerationId.mediaGenerationId
-            except (msgspec.MsgspecError, RecursionError) as unread:
-                raise Unavailable("the answer to an upload cannot be read", status=reply.status) from unread
+            upload = told(reply.body, Upload)
+            if upload is None:
+                raise Unavailable("the answer to an upload cannot be read", status=reply.status)
+            name = upload.media_generation_id.media_generation_id
             self.uploads.put(each.sha256, name)
             return name
-        error = read_error(reply.status, reply.headers, reply.body, buying=False, whose=whose)
+        error = read_error(reply, buying=False, whose=whose)
         if isinstance(error, Missing | Malformed):  # but nothing was bought yet
             raise Unavailable(error.message, code=error.code, status=error.status)
         raise error
@@ -315,34 +240,17 @@ class Flow(Provider):
         parts = [*update.task.data["parts"], update.assets[0].handle]
         if not all(parts):
             raise Malformed("the segment has no id to join it by")
-        reply = await wire.send(self._post("/videos/concatenate", join(parts), repeatable=True))
+        reply = await wire.send(self._post("/videos/concatenate", msgspec.json.encode(join(parts)), repeatable=True))
         if reply.status == 200:
-            try:
-                data = msgspec.json.decode(reply.body, type=_Joined).encodedVideo
-            except (msgspec.MsgspecError, RecursionError) as unread:
-                raise Unavailable("the joined clip cannot be read", status=reply.status) from unread
-            return replace(update, assets=(AssetRef(data=data, handle=" ".join(parts)),))
+            joined = told(reply.body, Joined)
+            if joined is None:
+                raise Unavailable("the joined clip cannot be read", status=reply.status)
+            return replace(update, assets=(AssetRef(data=joined.encoded_video, handle=" ".join(parts)),))
         error = self.explain(reply)
         if isinstance(error, Invalid | Refused):  # it would say so for ever, and the segment is paid for
             fault = Fault(code=error.code or "concatenate", message=error.message, billed=True)
             return replace(update, state=State.FAILED, assets=(), fault=fault)
         raise error
-
-
-class _Name(Struct, frozen=True):
-    mediaGenerationId: str  # noqa: N815 - theirs
-
-
-class _Upload(Struct, frozen=True):
-    """Read what Flow calls an upload: an id inside an object of the same name."""
-
-    mediaGenerationId: _Name  # noqa: N815 - theirs
-
-
-class _Joined(Struct, frozen=True):
-    """Read a joined clip out of its base64."""
-
-    encodedVideo: bytes  # noqa: N815 - theirs
 
 
 def _faults(order: Order) -> Iterator[str]:
@@ -362,29 +270,10 @@ def _faults(order: Order) -> Iterator[str]:
         yield from _source_faults(order)
 
 
-def _strange(said: Any, allowed: Mapping[str, Any]) -> Iterator[str]:
-    """Name what cannot be passed through."""
-    if not isinstance(said, dict):
-        yield "is an object"
-        return
-    for name, value in said.items():
-        if name not in allowed:
-            yield f"{name} is no option of this call"
-            continue
-        try:
-            msgspec.convert(value, allowed[name])
-        except msgspec.ValidationError as error:
-            yield f"{name}: {error}"
-    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
-        yield f"{' and '.join(captcha)} exclude each other; send one"
-    if said.get(START, 0) >= said.get(END, 240):
-        yield f"{END} must be above {START}"
-
-
 def _source_faults(order: Order) -> Iterator[str]:
     """Name why an earlier clip cannot be extended or upscaled."""
     mode, source = order.spec.mode, order.source()
-    parts = source.origin.handle.split() if source and source.origin else []
+    parts = source.handle.split() if source else []
     if not parts:
         yield f"Flow's {mode} takes only clips made at the same account"
     if mode is Mode.UPSCALE and (len(parts) > 1 or order.request.seed is not None):

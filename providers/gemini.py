@@ -21,8 +21,9 @@ import msgspec
 from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope
 from providers.base.hooks import ForgedError, HookCall, HookKey, check_age, check_standard, check_token, read_kid
+from providers.base.options import passed
 from providers.base.order import Mode, Order
-from providers.base.provider import HookHint, Provider
+from providers.base.provider import HookHint, Provider, contents
 from providers.base.signing import HomeAuth
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
@@ -50,13 +51,13 @@ def encode(order: Order, data: Mapping[str, bytes] | None = None, slug: str = "g
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, slug, LABELS)
+        more = passed(order.request, slug, LABELS)
         return {**_interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True), **more}
-    _veo.extras(order, slug, {})
+    passed(order.request, slug, {})
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         source = order.source()
-        handle = source.origin.handle if source and source.origin else ""
+        handle = source.handle if source else ""
         if not handle or handle.startswith(_interactions.MADE):
             raise Invalid("Veo goes on only with a clip it made here itself")
         said["video"] = {"uri": handle}
@@ -90,14 +91,11 @@ class Gemini(Provider):
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""
-        data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
+        data = await contents(order)
         body = await asyncio.to_thread(lambda: msgspec.json.encode(encode(order, data, self.listing.slug)))
         veo = f"v1beta/models/{quote(order.wire_name, safe='')}:predictLongRunning"
         url = f"{self.base_url}/{'v1/interactions' if order.route == 'interactions' else veo}"
-        headers = {"content-type": "application/json"}
-        reply = await wire.send(
-            Call(method="POST", url=url, headers=headers, body=body, repeatable=False, timeout=300.0)
-        )
+        reply = await wire.send(Call.post(url, body, repeatable=False, timeout=300.0))
         if reply.status == 200:
             return decode(reply.json(), self.base_url)
         error = self.explain(reply, buying=True)
@@ -141,10 +139,6 @@ class Gemini(Provider):
         """Read which operation or interaction a callback speaks of."""
         del headers
         return _interactions.read_hook(body)
-
-    def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a clip; the answer may be a redirect off the host."""
-        return Call(method="GET", url=asset.url, repeatable=True)
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""

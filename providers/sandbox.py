@@ -9,7 +9,6 @@ Words in brackets in the prompt make trouble on purpose, to try an app against: 
 ``[throttle 3]``, ``[slow 5]``, ``[lost]`` and the others in :data:`MAGIC`, each with what it does.
 """
 
-import asyncio
 import base64
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +23,8 @@ from providers._task import MAGIC
 from providers.base.advice import retry_after
 from providers.base.errors import Malformed, Missing, ProviderError, Refused, Scope, Unavailable, by_status
 from providers.base.order import CHOICES, FEATURES, UNSET, Order
-from providers.base.provider import Provider
+from providers.base.provider import Provider, contents
+from providers.base.reading import known, percent, told
 from providers.base.task import AssetRef, Fault, State, Task, Update
 from providers.base.wire import Call, Reply, Wire
 
@@ -109,10 +109,7 @@ def decode(body: Any) -> Update:
 
     :raises Malformed: when it is none.
     """
-    try:
-        answer = msgspec.convert(body, _Answer)
-    except msgspec.ValidationError as error:
-        raise Malformed(f"the answer is no task: {error}") from error
+    answer = known(body, _Answer, "task")
     if not answer.id:
         raise Malformed("the task has no id")
     state = STATES.get(answer.state, State.UNKNOWN)
@@ -123,7 +120,7 @@ def decode(body: Any) -> Update:
     return Update(
         state=state,
         task=Task(answer.id),
-        progress=None if answer.progress is None else int(min(max(answer.progress, 0), 100)),
+        progress=percent(answer.progress),
         assets=tuple(_asset(clip) for clip in answer.clips),
         fault=fault,
         poll_after=None if answer.poll_after_ms is None else min(max(answer.poll_after_ms / 1000, 0.05), 60.0),
@@ -142,11 +139,8 @@ class Sandbox(Provider):
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, with its inputs."""
-        data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
-        body = msgspec.json.encode(encode(order, data))
-        headers = {"content-type": "application/json"}
-        call = Call(method="POST", url=f"{self.base_url}/tasks", headers=headers, body=body, repeatable=False)
-        reply = await wire.send(call)
+        body = msgspec.json.encode(encode(order, await contents(order)))
+        reply = await wire.send(Call.post(f"{self.base_url}/tasks", body, repeatable=False))
         if reply.status in {200, 201}:
             return decode(reply.json())
         raise self.explain(reply, buying=True)
@@ -168,16 +162,9 @@ class Sandbox(Provider):
                 return None
             raise  # a 404 that says nothing in our words may come from anybody and proves nothing
 
-    def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a clip; with a ``Range`` of ``bytes=N-`` it goes on from there."""
-        return Call(method="GET", url=asset.url, repeatable=True)
-
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""
-        try:
-            said = msgspec.json.decode(reply.body, type=_Problem).error
-        except (msgspec.MsgspecError, RecursionError):
-            said = _Error()
+        said = (told(reply.body, _Problem) or _Problem()).error
         # A 503 says that nothing was taken (providers/_studio.py).
         kind = Unavailable if reply.status == 503 else by_status(reply.status, buying=buying)
         if reply.status == 422 and said.code == POLICY:

@@ -22,8 +22,9 @@ import msgspec
 from providers import _interactions, _veo
 from providers.base.errors import Invalid, ProviderError, Scope, Unauthorized, Unavailable
 from providers.base.listing import Listing
-from providers.base.order import Mode, Order, Role
-from providers.base.provider import Provider
+from providers.base.options import passed
+from providers.base.order import Mode, Order
+from providers.base.provider import Provider, contents
 from providers.base.signing import origin
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
@@ -72,11 +73,11 @@ def encode(
     """
     held = data or {}
     if order.route == "interactions":
-        more = _veo.extras(order, slug, LABELS)
+        more = passed(order.request, slug, LABELS)
         # "uri" without an address of ours is refused here; inline is the default.
         delivery = {"delivery": "uri", "gcs_uri": bucket} if bucket else {}
         return {**_interactions.encode(order, held, delivery=delivery), **more}
-    more = dict(_veo.extras(order, slug, PARAMETERS | LABELS))
+    more = passed(order.request, slug, PARAMETERS | LABELS)
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         said["video"] = _source(order, held)
@@ -88,12 +89,11 @@ def encode(
 
 def _source(order: Order, data: Mapping[str, bytes]) -> dict[str, str]:
     """Name the clip to go on with by where it lies in a bucket, else hand it over."""
-    source = next((each for each in order.request.inputs if each.role is Role.SOURCE), None)
+    source = order.source()
     if source is None:
         raise Invalid("there is no clip to extend")
-    handle = source.origin.handle if source.origin else ""
-    if handle.startswith("gs://"):
-        return {"gcsUri": handle, "mimeType": source.media_type}
+    if source.handle.startswith("gs://"):
+        return {"gcsUri": source.handle, "mimeType": source.media_type}
     return _veo.picture(source, data)
 
 
@@ -181,7 +181,7 @@ class Vertex(Provider):
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""
-        data = {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
+        data = await contents(order)
         body = await asyncio.to_thread(
             lambda: msgspec.json.encode(encode(order, data, bucket=self._bucket, slug=self.listing.slug))
         )
@@ -210,10 +210,6 @@ class Vertex(Provider):
         if "/" in task.id:
             return await super().cancel(task, wire)
         return self._read(await self._send("POST", f"{self._omni}/{_interactions.path(task)}/cancel", wire))
-
-    def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a clip from its bucket."""
-        return Call(method="GET", url=asset.url, repeatable=True)
 
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:
         """Turn an error answer into our words."""

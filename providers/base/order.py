@@ -81,6 +81,11 @@ class Input(Struct, frozen=True, kw_only=True, omit_defaults=True):
     origin: Origin | None = None
     """Who made it, where it is an earlier clip of ours."""
 
+    @property
+    def handle(self) -> str:
+        """What the provider that made it calls it; empty where none did."""
+        return self.origin.handle if self.origin else ""
+
 
 class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Describe one part of a clip told in several."""

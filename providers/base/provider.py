@@ -1,5 +1,6 @@
 """The adapter contract: six verbs, and the promise to translate and nothing else."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -45,6 +46,11 @@ class Uploads:
     def forget(self, sha256: str) -> None:
         """Forget a file the provider no longer knows."""
         self._names.pop(sha256, None)
+
+
+async def contents(order: Order) -> dict[str, bytes]:
+    """Read the bytes of an order's inputs, by their sha256."""
+    return {sha256: await asyncio.to_thread(path.read_bytes) for sha256, path in order.files.items()}
 
 
 class Provider(ABC):
@@ -112,9 +118,9 @@ class Provider(ABC):
         del headers, body
         return ()
 
-    @abstractmethod
     def fetch(self, asset: AssetRef) -> Call:
-        """Say how to download a finished clip; pure."""
+        """Say how to download a finished clip; pure. A ``Range`` is added to go on with one that broke off."""
+        return Call.get(asset.url)
 
     @abstractmethod
     def explain(self, reply: Reply, *, buying: bool = False) -> ProviderError:

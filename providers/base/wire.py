@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from providers.base.errors import Indeterminate, Malformed, ProviderError, Unavailable
+from providers.base.reading import UNREADABLE
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -31,6 +32,26 @@ class Call(Struct, frozen=True, kw_only=True):
     """Seconds of silence after which the reply is given up."""
     still: Callable[[], bool] | None = None
     """Asked once there is a connection, before the first byte: whether it may still be sent."""
+
+    @classmethod
+    def get(cls, url: str, headers: Mapping[str, str] | None = None) -> "Call":
+        """Ask for what lies at an address, which costs nothing however often it is done."""
+        return cls(method="GET", url=url, headers=headers or {}, repeatable=True)
+
+    @classmethod
+    def post(
+        cls,
+        url: str,
+        body: bytes,
+        kind: str = "application/json",
+        *,
+        repeatable: bool,
+        timeout: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> "Call":
+        """Hand over a body of a kind."""
+        said = {**(headers or {}), "content-type": kind}
+        return cls(method="POST", url=url, headers=said, body=body, repeatable=repeatable, timeout=timeout)
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -49,7 +70,7 @@ class Reply(Struct, frozen=True, kw_only=True):
         """
         try:
             return msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             msg = "the answer is not JSON"
             raise Malformed(msg, status=self.status) from error
 

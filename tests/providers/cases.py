@@ -164,7 +164,9 @@ def replied(dialect: str, said: Exchange | Refusal) -> bytes:
     """Read the body of an answer, however it is given."""
     if said.reply:
         return sample(dialect, said.reply)
-    return said.reply_text.encode() if said.reply_json is UNSET else json.dumps(said.reply_json).encode()
+    if said.reply_json is UNSET:
+        return said.reply_text.encode("utf-8", "surrogateescape")
+    return json.dumps(said.reply_json).encode()
 
 
 def mode_of(given: list[Given], request: Mapping[str, Any]) -> Mode:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.aigenerate import AiGenerate, charged, decode, decode_created, encode, is_signed
+from providers._kie import decode, decode_created, is_signed
+from providers.aigenerate import AiGenerate, charged, encode
 from providers.base.catalog import Refusal, fit, quote
 from providers.base.errors import Again, Invalid, Malformed, Missing
 from providers.base.hooks import ForgedError, HookCall

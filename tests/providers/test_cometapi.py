@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import _chat
-from providers._chat import Reading, decode_chat, decode_source, read_log
+from providers._asyncdata import decode_source
+from providers._chat import Reading, decode_chat, read_log
+from providers._newapi import STATES, decode
 from providers.base.errors import Exhausted, Indeterminate, Invalid, Malformed, ProviderError
 from providers.base.listing import load
 from providers.base.order import Mode, Role
 from providers.base.task import AssetRef, State, Task
 from providers.base.wire import HttpWire, Reply
-from providers.cometapi import STATES, CometApi, decode
+from providers.cometapi import CometApi
 from tests.providers.cases import Case, Given, order_of
 
 HERE = Path(__file__).parent / "cometapi"

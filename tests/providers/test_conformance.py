@@ -55,6 +55,7 @@ GARBAGE = {
     "null": b"null",
     "number": b"7",
     "not utf-8": b"\xff\xfe{\x00",
+    "words not utf-8": b'{"id": "\xff", "status": "\xff", "code": "\xff", "error": {"message": "\xff"}}',
     "truncated": b'{"id": "abc", "status": "comp',
     "nested": b"[" * 5000,
     "wrong types": b'{"id": 7, "jobid": [], "status": {}, "data": 3, "error": [1], "name": {}, "code": "x"}',
@@ -245,7 +246,7 @@ async def test_a_purchase_answered_with_garbage_is_never_repeated(told: Told, tm
         for what, body in GARBAGE.items():
             spoilt = msgspec.structs.replace(
                 case.exchange[buying], status=status, reply="", reply_json=msgspec.UNSET,
-                reply_text=body.decode("latin-1"), reply_headers={}, cut=False,
+                reply_text=body.decode("utf-8", "surrogateescape"), reply_headers={}, cut=False,
             )  # fmt: skip
             provider = open_provider(listing, **case.credentials)
             player = Player(told.dialect, provider, [*case.exchange[:buying], spoilt])
@@ -262,7 +263,7 @@ async def test_a_look_answered_with_garbage_ends_nothing(told: Told) -> None:
         for what, body in GARBAGE.items():
             spoilt = msgspec.structs.replace(
                 case.exchange[0], status=status, reply="", reply_json=msgspec.UNSET,
-                reply_text=body.decode("latin-1"), reply_headers={},
+                reply_text=body.decode("utf-8", "surrogateescape"), reply_headers={},
             )  # fmt: skip
             provider = open_provider(listing, **case.credentials)
             came = await outcome(provider.poll(Task(**(case.task or {})), Player(told.dialect, provider, [spoilt])))

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers._flow import ANOTHER, PRESETS, marked, owner, voice, words
+from providers._flow import PRESETS, decode, marked, owner, voice
+from providers._flow_errors import ANOTHER, words
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Scope, Throttled, Unauthorized
 from providers.base.listing import load
 from providers.base.order import Input, Mode, Request, Role, Spec
 from providers.base.task import State, Task
-from providers.flow import PARTS_MOST, check, decode, join
+from providers.flow import PARTS_MOST, check, join
 from tests.providers.cases import Case, Exchange, Given, Player, open_provider, order_of
 
 LISTING = load("flow")

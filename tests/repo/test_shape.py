@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from importlinter.cli import lint_imports
 
+from providers.base.listing import listings
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("providers/**/*.py")])
 
@@ -30,6 +32,12 @@ def test_no_module_does_someone_elses_work(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno <= 80, node.name
+
+
+@pytest.mark.parametrize("dialect", sorted({listing.dialect for listing in listings().values()}))
+def test_an_adapter_is_as_long_as_one_api_needs(dialect: str) -> None:
+    """What it shares with others is in the contract, what its provider says in a module beside it."""
+    assert len((ROOT / "providers" / f"{dialect}.py").read_text().splitlines()) <= 300
 
 
 def test_sql_is_in_one_place() -> None:

@@ -9,7 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from providers.aigenerate import AiGenerate, is_signed
+from providers._kie import is_signed
+from providers.aigenerate import AiGenerate
 from providers.base.hooks import ForgedError, HookCall
 from providers.base.listing import listings
 from providers.flow import Flow
