@@ -1,10 +1,15 @@
 """Laws of the ledger: nothing is held twice, closed twice or lost, whatever comes in whatever order."""
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clock import DAY_MS
+from gateway.ids import least_id, new_id
 from gateway.money.ledger import (
     INSTANCE,
+    NONE,
     About,
     Billing,
     Book,
@@ -79,6 +84,20 @@ def test_budgets_are_of_days_and_months_in_utc() -> None:
     assert [each.owner for each in found] == [INSTANCE, "key_1", "key_1"]
     assert found[1].since == NOON - 12 * 3_600_000
     assert found[2].since == 0
+
+
+@given(first=st.integers(0, 4 * 10**12), gap=st.integers(-40 * DAY_MS, 40 * DAY_MS))
+def test_a_budget_counts_the_jobs_of_its_period_and_no_other(first: int, gap: int) -> None:
+    """Two jobs count against the same day's or month's budget if their calendars (UTC) say so, whichever opened it."""
+    second = max(0, first + gap)
+    dates = [datetime.fromtimestamp(at / 1000, UTC) for at in (first, second)]
+    limits = Limits(day=1, month=1, total=1)
+    mine, other = (budgets_of("key_1", limits, NONE, at) for at in (first, second))
+    for budget, its, same in zip(mine, other, ("%Y-%m-%d", "%Y-%m", ""), strict=True):
+        is_same = dates[0].strftime(same) == dates[1].strftime(same)
+        assert (budget.id == its.id) is is_same
+        assert (budget.first_job <= least_id("video", second) < budget.last_job) is is_same
+        assert budget.first_job <= new_id("video", first) < budget.last_job
 
 
 @given(
