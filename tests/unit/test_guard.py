@@ -178,6 +178,43 @@ def test_any_redirect_is_read_or_refused(location: str) -> None:
             PLAIN.follow(here, each)
 
 
+@pytest.mark.parametrize("sign", [" ", "\\", "\t", "\r", "\n", "\0", "\x7f", "\u202e", "\u2028"])
+def test_no_sign_that_readers_take_differently(sign: str) -> None:
+    """A space, a backslash or what nobody sees is refused wherever it stands, in an address and in a redirect."""
+    here = PLAIN.read("https://a.example/b")
+    for text in (f"https://a.example/{sign}", f"https://a.example{sign}.b.example/", f"{sign}https://a.example/"):
+        with pytest.raises(NotAllowedError):
+            PLAIN.read(text)
+        if sign != " ":  # Browsers leave those out at the ends of a redirect.
+            with pytest.raises(NotAllowedError):
+                PLAIN.follow(here, text)
+
+
+def test_an_address_has_a_length() -> None:
+    """As long as any browser takes, and no longer."""
+    longest = "https://a.example/".ljust(2048, "x")
+    here = PLAIN.read("https://a.example/b")
+    assert (PLAIN.read(longest).url, PLAIN.follow(here, longest).url) == (longest, longest)
+    for text in (longest + "x", "/".ljust(2049, "x")):
+        with pytest.raises(NotAllowedError):
+            PLAIN.read(text)
+        with pytest.raises(NotAllowedError):
+            PLAIN.follow(here, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://[2606:4700::1111]:8443/a", "http://[2606:4700::1111]:8443/a"),
+        ("http://a.example.:8443", "http://a.example.:8443/"), ("https://a.example:443?x#y", "https://a.example/?x"),
+        ("HTTP://A.example:443/%41", "http://a.example:443/%41"),
+    ],
+)  # fmt: skip
+def test_what_is_sent_is_whole(text: str, url: str) -> None:
+    """Brackets, the last dot and a port that is not the usual one are kept; what no server sees is left out."""
+    assert url == PLAIN.read(text).url
+
+
 @pytest.mark.parametrize(
     ("location", "url"),
     [

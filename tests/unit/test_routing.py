@@ -14,7 +14,7 @@ from gateway.jobs.wish import Choice, Preferences
 from gateway.offers.asking import Line, Seller, UnknownModelError, table
 from gateway.offers.fallback import still
 from gateway.offers.routing import WHY, Decision, Terms, choose, decide, expected_seconds
-from providers.base.listing import listings
+from providers.base.listing import Rule, listings
 from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role, Spec
 from tests.make import listing, offer, price
 
@@ -284,6 +284,20 @@ def test_an_account_without_credits_is_left_out(left: int | None, fits: bool) ->
         assert f"the account a has {left} credits left, 10 are needed" == told(decision)["acme"]
 
 
+def test_an_accounts_plan_says_what_it_may_order_and_at_what_price() -> None:
+    """Two accounts at one provider differ by their plans alone; what is chosen says by which line, in whose credits."""
+    rules = [Rule(when={"seconds": [4]}, only={"plan": ["ultra"]}, why="4 s only on Ultra")]
+    dear = price("", credits="5", per="video", source="https://acme.test/pro")
+    cheap = price("", credits="3", per="video", when={"plan": ["ultra"]}, source="https://acme.test/ultra")
+    sold = listing("acme", offers=[offer(rules=rules)], prices=[dear, cheap], usd_credit="0.02")
+    sellers = [Seller(account=plan, listing=sold, plan=plan) for plan in ("pro", "ultra")]
+    short, long = (choose(request(seconds=seconds), ANY, sellers, {}, on=DAY).ranked for seconds in (4, 8))
+    assert ["ultra"] == [line.account for line in short]
+    assert [("ultra", 60_000, "3", cheap.source), ("pro", 100_000, "5", dear.source)] == [
+        (line.account, line.choice.usd_micros, line.choice.credits, line.choice.source) for line in long if line.choice
+    ]
+
+
 CLIP = Input(role=Role.SOURCE, media_type="video/mp4", sha256="0" * 64, size=9, seconds=8)
 
 
@@ -304,6 +318,10 @@ def test_own_clips_go_on_only_where_they_were_made(origin: Origin | None, able: 
     decision = choose(longer, ANY, sold, {}, on=DAY)
     assert able == [line.account for line in decision.ranked]
     assert all("goes on only with a clip the account" in line.refusals[0].message for line in decision.others)
+    picture = Input(role=Role.REFERENCE, media_type="image/png", sha256="1" * 64, size=9)
+    among = replace(longer, inputs=(*longer.inputs, picture))
+    beside = [replace(each, listing=listing("cheap", offers=[replace(offers[0], references=1)])) for each in sold]
+    assert able == [line.account for line in choose(among, ANY, beside, {}, on=DAY).ranked]
     changed = choose(replace(longer, mode=Mode.EDIT), ANY, sold, {}, on=DAY)
     assert ["one", "two"] == [line.account for line in changed.ranked]
 
