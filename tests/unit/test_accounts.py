@@ -1,6 +1,6 @@
 """Laws of accounts: what rests, how fast orders may follow, what is left, and what the operator changes."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import example, given
@@ -233,6 +233,9 @@ def test_what_an_error_is_about_rests_as_long_as_it_says(error: ProviderError, s
     Health(metrics).turned_down(met, "an order", ONE, error, NOW)
 
     over, other = NOW + int(1000 * seconds), error.scope is not Scope.ACCOUNT
+    if met.shut(ONE, NOW):
+        said = datetime.fromtimestamp(over / 1000, UTC).strftime("orders nothing until %Y-%m-%d %H:%M UTC")
+        assert said in (met.shut(ONE, NOW) or "")
     assert (met.has_room(ONE, over - 1), met.has_room(TWO, over - 1)) == (not seconds, other)
     assert (met.has_room(ONE, over), met.has_room(TWO, over)) == (True, True)
     counted = metrics.registry.get_sample_value("reelgate_account_rests_total", {"account": "acme", "kind": error.kind})
