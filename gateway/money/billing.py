@@ -47,7 +47,7 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
     done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE)
     job = replace(job, hold=msgspec.json.encode(done).decode())
-    if bill is Bill.DOUBT and in_doubt(job):
+    if in_doubt(job):
         job = replace(job, due_at=now + int(1000 * LATE_LEAST))
     return job, postings
 
@@ -77,7 +77,7 @@ def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:
 def raised(job: Job, choice: Choice, attempt: str, now: int) -> tuple[Job, list[Posting]]:
     """Set aside what a dearer offer costs more."""
     held = hold_of(job)
-    if held is None or choice.usd_micros <= held.usd_micros:
+    if held is None:
         return job, []
     more, postings = add(_about(job, held), held, choice.usd_micros, attempt, now)
     return replace(job, hold=msgspec.json.encode(more).decode()), postings

@@ -94,7 +94,7 @@ def _unfit(offer: Offer, request: Request) -> Iterator[Refusal]:
     most = offer.source_max if request.mode in AS_LONG else None
     if most is not None and round(request.source_seconds()) > most:
         yield Refusal("video", f"{offer.model} takes clips of at most {most} seconds to {request.mode}")
-    for each in request.inputs if offer.media_types else ():
+    for each in request.inputs:
         kind = each.media_type.partition("/")[0]
         taken = [known for known in offer.media_types if known.startswith(f"{kind}/")]
         if taken and each.media_type not in taken:

@@ -1,6 +1,6 @@
 """Laws of accounts: what rests, how fast orders may follow, what is left, and what the operator changes."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import example, given
@@ -12,7 +12,19 @@ from gateway.offers.health import Health
 from gateway.settings import OfferSettings
 from gateway.telemetry import Metrics
 from providers.base.catalog import Quote, Refusal, fit, quote
-from providers.base.errors import Scope, Throttled
+from providers.base.errors import (
+    Exhausted,
+    Indeterminate,
+    Invalid,
+    Malformed,
+    Missing,
+    ProviderError,
+    Refused,
+    Scope,
+    Throttled,
+    Unauthorized,
+    Unavailable,
+)
 from providers.base.listing import Listing, Rate
 from providers.base.order import Request, Spec
 from tests.make import listing, offer, price
@@ -203,6 +215,47 @@ def test_an_offer_is_taken_out_or_brought_back() -> None:
     unpriced = asked(adjusted(SOLD, {"acme:maker/old": OfferSettings()}), "maker/old")
     assert isinstance(unpriced, Refusal)
     assert "states no price" in unpriced.message
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Unauthorized("no"), 3600), (Exhausted("nothing left"), 1800), (Throttled("too much"), 5),
+        (Throttled("too much", retry_after=60), 60), (Exhausted("nothing left", retry_after=60), 60),
+        (Unauthorized("no", scope=Scope.MODEL), 3600), (Exhausted("no", scope=Scope.MODEL, retry_after=1.5), 1.5),
+        (Unavailable("shut", scope=Scope.ACCOUNT), 5), (Invalid("a word"), 0), (Refused("a prompt"), 0),
+        (Unavailable("nobody home"), 0), (Indeterminate("silence"), 0),
+    ],
+)  # fmt: skip
+def test_what_an_error_is_about_rests_as_long_as_it_says(error: ProviderError, seconds: float) -> None:
+    """Or for a time that suits its kind, and not a millisecond longer; what is one order's keeps no other waiting."""
+    met, metrics = account(max_running=100), Metrics()
+    Health(metrics).turned_down(met, "an order", ONE, error, NOW)
+
+    over, other = NOW + int(1000 * seconds), error.scope is not Scope.ACCOUNT
+    if met.shut(ONE, NOW):
+        said = datetime.fromtimestamp(over / 1000, UTC).strftime("orders nothing until %Y-%m-%d %H:%M UTC")
+        assert said in (met.shut(ONE, NOW) or "")
+    assert (met.has_room(ONE, over - 1), met.has_room(TWO, over - 1)) == (not seconds, other)
+    assert (met.has_room(ONE, over), met.has_room(TWO, over)) == (True, True)
+    counted = metrics.registry.get_sample_value("reelgate_account_rests_total", {"account": "acme", "kind": error.kind})
+    assert (counted or 0) == bool(seconds)
+
+
+@pytest.mark.parametrize("meant", [Invalid("a word"), Refused("a prompt"), Missing("no such task"), Exhausted("empty")])
+def test_who_does_not_answer_rests_until_anybody_does(meant: ProviderError) -> None:
+    """Five times nothing, or nonsense, and nothing is ordered for half a minute; an answer that is meant ends that."""
+    silent, metrics = account(max_running=100), Metrics()
+    health = Health(metrics)
+    for error in (Unavailable("no"), Malformed("what"), Indeterminate("silence"), meant, *[Unavailable("no")] * 4):
+        health.heard(silent, error, NOW)
+    assert silent.has_room(ONE, NOW)
+    health.heard(silent, Malformed("what"), NOW)
+    assert (silent.has_room(ONE, NOW + 29_999), silent.is_silent(NOW)) == (False, True)
+    sample = metrics.registry.get_sample_value
+    assert 1 == sample("reelgate_account_rests_total", {"account": "acme", "kind": "not_answering"})
+    health.heard(silent, meant, NOW)
+    assert silent.has_room(ONE, NOW)
 
 
 def test_what_is_one_orders_slows_nobody_down() -> None:

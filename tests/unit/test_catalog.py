@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.base.catalog import Quote, Refusal, charge, fit, quote
-from providers.base.listing import Listing, Plan, Price, Rule, listings, read
+from providers.base.listing import Listing, Offer, Plan, Price, Rule, listings, read
 from providers.base.order import (
     CHOICES,
     FEATURES,
@@ -93,6 +93,57 @@ def test_rules_may_speak_of_the_plan() -> None:
     assert fit(sold, request(seconds=4), plan="pro") == [Refusal("provider", "4 s only on Ultra")]
 
 
+def test_choices_that_leave_no_way_are_refused() -> None:
+    """Where each rule may be kept alone and no open choice keeps them all, nothing is ordered."""
+    rules = [
+        Rule(when={"seconds": [4]}, only={"resolution": ["720p"]}, why="4 s is 720p"),
+        Rule(when={"audio": [True]}, only={"resolution": ["1080p"]}, why="sound is 1080p"),
+    ]
+    sold = offer(rules=rules)
+    assert isinstance(fit(sold, request(seconds=4, audio=False)), Spec)
+    assert isinstance(fit(sold, request(seconds=8, audio=True)), Spec)
+    (refusal,) = refused(sold, request(seconds=4, audio=True))
+    assert "no combination" in refusal.message
+
+
+def refused(sold: Offer, wanted: Request) -> list[Refusal]:
+    answer = fit(sold, wanted)
+    assert isinstance(answer, list)
+    return answer
+
+
+def test_a_prompt_may_be_as_long_as_is_taken() -> None:
+    """And not a character longer."""
+    sold = offer(prompt_max=5)
+    assert isinstance(fit(sold, request()), Spec)  # "a cat"
+    (refusal,) = refused(offer(prompt_max=4), request())
+    assert ("prompt", True) == (refusal.field, "at most 4 characters" in refusal.message)
+
+
+def test_media_are_taken_in_the_types_that_are_named_of_their_kind() -> None:
+    """A picture is not held to the types of sound; where none is named of a kind, any is taken."""
+    frame = Input(role=Role.FIRST_FRAME, media_type="image/webp", sha256="0" * 64, size=9)
+    wanted = request(inputs=(frame,), mode=Mode.FIRST_FRAME)
+    for named in ([], ["audio/mpeg"], ["image/png", "image/webp"]):
+        assert isinstance(fit(offer(media_types=named), wanted), Spec)
+    (refusal,) = refused(offer(media_types=["image/png", "audio/mpeg"]), wanted)
+    assert "takes a first frame as image/png, not image/webp" in refusal.message
+
+
+def test_the_length_of_the_source_may_be_said() -> None:
+    """Of a clip that is as long as its source; any other length is one that is not sold."""
+    source = Input(role=Role.SOURCE, media_type="video/mp4", sha256="0" * 64, size=9, seconds=7.6)
+    sold = offer(mode=[Mode.EDIT], seconds=[0])
+    spec = fit(sold, request(seconds=8, inputs=(source,), mode=Mode.EDIT))
+    assert isinstance(spec, Spec)
+    assert spec == fit(sold, request(inputs=(source,), mode=Mode.EDIT))
+    assert 0 == spec.seconds
+    assert ["seconds"] == [each.field for each in refused(sold, request(seconds=7, inputs=(source,), mode=Mode.EDIT))]
+    fixed = fit(offer(mode=[Mode.EDIT], seconds=[8]), request(seconds=8, inputs=(source,), mode=Mode.EDIT))
+    assert isinstance(fixed, Spec)
+    assert 8 == fixed.seconds
+
+
 def test_prices_are_dated_and_the_most_particular_counts() -> None:
     """Yesterday keeps yesterday's price; a line for the resolution beats the general one."""
     sold = listing(
@@ -100,6 +151,7 @@ def test_prices_are_dated_and_the_most_particular_counts() -> None:
             price("0.10"),
             price("0.20", since=date(2026, 10, 1)),
             price("0.50", when={"resolution": ["1080p"]}),
+            price("0.40", when={"resolution": ["1080p"], "plan": ["pro"]}),
             price("9.99", since=date(2027, 1, 1)),
         ]
     )
@@ -108,14 +160,14 @@ def test_prices_are_dated_and_the_most_particular_counts() -> None:
     high = fit(sold.offers[0], request(resolution="1080p", n=1))
     assert isinstance(high, Spec)
 
-    def usd(which: Spec, day: date) -> int:
-        answer = quote(sold, sold.offers[0], which, on=day)
+    def usd(which: Spec, day: date, plan: str = "") -> int:
+        answer = quote(sold, sold.offers[0], which, on=day, plan=plan)
         assert isinstance(answer, Quote)
         return answer.usd_micros
 
     assert usd(spec, DAY) == 1_600_000
     assert usd(spec, date(2026, 9, 30)) == 800_000
-    assert usd(high, DAY) == 4_000_000
+    assert (usd(high, DAY), usd(high, DAY, "pro"), usd(spec, DAY, "pro")) == (4_000_000, 3_200_000, 1_600_000)
 
 
 def test_no_price_no_order() -> None:

@@ -20,7 +20,7 @@ CAME = st.builds(
     owner=WORDS,
     offer=st.sampled_from(["a:maker/one", "a:maker/two", "b:maker/one"]),
     account=WORDS,
-    outcome=st.sampled_from(Outcome),
+    outcome=st.just(Outcome.SUCCEEDED) | st.sampled_from(Outcome),
     seconds=st.none() | st.integers(0, 100),
     mismatched=st.booleans(),
     late=st.booleans(),
@@ -41,6 +41,11 @@ SPENT = st.builds(
 )
 
 
+def words(offer: str, of: Came | Spent) -> dict[str, str]:
+    provider, _, model = offer.partition(":")
+    return {"provider": provider, "model": model, "account": of.account, "key": of.owner}
+
+
 @given(st.lists(CAME), st.lists(SPENT), st.lists(st.sampled_from(BY), min_size=1, unique=True))
 def test_every_order_stands_in_one_line_and_under_one_word(came: list[Came], spent: list[Spent], by: list[str]) -> None:
     """However it is cut, the orders are all there, each with one end; a share is one of verdicts."""
@@ -52,22 +57,29 @@ def test_every_order_stands_in_one_line_and_under_one_word(came: list[Came], spe
         assert each.orders == sum(verdicts) + each.turned_away + each.cancelled + each.in_doubt + each.under_way
         assert max(each.mismatched, each.late) <= each.made
         assert each.made_share == (each.made / sum(verdicts) if sum(verdicts) else None)
-        assert each.seconds is None or each.seconds[0] <= each.seconds[1]
         assert {*by} | {*COMPARED} - {*BY} == describe(each).keys()
-    brought = [each for each in came if each.outcome is Outcome.SUCCEEDED]
-    made = [each for each in brought if not each.lost]
-    assert sum(each.orders for each in brought if each.lost) == sum(each.lost for each in records)
-    assert sum(each.orders for each in made if each.mismatched) == sum(each.mismatched for each in records)
-    assert sum(each.orders for each in made if each.late) == sum(each.late for each in records)
-    assert sum(each.clips for each in made) == sum(each.clips for each in records)
-    assert sum(each.clips_ms for each in made) == sum(each.clips_ms for each in records)
-    slowest = max((each.seconds for each in made if each.seconds is not None and not each.late), default=None)
-    assert slowest is None or max(each.seconds[1] for each in records if each.seconds) <= slowest
-    assert (slowest is None) == all(each.seconds is None for each in records)
-    if by == ["provider"]:
-        met = {each.offer[0] for each in came}
-        paid = sum(each.usd_micros for each in spent if each.provider in met)
-        assert paid == sum(each.usd_micros for each in records)
+        mine = [one for one in came if each.of.items() <= words(one.offer, one).items()]
+        brought = [one for one in mine if one.outcome is Outcome.SUCCEEDED]
+        made = [one for one in brought if not one.lost]
+        assert each.orders == sum(one.orders for one in mine)
+        assert each.lost == sum(one.orders for one in brought if one.lost)
+        assert each.mismatched == sum(one.orders for one in made if one.mismatched)
+        assert each.late == sum(one.orders for one in made if one.late)
+        assert (each.clips, each.clips_ms) == (sum(one.clips for one in made), sum(one.clips_ms for one in made))
+        times = [one.seconds for one in made for _ in range(one.orders) if one.seconds is not None and not one.late]
+        assert (each.seconds is None) == (not times)
+        for found, share in zip(each.seconds or (), (0.5, 0.9), strict=False):
+            assert sum(time < found for time in times) < share * len(times) <= sum(time <= found for time in times)
+        paid = [one for one in spent if each.of.items() <= words(f"{one.provider}:{one.model}", one).items()]
+        assert each.usd_micros == sum(one.usd_micros for one in paid)
+        assert (each.usd_per_clip or 0) * each.clips == pytest.approx(each.usd_micros / 1e6 if each.clips else 0)
+        assert (each.usd_per_second or 0) * each.clips_ms == pytest.approx(
+            each.usd_micros / 1e3 if each.clips_ms else 0
+        )
+        shown = describe(each)
+        assert (shown["usd"], shown["clip_seconds"]) == (each.usd_micros / 1e6, each.clips_ms / 1000)
+        assert (shown["seconds_p50"], shown["seconds_p90"]) == (each.seconds or (None, None))
+    assert sorted(records, key=lambda each: (-each.made, -each.orders)) == records
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.floats(0.01, 1))

@@ -178,6 +178,43 @@ def test_any_redirect_is_read_or_refused(location: str) -> None:
             PLAIN.follow(here, each)
 
 
+@pytest.mark.parametrize("sign", [" ", "\\", "\t", "\r", "\n", "\0", "\x7f", "\u202e", "\u2028"])
+def test_no_sign_that_readers_take_differently(sign: str) -> None:
+    """A space, a backslash or what nobody sees is refused wherever it stands, in an address and in a redirect."""
+    here = PLAIN.read("https://a.example/b")
+    for text in (f"https://a.example/{sign}", f"https://a.example{sign}.b.example/", f"{sign}https://a.example/"):
+        with pytest.raises(NotAllowedError):
+            PLAIN.read(text)
+        if sign != " ":  # Browsers leave those out at the ends of a redirect.
+            with pytest.raises(NotAllowedError):
+                PLAIN.follow(here, text)
+
+
+def test_an_address_has_a_length() -> None:
+    """As long as any browser takes, and no longer."""
+    longest = "https://a.example/".ljust(2048, "x")
+    here = PLAIN.read("https://a.example/b")
+    assert (PLAIN.read(longest).url, PLAIN.follow(here, longest).url) == (longest, longest)
+    for text in (longest + "x", "/".ljust(2049, "x")):
+        with pytest.raises(NotAllowedError):
+            PLAIN.read(text)
+        with pytest.raises(NotAllowedError):
+            PLAIN.follow(here, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://[2606:4700::1111]:8443/a", "http://[2606:4700::1111]:8443/a"),
+        ("http://a.example.:8443", "http://a.example.:8443/"), ("https://a.example:443?x#y", "https://a.example/?x"),
+        ("HTTP://A.example:443/%41", "http://a.example:443/%41"),
+    ],
+)  # fmt: skip
+def test_what_is_sent_is_whole(text: str, url: str) -> None:
+    """Brackets, the last dot and a port that is not the usual one are kept; what no server sees is left out."""
+    assert url == PLAIN.read(text).url
+
+
 @pytest.mark.parametrize(
     ("location", "url"),
     [
@@ -259,6 +296,9 @@ def test_an_exception_opens_what_it_says(allow: list[str], address: str, host: s
         (["64:ff9b::/96"], "64:ff9b::7f00:1", "a.example", 80),
         ([*WIDE], "64:ff9b::a9fe:a9fe", "a.example", 80),
         ([*WIDE], "2002:a9fe:a9fe::", "a.example", 80),
+        ([*WIDE], "2001:0:4136:e378:8000:63bf:5601:5601", "a.example", 80),  # By Teredo, to 169.254.169.254.
+        (["2001::/32"], "2001:0:4136:e378:8000:63bf:f5ff:fffe", "a.example", 80),  # And to 10.0.0.1.
+        (["2001::/32"], "2001:0:a00:1:8000:63bf:f7f7:f7f7", "a.example", 80),  # Through a server at 10.0.0.1.
         ([*WIDE], "64:ff9b:1:a9fe:a9:fe00::", "a.example", 80),
         ([*WIDE], "224.0.0.1", "a.example", 80),
         ([*WIDE], "0.0.0.0", "a.example", 80),
@@ -273,6 +313,16 @@ def test_an_exception_opens_nothing_else(allow: list[str], address: str, host: s
     """Neighbours, other ports, other names and what a translator would make of an address stay closed."""
     with pytest.raises(NotAllowedError):
         make_rules(allow, [80, 443, 8443]).check(address, host, port)
+
+
+@pytest.mark.parametrize(("port", "is_one"), [(0, False), (1, True), (65_535, True), (65_536, False)])
+def test_only_a_port_there_is_can_be_open(port: int, is_one: bool) -> None:
+    """From 1 to 65,535."""
+    if is_one:
+        assert f"http://a.example:{port}/" == make_rules([], [port]).read(f"http://a.example:{port}").url
+    else:
+        with pytest.raises(ValueError, match=f"no port {port}"):
+            make_rules([], [80, port])
 
 
 @pytest.mark.parametrize("address", sorted(map(str, METADATA)))

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.jobs.job import (
     ENDINGS,
@@ -19,10 +20,14 @@ from gateway.jobs.job import (
     backoff,
     has_time,
     kept_of,
+    look_on,
     move,
     next_look,
+    standing,
+    turned_down,
 )
 from gateway.jobs.wish import Choice, Rendition, Wish
+from providers.base.errors import Exhausted, Invalid, ProviderError, Refused, Scope, Throttled, Unauthorized
 from providers.base.order import Input, Mode, Request, Role, Spec
 from providers.base.task import State as TaskState
 from tests.make import job
@@ -74,6 +79,7 @@ def test_progress_never_runs_backwards(seen: list[int | None]) -> None:
 
         running = after
 
+    assert running.progress == min(99, max([10, *(each for each in seen if each is not None)]))
     assert move(move(running, State.STORING, 1), State.SUCCEEDED, 1).progress == 100
 
 
@@ -97,6 +103,61 @@ def test_an_end_is_dated_once() -> None:
 
     assert (done.completed_at, done.due_at) == (50, 99)
     assert move(done, State.SUCCEEDED, 99, due_at=None).completed_at == 50
+
+
+@pytest.mark.parametrize("was", State)
+def test_only_an_end_is_dated_and_looked_at_no_more(was: State) -> None:
+    """Whoever is under way keeps when it is due; each move forgets what was counted against the job."""
+    counted = job(was, crashes=2, faults=2, aside_at=5)
+    for to in MOVES[was] - {was}:
+        moved = move(counted, to, 7)
+        assert (moved.completed_at, moved.due_at) == ((7, None) if to in FINAL else (None, counted.due_at))
+        assert (moved.progress == 100) is (to is State.SUCCEEDED)
+        assert (moved.crashes, moved.faults, moved.aside_at) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("crashes", "faults", "aside", "suspect", "poison"),
+    [
+        (0, 0, False, False, False), (1, 2, False, False, False), (2, 0, False, True, False),
+        (2, 2, False, True, False), (3, 0, False, True, True), (0, 3, False, False, True),
+        (0, 0, True, True, False), (1, 0, True, True, True), (0, 1, True, True, True),
+    ],
+)  # fmt: skip
+def test_three_steps_that_end_badly_put_a_job_aside(
+    crashes: int, faults: int, aside: bool, suspect: bool, poison: bool
+) -> None:
+    """Three of a kind; with one crash left it is stepped alone, and one that is aside is left at the first."""
+    told = job(State.RUNNING, crashes=crashes, faults=faults, aside_at=1 if aside else None)
+    assert (told.suspect, told.poison) == (suspect, poison)
+    if aside:
+        assert replace(told, state=State.UNKNOWN).poison
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (Invalid("a word"), Outcome.REFUSED), (Refused("a prompt"), Outcome.REFUSED),
+        (Throttled("a captcha", scope=Scope.ORDER), Outcome.REFUSED), (Unauthorized("no"), Outcome.ACCOUNT_REFUSED),
+        (Exhausted("empty"), Outcome.ACCOUNT_REFUSED), (Exhausted("", scope=Scope.ORDER), Outcome.ACCOUNT_REFUSED),
+        (Unauthorized("no", scope=Scope.MODEL), Outcome.ACCOUNT_REFUSED),
+    ],
+)  # fmt: skip
+def test_no_order_is_blamed_for_its_account(error: ProviderError, outcome: Outcome) -> None:
+    """What an account may not order or cannot pay for says nothing of the order."""
+    assert turned_down(error) is outcome
+
+
+@pytest.mark.parametrize("outcome", sorted({*Outcome} - {Outcome.INTENT}))
+def test_an_attempt_is_open_until_it_is_dated(outcome: Outcome) -> None:
+    """Only silence is no answer, and only what succeeded brought clips."""
+    stands = standing(job(State.RUNNING, offer="acme:maker/one", account="main"), outcome, 7, "why", "task")
+    assert (stands.id, stands.job, stands.number, stands.offer, stands.account, stands.task, stands.error) == (
+        "att_1", "video_1", 1, "acme:maker/one", "main", "task", "why",
+    )  # fmt: skip
+    assert (stands.outcome, stands.ended_at) == (outcome, None if outcome in OPEN else 7)
+    assert stands.answered_at == (None if outcome is Outcome.UNKNOWN else 7)
+    assert (stands.clips, stands.clips_ms) == ((0, 0) if outcome is Outcome.SUCCEEDED else (None, None))
 
 
 def test_every_task_state_has_a_meaning() -> None:
@@ -127,6 +188,22 @@ def test_who_calls_is_looked_at_seldom(base: float, waited: float) -> None:
     assert next_look(base, waited, None) <= wait <= 300
 
 
+@pytest.mark.parametrize(
+    ("base", "waited", "looks", "told"),
+    [(5, 0, 5, 20), (5, 40, 5, 20), (5, 300, 30, 100), (5, 10_000, 60, 300), (90, 0, 90, 300), (400, 0, 400, 400)],
+)
+def test_looks_stretch_with_the_time_waited(base: float, waited: float, looks: float, told: float) -> None:
+    """From the interval to a tenth of it, at most a minute; who calls is looked at from four intervals to a third."""
+    assert (next_look(base, waited, None), next_look(base, waited, None, told=True)) == (looks, told)
+    assert (next_look(base, waited, 7), next_look(base, waited, 7, told=True)) == (7, 7)
+    assert next_look(base, waited, 0) > 0
+
+
+def test_what_ended_in_doubt_is_looked_at_ever_more_seldom() -> None:
+    """After a quarter of the time waited: ten minutes at least, a day at most."""
+    assert [600, 600, 900, 86_400] == [look_on(waited) for waited in (0, 2400, 3600, 10**7)]
+
+
 @given(st.integers(-10_000, 10_000_000), st.floats(1, 3600))
 def test_nothing_is_bought_that_cannot_be_ready(left: int, typical: float) -> None:
     """With half the usual time left an order makes sense, with less it does not; after the deadline never."""
@@ -140,8 +217,13 @@ def test_backoff_is_bounded_and_never_undercuts(tries: int, asked: float | None,
     wait = backoff(tries, asked, jitter)
 
     assert 0.5 <= wait < 991
-    if asked is not None and 1 <= asked <= 900:
-        assert wait >= asked
+    if asked is None:
+        whole = min(60, 2**tries)
+        assert whole / 2 <= wait <= whole
+        assert (backoff(tries, None, 0), backoff(tries, None, 1)) == (whole / 2, whole)
+    else:
+        sane = min(900, max(1, asked))
+        assert sane <= wait <= backoff(tries, asked, 1) == pytest.approx(1.1 * sane)
 
 
 @pytest.mark.parametrize(

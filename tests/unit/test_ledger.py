@@ -1,10 +1,15 @@
 """Laws of the ledger: nothing is held twice, closed twice or lost, whatever comes in whatever order."""
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clock import DAY_MS
+from gateway.ids import new_id
 from gateway.money.ledger import (
     INSTANCE,
+    NONE,
     About,
     Billing,
     Book,
@@ -46,6 +51,7 @@ def test_less_gives_the_rest_back_and_more_is_taken_all_the_same() -> None:
         after = sums(taken + closed)
         assert (after[Book.SPENT], after[Book.HELD], after[Book.AVAILABLE]) == (charge, 0, -charge)
         assert done.billing is (Billing.BILLED if charge else Billing.NOT_BILLED)
+        assert (done.told, close(ABOUT, held, charge, NOON)[0].told) == (True, False)
 
 
 def test_doubt_waits_in_suspense_until_somebody_knows() -> None:
@@ -81,6 +87,22 @@ def test_budgets_are_of_days_and_months_in_utc() -> None:
     assert found[2].since == 0
 
 
+def test_a_budget_counts_the_jobs_of_its_period_and_no_other() -> None:
+    """From a day's or month's (UTC) first millisecond to its last; where one ends the next begins."""
+    for period, name in (("day", "%Y-%m-%d"), ("month", "%Y-%m"), ("total", "")):
+        before: Budget | None = None
+        for day in range(18_262, 20_454):  # 2020 to 2025
+            times = (day * DAY_MS, (day + 1) * DAY_MS - 1)
+            (mine,), (late,) = (budgets_of("key_1", Limits(**{period: 1}), NONE, at) for at in times)
+            assert mine == late
+            assert mine.id == f"key_1:{period}:{datetime.fromtimestamp(times[0] / 1000, UTC).strftime(name)}".rstrip(
+                ":"
+            )
+            assert all(mine.first_job <= new_id("video", at) < mine.last_job for at in times)
+            assert before in {None, mine} or (before.id != mine.id and before.last_job == mine.first_job)
+            before = mine
+
+
 @given(
     first=st.integers(0, 10**9),
     dearer=st.lists(st.integers(0, 10**9), max_size=3),
@@ -106,5 +128,8 @@ def test_every_life_adds_up(first: int, dearer: list[int], ends: list[int | None
     if held.billing in {Billing.BILLED, Billing.NOT_BILLED} and known:
         assert (after[Book.SPENT], after[Book.SUSPENSE]) == (held.charged, 0)
     shifts = [posting.shift() for posting in postings]
+    for posting, shift in zip(postings, shifts, strict=True):
+        assert (shift["job"], shift["owner"]) == (ABOUT.job, ABOUT.owner)
+        assert shift["taken"] == (posting.entry.usd_micros if posting.entry.debit is Book.AVAILABLE else 0)
     for book in (Book.HELD, Book.SPENT, Book.SUSPENSE):
         assert sum(int(shift[book.value]) for shift in shifts) == after[book]

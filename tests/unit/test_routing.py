@@ -6,16 +6,16 @@ from math import sqrt
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.jobs.wish import Preferences
-from gateway.offers.asking import Seller, UnknownModelError, table
+from gateway.jobs.wish import Choice, Preferences
+from gateway.offers.asking import Line, Seller, UnknownModelError, table
 from gateway.offers.fallback import still
 from gateway.offers.routing import WHY, Decision, Terms, choose, decide, expected_seconds
-from providers.base.listing import listings
-from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role
+from providers.base.listing import Rule, listings
+from providers.base.order import CHOICES, Input, Mode, Origin, Request, Role, Spec
 from tests.make import listing, offer, price
 
 DAY = date(2026, 11, 1)
@@ -284,6 +284,20 @@ def test_an_account_without_credits_is_left_out(left: int | None, fits: bool) ->
         assert f"the account a has {left} credits left, 10 are needed" == told(decision)["acme"]
 
 
+def test_an_accounts_plan_says_what_it_may_order_and_at_what_price() -> None:
+    """Two accounts at one provider differ by their plans alone; what is chosen says by which line, in whose credits."""
+    rules = [Rule(when={"seconds": [4]}, only={"plan": ["ultra"]}, why="4 s only on Ultra")]
+    dear = price("", credits="5", per="video", source="https://acme.test/pro")
+    cheap = price("", credits="3", per="video", when={"plan": ["ultra"]}, source="https://acme.test/ultra")
+    sold = listing("acme", offers=[offer(rules=rules)], prices=[dear, cheap], usd_credit="0.02")
+    sellers = [Seller(account=plan, listing=sold, plan=plan) for plan in ("pro", "ultra")]
+    short, long = (choose(request(seconds=seconds), ANY, sellers, {}, on=DAY).ranked for seconds in (4, 8))
+    assert ["ultra"] == [line.account for line in short]
+    assert [("ultra", 60_000, "3", cheap.source), ("pro", 100_000, "5", dear.source)] == [
+        (line.account, line.choice.usd_micros, line.choice.credits, line.choice.source) for line in long if line.choice
+    ]
+
+
 CLIP = Input(role=Role.SOURCE, media_type="video/mp4", sha256="0" * 64, size=9, seconds=8)
 
 
@@ -304,6 +318,10 @@ def test_own_clips_go_on_only_where_they_were_made(origin: Origin | None, able: 
     decision = choose(longer, ANY, sold, {}, on=DAY)
     assert able == [line.account for line in decision.ranked]
     assert all("goes on only with a clip the account" in line.refusals[0].message for line in decision.others)
+    picture = Input(role=Role.REFERENCE, media_type="image/png", sha256="1" * 64, size=9)
+    among = replace(longer, inputs=(*longer.inputs, picture))
+    beside = [replace(each, listing=listing("cheap", offers=[replace(offers[0], references=1)])) for each in sold]
+    assert able == [line.account for line in choose(among, ANY, beside, {}, on=DAY).ranked]
     changed = choose(replace(longer, mode=Mode.EDIT), ANY, sold, {}, on=DAY)
     assert ["one", "two"] == [line.account for line in changed.ranked]
 
@@ -416,6 +434,93 @@ def test_why_says_what_was_done(model: str, chosen: dict[str, Any], terms: dict[
     assert why == choose(request(model, **chosen), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms)).why
     none = choose(request(model, seconds=7), ANY, SELLERS, aliases, on=DAY, terms=Terms(**terms))
     assert ((), "") == (none.ranked, none.why)
+
+
+SPEC = Spec(mode=Mode.TEXT, resolution="720p", seconds=8, aspect_ratio="16:9", audio=True, n=1, fps=24)
+SOLD = [
+    (account, provider, model)
+    for provider, account in (("a", "a-1"), ("a", "a-2"), ("b", "b-1"))
+    for model in ("maker/one", "maker/two")
+]
+NOBODY: frozenset[tuple[str, str]] = frozenset()
+PLACES = st.frozensets(st.sampled_from(SOLD).map(lambda at: (at[0], f"{at[1]}:{at[2]}")), max_size=4)
+
+
+@given(
+    ranked=st.lists(st.tuples(st.sampled_from(SOLD), st.integers(1, 4)), max_size=6, unique_by=lambda each: each[0]),
+    was=st.tuples(st.sampled_from(SOLD), st.integers(1, 4)),
+    policy=st.sampled_from(["cheapest", "split"]),
+    refused=PLACES,
+    late=PLACES,
+    keeps=st.booleans(),
+    begun=st.booleans(),
+)
+@example(  # Its offer, but dearer elsewhere.
+    ranked=[(SOLD[2], 2)], was=(SOLD[0], 1), policy="cheapest", refused=NOBODY, late=NOBODY, keeps=True, begun=False
+)
+@example(  # Once an order was begun the best is taken, whatever was quoted.
+    ranked=[(SOLD[4], 4), (SOLD[2], 1)],
+    was=(SOLD[0], 2),
+    policy="cheapest",
+    refused=NOBODY,
+    late=NOBODY,
+    keeps=False,
+    begun=True,
+)
+@example(  # As good, and of the model that was quoted.
+    ranked=[(SOLD[1], 1), (SOLD[4], 1)], was=(SOLD[0], 1), policy="cheapest", refused=NOBODY, late=NOBODY, keeps=False,
+    begun=True,
+)  # fmt: skip
+def test_a_job_is_kept_to_what_it_was_quoted(
+    ranked: list[tuple[tuple[str, str, str], int]],
+    was: tuple[tuple[str, str, str], int],
+    policy: str,
+    refused: frozenset[tuple[str, str]],
+    late: frozenset[tuple[str, str]],
+    keeps: bool,
+    begun: bool,
+) -> None:
+    """Its price, its offer and its model stand while they can be had; nobody is asked again who refused it."""
+
+    def line(at: tuple[str, str, str], usd_micros: int, why: str = "") -> Line:
+        account, provider, model = at
+        choice = Choice(account=account, provider=provider, model=model, spec=SPEC, usd_micros=usd_micros, why=why)
+        return Line(account=account, provider=provider, offer=offer(model), sandbox=False, choice=choice)
+
+    lines = tuple(line(*each) for each in ranked)
+    quoted = line(*was, why="it was quoted").choice
+    assert quoted is not None
+    decision = Decision(ranked=lines, others=(), request=request(), policy=policy, why="it won")
+    taken = still(decision, quoted, refused, late, keeps=keeps, begun=begun)
+
+    able = [each.choice for each in lines if each.choice and (each.account, each.name) not in refused]
+    if keeps:
+        able = [
+            each
+            for each in able
+            if each.offer == quoted.offer and (each.account == quoted.account or each.usd_micros <= quoted.usd_micros)
+        ]
+    places, mine = [(each.account, each.offer) for each in able], [(each.account, each.offer) for each in taken]
+    assert bool(taken) == bool(able)
+    assert [place for place in places if place in mine] == mine
+    assert len({each.model for each in taken}) <= 1
+    assert all(each.usd_micros <= taken[0].usd_micros for each in taken[1:])
+    assert {*mine}.isdisjoint(late) or {*mine} <= late
+    if not begun:
+        able = [each for each in able if each.usd_micros <= quoted.usd_micros] or able
+        assert {*mine} <= {(each.account, each.offer) for each in able}
+    best = [each for each in able if each.usd_micros <= able[0].usd_micros and (each.account, each.offer) not in late]
+    named = {(each.account, each.offer) for each in best if each.model == quoted.model}
+    if policy == "split":
+        assert {each.offer for each in taken} == {quoted.offer} or quoted.offer not in {each.offer for each in able}
+        assert len({each.offer for each in taken}) <= 1
+    elif named:
+        assert {*mine} == named
+    elif best:
+        assert taken[0] in [replace(each, why=taken[0].why, others=taken[0].others) for each in best[:1]]
+    for each in taken:
+        stays = each.offer == quoted.offer
+        assert (each.why, each.others) == ("it was quoted", ()) if stays else "it was quoted" not in each.why
 
 
 @pytest.mark.parametrize(
