@@ -10,7 +10,7 @@ drawn when the text is here already: nobody can have written one into it. What i
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
@@ -70,8 +70,8 @@ class Cutter:
         self._secret = token_hex(16)
         self._values = 0
 
-    def cut(self) -> None:
-        """Look the text through; blocks for as long as that takes."""
+    def cut(self) -> Iterator[None]:
+        """Look the text through, a window at a step; a step blocks."""
         at, before = 0, b""
         while at < self._end and not self.crowded and at - self._gone <= self._most:
             window = os.pread(self._file, WINDOW, at)
@@ -80,7 +80,9 @@ class Cutter:
                 at, before = at + len(whole), (before + whole)[-LOOK:]
                 self._values += sum(map(whole.count, (b"[", b"{", b",")))
             else:
-                at, before = self._long(at + 1, keyed=KEYED.search(before) is not None) + 1, b""
+                end = yield from self._long(at + 1, keyed=KEYED.search(before) is not None)
+                at, before = end + 1, b""
+            yield
 
     @property
     def crowded(self) -> bool:
@@ -131,25 +133,26 @@ class Cutter:
         """Write what stands for something cut out; all are of one length."""
         return f"~{self._secret}~{number:04}"
 
-    def _long(self, start: int, *, keyed: bool) -> int:
+    def _long(self, start: int, *, keyed: bool) -> Generator[None, None, int]:
         """Read a long string to its end, which is answered, and cut it out where it is a picture."""
-        end = self._read_on(_plain, start)
+        end = yield from self._read_on(_plain, start)
         head = os.pread(self._file, MOST_HEAD * LONGEST_ESCAPE, start)
         picture = keyed or DATA_URL.match(_unescaped(head), 0, MOST_HEAD)
         if picture and VALUE.match(os.pread(self._file, LOOK, end)):
-            self._lift(start if keyed else start + head.index(b",") + 1, end)
+            yield from self._lift(start if keyed else start + head.index(b",") + 1, end)
             self._cuts.append((start, end))
             return end
-        return self._read_on(_inside, end, self._most)
+        return (yield from self._read_on(_inside, end, self._most))
 
-    def _read_on(self, run: Callable[[bytes], int], start: int, most: float = math.inf) -> int:
+    def _read_on(self, run: Callable[[bytes], int], start: int, most: float = math.inf) -> Generator[None, None, int]:
         """Say how far something goes on from a place; not much further than it may."""
         at = start
         while at - start <= most and (passed := run(os.pread(self._file, WINDOW, at))):
             at += passed
+            yield
         return at
 
-    def _lift(self, at: int, end: int) -> None:
+    def _lift(self, at: int, end: int) -> Iterator[None]:
         """Unpack base64 into a file."""
         upload = Enclosed(self._folder)
         self.uploads.append(upload)
@@ -160,6 +163,7 @@ class Cutter:
                 piece = piece[:split]  # Its last escape is read with the next piece.
             upload.unpack(_unescaped(piece))
             at += len(piece)
+            yield
         upload.close()
 
 

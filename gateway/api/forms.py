@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +39,8 @@ MAX_VALUES = 100_000
 
 MAX_JSON = 16 * 2**20
 """Most bytes of a JSON text beside its pictures."""
-
+STEPS = 16
+"""Windows of a text that are looked through at a turn: some milliseconds' work."""
 
 Lend = Callable[[int], Awaitable[Callable[[], None]]]
 """How memory is asked for, and given back."""
@@ -69,11 +71,12 @@ class Body:
 
 
 async def read_body(
-    request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float, lend: Lend
+    request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float, lend: Lend, turn: asyncio.Lock
 ) -> Body:
     """
     Read a body of either kind within a size and a time.
 
+    :param turn: held, for moments, by whoever looks a large text through.
     :raises ProblemError: 400 what cannot be read, 408 too slow, 413 too large, 415 another kind, 503 no memory for it.
     """
     headers = request.headers
@@ -85,7 +88,7 @@ async def read_body(
         raise _too_large(max_bytes)
     pieces = Pieces(request, max_bytes)
     with tempfile.SpooledTemporaryFile(SMALL, dir=str(folder)) as text:
-        taken = _Form(folder, text, boundary) if boundary else _Json(folder, text)
+        taken = _Form(folder, text, boundary) if boundary else _Json(folder, text, turn)
         try:
             try:
                 async with asyncio.timeout(seconds):
@@ -253,9 +256,10 @@ def _readable() -> Iterator[None]:
 class _Json:
     """Take JSON: to disk as it comes, and from there its pictures into files of their own."""
 
-    def __init__(self, folder: Path, text: IO[bytes]) -> None:
+    def __init__(self, folder: Path, text: IO[bytes], turn: asyncio.Lock) -> None:
         self._folder = folder
         self._text = text
+        self._turn = turn
         self._cutter: Cutter | None = None
 
     @property
@@ -279,7 +283,7 @@ class _Json:
             return size
         self._text.flush()
         self._cutter = Cutter(self._text.fileno(), size, self._folder, most=MAX_JSON, most_values=MAX_VALUES)
-        await _in_thread(self._cutter.cut)
+        await _in_turns(self._cutter.cut(), self._turn)
         if self._cutter.crowded:
             raise _crowded()
         if self._cutter.size > MAX_JSON:
@@ -301,14 +305,21 @@ class _Json:
             upload.drop()
 
 
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Have work done that blocks, and stay with it to its end: whoever is called off may take away what it works on."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait({working})
-        raise
+async def _in_turns(steps: Iterator[None], turn: asyncio.Lock) -> None:
+    """
+    Have steps done that block, some at a turn, so that who has few waits for few of each other's.
+
+    A turn is stayed with to its end: whoever is called off may take away what it works on.
+    """
+    more = True
+    while more:
+        async with turn:
+            working = asyncio.ensure_future(asyncio.to_thread(lambda: len([*islice(steps, STEPS)]) == STEPS))
+            try:
+                more = await asyncio.shield(working)
+            except asyncio.CancelledError:
+                await asyncio.wait({working})
+                raise
 
 
 class _Form:

@@ -55,7 +55,8 @@ def cut(text: bytes, *, window: int = 64, most: int = 10**6, most_values: int = 
         file.write(text)
         file.flush()
         cutter = Cutter(file.fileno(), len(text), Path(folder), most=most, most_values=most_values)
-        cutter.cut()
+        for _ in cutter.cut():
+            pass
         yield cutter
         for upload in cutter.uploads:
             upload.drop()
@@ -177,19 +178,33 @@ def test_what_nobody_decodes_is_not_looked_through() -> None:
             assert len(cutter.uploads) < text.count(URL)
 
 
-async def test_who_is_called_off_waits_for_the_thread() -> None:
-    """What it works on is there until it is done."""
-    begun, goes_on, done = threading.Event(), threading.Event(), threading.Event()
+async def test_who_is_called_off_waits_for_the_turn_to_end() -> None:
+    """What is worked on is there until then, and nobody else's turn comes before."""
+    begun, goes_on, done, turn = threading.Event(), threading.Event(), threading.Event(), asyncio.Lock()
 
-    def work() -> None:
+    def work() -> Iterator[None]:
         begun.set()
         goes_on.wait(20)
         done.set()
+        yield
 
-    working = asyncio.ensure_future(forms._in_thread(work))
+    working = asyncio.ensure_future(forms._in_turns(work(), turn))
     await asyncio.to_thread(begun.wait)
     working.cancel()
     asyncio.get_running_loop().call_soon(goes_on.set)
+    async with turn:
+        assert done.is_set()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert done.is_set()
+
+
+async def test_who_has_few_steps_waits_for_few_of_others() -> None:
+    """Turns go round: a small body behind large ones is not the last to be done."""
+    turn, ended = asyncio.Lock(), []
+
+    async def work(name: str, steps: int) -> None:
+        await forms._in_turns(iter([None] * steps), turn)
+        ended.append(name)
+
+    await asyncio.gather(work("large", 99 * forms.STEPS), work("huge", 200 * forms.STEPS), work("small", 3))
+    assert ended == ["small", "large", "huge"]
