@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -202,3 +203,23 @@ def test_a_picture_is_never_taken_for_a_text(api: httpx.Client, guarded: tuple[S
         assert "Enclosed" not in answers[0].text
     assert before == newest(api)
     eventually(lambda: not [*Path(guarded[0].folder, "media", "incoming").iterdir()])
+
+
+def test_a_long_picture_is_known_again(api: httpx.Client) -> None:
+    """The same call is the same order, however it is written; another picture under its key is a mistake."""
+    path, write = CALLS["videos"]
+    headers = {"idempotency-key": "enclosed", "content-type": "application/json"}
+    same, other = (json.dumps(write(encoded(padded(LONG, colour)))) for colour in ("teal", "red"))
+    first, again, escaped, wrong = (
+        api.post(path, content=text, headers=headers) for text in (same, same, same.replace("/", r"\/"), other)
+    )
+    assert 200 == first.status_code
+    assert first.json()["id"] == again.json()["id"] == escaped.json()["id"]
+    assert 400 <= wrong.status_code < 500
+
+
+def test_a_file_is_no_picture_inside_json(api: httpx.Client) -> None:
+    """Files are sent as forms, long or short."""
+    answers = [api.post("/v1/files", json={"file": f"data:;base64,{encoded(bytes(size))}"}) for size in (SHORT, LONG)]
+    assert told(answers[0]) == told(answers[1])
+    assert 422 == answers[0].status_code
