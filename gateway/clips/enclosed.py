@@ -16,7 +16,7 @@ class Enclosed(Upload):
         self.fault: InputError | None = None
         self._length = 0
         self._rest = b""
-        """What is over until four characters are three bytes; the last four, as only they may be padded."""
+        """The last four characters and what pads them, as only the very last may be padded."""
 
     def unpack(self, text: bytes) -> None:
         """Take the next piece of base64."""
@@ -25,9 +25,10 @@ class Enclosed(Upload):
             self._spoil(too_large())
             return
         text = self._rest + text
-        over = (len(text) - 1) % 4 + 1 if text else 0
-        self._rest = text[len(text) - over :]
-        self._decode(text[: len(text) - over], ended=False)
+        data = text.rstrip(b"=")
+        end = (len(data) - 1) // 4 * 4 if data else 0
+        self._rest = text[end : end + 8]  # More padding than that is no more wrong.
+        self._decode(data[:end], ended=False)
 
     def close(self) -> None:
         """End it: what is left are the last characters."""

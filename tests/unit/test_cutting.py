@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import json
+import os
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from litestar import Request
 
 from gateway.api import cutting, forms
 from gateway.api.cutting import Cutter
@@ -24,7 +27,12 @@ from gateway.problems import ProblemError
 
 GOOGLES = ("bytesBase64Encoded", "imageBytes", "videoBytes", "encodedVideo", "data")
 DATA = st.binary(min_size=30, max_size=120).map(lambda data: base64.b64encode(data).decode())
-NEARLY = st.builds(lambda data, at, more: data[:at] + more + data[at:], DATA, st.integers(0, 99), st.text(max_size=3))
+NEARLY = st.builds(
+    lambda data, at, more: data[:at] + more + data[at:],
+    DATA,
+    st.integers(0, 99),
+    st.text(max_size=3) | st.text("=", max_size=20),
+)
 """Base64 that something may stand in."""
 HEADS = st.sampled_from(("data:image/png;base64,", "DATA:;base64,", "data:a;b=c;base64,", "data:image/png,", "x"))
 TEXT = st.text(max_size=90) | st.builds(str.__add__, HEADS, NEARLY) | DATA | st.just('"data": "') | st.just("\\" * 40)
@@ -93,11 +101,11 @@ def check(sent: Any, read: Any, key: str, window: int) -> None:
         assert not (url and len(sent) > 2 * window and isinstance(whole(sent), bytes))
 
 
-@given(BODY, st.integers(8, 99), st.sampled_from(sorted(WRITTEN)), st.booleans(), st.sampled_from((None, 1)))
+@given(BODY, st.integers(24, 99), st.sampled_from(sorted(WRITTEN)), st.booleans(), st.sampled_from((None, 1)))
 def test_what_is_left_and_what_was_cut_out_are_what_was_sent(
     sent: dict[str, Any], window: int, how: str, ascii_: bool, indent: int | None
 ) -> None:
-    """Wherever a piece ends, and however it is written."""
+    """Wherever a piece ends, and however it is written; but a key that says what it is fits into one."""
     text = WRITTEN[how](json.dumps(sent, ensure_ascii=ascii_, indent=indent)).encode("utf-8", "surrogatepass")
     sent = msgspec.json.decode(text)
     with cut(text, window=window) as cutter:
@@ -176,6 +184,41 @@ def test_what_nobody_decodes_is_not_looked_through() -> None:
         with cut(text.encode(), most=most) as cutter:
             assert cutter.size > most or cutter.crowded
             assert len(cutter.uploads) < text.count(URL)
+
+
+async def test_a_picture_is_never_held(tmp_path: Path) -> None:
+    """Neither as text nor as bytes: no memory is asked for, and none taken; and it is gone with its body."""
+    data = bytes(6 * 2**20)
+    text = f'{{"a": ["data:;base64,{base64.b64encode(data).decode()}"]}}'.encode()
+    pieces = iter(range(0, len(text), cutting.WINDOW))
+
+    async def receive() -> dict[str, Any]:
+        at = next(pieces)
+        more = at + cutting.WINDOW < len(text)
+        return {"type": "http.request", "body": text[at : at + cutting.WINDOW], "more_body": more}
+
+    async def lend(size: int) -> Callable[[], None]:
+        raise AssertionError(size)
+
+    scope: Any = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    tracemalloc.start()
+    try:
+        body = await forms.read_body(
+            Request(scope, receive),  # type: ignore[arg-type]
+            folder=tmp_path,
+            max_bytes=len(text),
+            seconds=20,
+            lend=lend,
+            turn=asyncio.Lock(),
+        )
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    (found,) = body.fields["a"]
+    assert data == found.path.read_bytes()
+    assert most < 2**20
+    body.drop()
+    assert not os.listdir(tmp_path)  # noqa: PTH208
 
 
 async def test_who_is_called_off_waits_for_the_turn_to_end() -> None:
