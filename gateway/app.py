@@ -238,6 +238,7 @@ def _build(
         metrics=metrics,
         telling=telling,
         buffers=Buffers(settings.server.max_body_mb * 2**20),
+        turn=asyncio.Lock(),
         shown=Shown(),
         links=links,
         wake=worker.wake,

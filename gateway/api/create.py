@@ -148,7 +148,7 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         if not isinstance(media[name], list) or len(media[name]) > 16:
             raise invalid(name, f"{name} takes a list of at most 16 items.")
     media = {name: _numbered(name, value, strict=body.strict) for name, value in media.items()}
-    filed = next((name for name, value in fields.items() if _holds_file(value)), None) if body.uploads else None
+    filed = next((name for name, value in fields.items() if holds_file(value)), None)
     if filed:
         raise invalid(filed, f"{filed} does not take a file.")
     try:
@@ -165,7 +165,7 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
 
 def explain(error: msgspec.ValidationError) -> ProblemError:
     """Say which field is wrong, and how."""
-    message, _, place = str(error).replace("`key` in ", "").partition(" - at `$")
+    message, _, place = str(error).replace("`key` in ", "").replace("`Enclosed`", "a file").partition(" - at `$")
     if message.startswith("Object contains unknown field"):
         name = message.split("`")[1]
         return ProblemError(
@@ -208,8 +208,8 @@ def _numbered(param: str, value: Any, *, strict: bool) -> Any:
     return read
 
 
-def _holds_file(value: Any) -> bool:
+def holds_file(value: Any) -> bool:
     """Whether a file lies anywhere in a field that takes none."""
     if isinstance(value, dict | list):
-        return any(map(_holds_file, value.values() if isinstance(value, dict) else value))
+        return any(map(holds_file, value.values() if isinstance(value, dict) else value))
     return isinstance(value, Upload)

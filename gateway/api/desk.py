@@ -1,5 +1,6 @@
 """What every handler needs: the services of the app, the caller, and a reply in JSON."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -75,6 +76,8 @@ class Desk(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     telling: Telling
     buffers: Buffers
+    turn: asyncio.Lock
+    """Held, for moments, by whoever looks a large body through."""
     shown: Shown
     links: Links
     wake: Callable[[], None]
@@ -153,6 +156,7 @@ async def body_of(request: Incoming) -> AsyncIterator[Body]:
         max_bytes=services.settings.server.max_body_mb * 2**20,
         seconds=services.settings.server.body_seconds,
         lend=partial(services.buffers.lend, who.key or who.tenant),
+        turn=services.turn,
     )
     try:
         yield body

@@ -34,7 +34,7 @@ async def create_file(request: Incoming) -> ASGIApp:
     services = desk(request)
     async with body_of(request) as body:
         upload = body.fields.get("file")
-        if not isinstance(upload, Upload):
+        if body.strict or not isinstance(upload, Upload):
             raise invalid("file", "Send the file as multipart/form-data, in the field file.")
         expires = read_expiry(body.fields.get("expires_after"))
         try:

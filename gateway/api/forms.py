@@ -2,15 +2,17 @@
 Read a request body: JSON, or a form in every encoding the SDKs use, files as they come.
 
 A body has a size and a time it must come in. Part headers are not believed: a file is what its bytes say,
-and goes to disk as it comes; and so does a long text, until all of it is there and memory is lent for it.
+and goes to disk as it comes; and so does a long text, until all of it is there. The pictures in JSON stay there
+(:mod:`gateway.api.cutting`); for what is left memory is lent.
 """
 
 import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +20,7 @@ import msgspec
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from gateway.api.cutting import Cutter
 from gateway.api.nesting import first_of, nest
 from gateway.clips.uploads import Upload
 from gateway.problems import ProblemError, invalid
@@ -34,6 +37,11 @@ MAX_VALUES = 100_000
 """Most values of a JSON text: room is made for every one before any is looked at."""
 
 
+MAX_JSON = 16 * 2**20
+"""Most bytes of a JSON text beside its pictures."""
+STEPS = 16
+"""Windows of a text that are looked through at a turn: some milliseconds' work."""
+
 Lend = Callable[[int], Awaitable[Callable[[], None]]]
 """How memory is asked for, and given back."""
 
@@ -46,7 +54,7 @@ class Body:
         fields: dict[str, Any],
         *,
         strict: bool,
-        uploads: list[Upload],
+        uploads: Sequence[Upload] = (),
         give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.fields = fields
@@ -63,11 +71,12 @@ class Body:
 
 
 async def read_body(
-    request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float, lend: Lend
+    request: Request[Any, Any, Any], *, folder: Path, max_bytes: int, seconds: float, lend: Lend, turn: asyncio.Lock
 ) -> Body:
     """
     Read a body of either kind within a size and a time.
 
+    :param turn: held, for moments, by whoever looks a large text through.
     :raises ProblemError: 400 what cannot be read, 408 too slow, 413 too large, 415 another kind, 503 no memory for it.
     """
     headers = request.headers
@@ -79,30 +88,24 @@ async def read_body(
         raise _too_large(max_bytes)
     pieces = Pieces(request, max_bytes)
     with tempfile.SpooledTemporaryFile(SMALL, dir=str(folder)) as text:
-        form = _Form(folder, text) if boundary else None
+        taken = _Form(folder, text, boundary) if boundary else _Json(folder, text, turn)
         try:
             try:
                 async with asyncio.timeout(seconds):
-                    if form is None:
-                        async for piece in pieces:
-                            text.write(piece)
-                    else:
-                        await form.read(pieces, boundary)
+                    await taken.read(pieces)
             except TimeoutError as error:
                 raise ProblemError(408, "body_timeout", f"The body did not arrive within {seconds:g} s.") from error
-            size = text.tell()
+            size = await taken.settle()
             give_back = await lend(size) if size > SMALL else lambda: None
             try:
-                text.seek(0)
-                fields = decode_object(text.read()) if form is None else form.decode(text.read())
+                fields = taken.decode()
             except BaseException:
                 give_back()
                 raise
         except BaseException:
-            if form is not None:
-                form.drop()
+            taken.drop()
             raise
-    return Body(fields, strict=form is None, uploads=form.uploads if form else [], give_back=give_back)
+    return Body(fields, strict=not boundary, uploads=taken.uploads, give_back=give_back)
 
 
 @lru_cache(maxsize=64)
@@ -157,10 +160,11 @@ class Pieces:
         raise StopAsyncIteration
 
 
-def decode_object(raw: bytes) -> dict[str, Any]:
+def decode_object(raw: bytes, place: Callable[[int], int] = int) -> dict[str, Any]:
     """
     Decode one JSON object.
 
+    :param place: says of a place in ``raw`` where that stood in the body.
     :raises ProblemError: 400 when it is anything else, 422 for a NUL in a text or a number beyond bounds.
     """
     check_crowd(raw)
@@ -169,7 +173,8 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     except msgspec.ValidationError as error:  # Good JSON, for numbers nobody can hold.
         raise invalid(None, "A number in the body is too large.") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason = "it holds a lone surrogate or bytes that are not UTF-8" if _bad_text(raw, error) else str(error)
+        said = re.sub(r"(?<=\(byte )\d+", lambda found: str(place(int(found[0]))), str(error))
+        reason = "it holds a lone surrogate or bytes that are not UTF-8" if _bad_text(raw, error) else said
         raise ProblemError(400, "invalid_json", f"The body is not valid JSON: {reason}.") from error
     except RecursionError as error:
         raise ProblemError(400, "invalid_json", f"The body nests deeper than {DEPTH} levels.") from error
@@ -206,7 +211,12 @@ def check_crowd(raw: bytes) -> None:
     :raises ProblemError: 400.
     """
     if len(raw) > MAX_VALUES and sum(map(raw.count, (b"[", b"{", b","))) > MAX_VALUES:
-        raise ProblemError(400, "invalid_json", f"The body holds more than {MAX_VALUES} values.")
+        raise _crowded()
+
+
+def _crowded() -> ProblemError:
+    """Describe a body of too many values."""
+    return ProblemError(400, "invalid_json", f"The body holds more than {MAX_VALUES} values.")
 
 
 def check_depth(value: Any, depth: int = 1) -> None:
@@ -243,11 +253,81 @@ def _readable() -> Iterator[None]:
         raise ProblemError(400, "invalid_form", f"The form cannot be read: {reason}.") from error
 
 
+class _Json:
+    """Take JSON: to disk as it comes, and from there its pictures into files of their own."""
+
+    def __init__(self, folder: Path, text: IO[bytes], turn: asyncio.Lock) -> None:
+        self._folder = folder
+        self._text = text
+        self._turn = turn
+        self._cutter: Cutter | None = None
+
+    @property
+    def uploads(self) -> Sequence[Upload]:
+        """The pictures."""
+        return self._cutter.uploads if self._cutter else ()
+
+    async def read(self, chunks: AsyncIterator[bytes]) -> None:
+        """Take all of it in."""
+        async for chunk in chunks:
+            self._text.write(chunk)
+
+    async def settle(self) -> int:
+        """
+        Cut the pictures out, and say how many bytes are left to be decoded.
+
+        :raises ProblemError: 400 or 413 where that is more than any call needs.
+        """
+        size = self._text.tell()
+        if size <= SMALL:
+            return size
+        self._text.flush()
+        self._cutter = Cutter(self._text.fileno(), size, self._folder, most=MAX_JSON, most_values=MAX_VALUES)
+        await _in_turns(self._cutter.cut(), self._turn)
+        if self._cutter.crowded:
+            raise _crowded()
+        if self._cutter.size > MAX_JSON:
+            message = f"The body holds more than {MAX_JSON // 2**20} MB beside its pictures; upload media as files."
+            raise ProblemError(413, "too_large", message)
+        return self._cutter.size
+
+    def decode(self) -> dict[str, Any]:
+        """Read the fields, in them the pictures as files."""
+        if self._cutter is None:
+            self._text.seek(0)
+            return decode_object(self._text.read())
+        fields: dict[str, Any] = self._cutter.put_back(decode_object(self._cutter.read(), self._cutter.place))
+        return fields
+
+    def drop(self) -> None:
+        """Remove the pictures of a body that was refused."""
+        for upload in self.uploads:
+            upload.drop()
+
+
+async def _in_turns(steps: Iterator[None], turn: asyncio.Lock) -> None:
+    """
+    Have steps done that block, some at a turn, so that who has few waits for few of each other's.
+
+    A turn is stayed with to its end: whoever is called off may take away what it works on.
+    """
+    more = True
+    while more:
+        async with turn:
+            working = asyncio.ensure_future(asyncio.to_thread(lambda: len([*islice(steps, STEPS)]) == STEPS))
+            try:
+                more = await asyncio.shield(working)
+            except asyncio.CancelledError:
+                await asyncio.wait({working})
+                raise
+
+
 class _Form:
     """Sort what the parser finds: texts one after the other into one place, files to disk."""
 
-    def __init__(self, folder: Path, text: IO[bytes]) -> None:
+    def __init__(self, folder: Path, text: IO[bytes], boundary: str) -> None:
         self.uploads: list[Upload] = []
+        self._boundary = boundary
         self._entries: list[tuple[str, Upload | slice]] = []
         self._folder = folder
         self._name = ""
@@ -256,12 +336,12 @@ class _Form:
         """Where the text begins that is being taken."""
         self._upload: Upload | None = None
 
-    async def read(self, chunks: AsyncIterator[bytes], boundary: str) -> None:
+    async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Take a multipart form in."""
         with (
             _readable(),
             PushMultipartParser(
-                boundary, max_segment_count=MAX_PARTS, max_header_count=16, max_header_size=4096, strict=True
+                self._boundary, max_segment_count=MAX_PARTS, max_header_count=16, max_header_size=4096, strict=True
             ) as parser,
         ):
             async for chunk in chunks:
@@ -270,8 +350,14 @@ class _Form:
             if not parser.closed:
                 parser.close()
 
-    def decode(self, texts: bytes) -> dict[str, Any]:
+    async def settle(self) -> int:
+        """Say how many bytes are to be decoded: all of its texts."""
+        return self._text.tell()
+
+    def decode(self) -> dict[str, Any]:
         """Read the form's fields, once all of it is there."""
+        self._text.seek(0)
+        texts = self._text.read()
         with _readable():
             fields = nest([(name, texts[it].decode() if isinstance(it, slice) else it) for name, it in self._entries])
             refuse_nul(fields)

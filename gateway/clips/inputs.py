@@ -20,6 +20,11 @@ MAX_CLIP = 512 * 2**20
 
 PIECE = 2**20
 """How many characters of a data URL are unpacked at a time, in fours."""
+LONGEST = MAX_IMAGE * 4 // 3 + 4
+"""Most characters of base64 that may be a picture."""
+HEAD = r"data:[\w.+/-]*(;[\w.+=-]+)*;base64"
+"""How a data URL begins, in whatever case, before a comma among its first :data:`MOST_HEAD` characters."""
+MOST_HEAD = 201
 
 IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 
@@ -72,12 +77,12 @@ def read_data_url(url: str) -> Iterator[bytes]:
 
     :raises InputError: when it is not base64, at once or at a later piece.
     """
-    start = url.find(",", 0, 201) + 1
+    start = url.find(",", 0, MOST_HEAD) + 1
     head, size = url[: start - 1], len(url) - start
-    if not start or not re.fullmatch(r"data:[\w.+/-]*(;[\w.+=-]+)*;base64", head, re.IGNORECASE):
+    if not start or not re.fullmatch(HEAD, head, re.IGNORECASE):
         raise InputError("invalid_data_url", "Write data:<type>;base64,<data>.")
-    if size > MAX_IMAGE * 4 // 3 + 4:
-        raise InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most; upload a clip as a file.")
+    if size > LONGEST:
+        raise too_large()
     return _unpack(url, start)
 
 
@@ -91,10 +96,20 @@ def _unpack(url: str, start: int) -> Iterator[bytes]:
         for at in range(start, len(url), PIECE):
             piece = url[at : at + PIECE]
             if piece.endswith("=") and at + PIECE < len(url):
-                raise InputError("invalid_data_url", "The data URL is not base64.")  # It goes on behind its end.
+                raise not_base64()  # It goes on behind its end.
             yield base64.b64decode(piece, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InputError("invalid_data_url", "The data URL is not base64.") from error
+        raise not_base64() from error
+
+
+def too_large() -> InputError:
+    """Say of a picture inside a text that it is too large."""
+    return InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most; upload a clip as a file.")
+
+
+def not_base64() -> InputError:
+    """Say of a text that it is no base64."""
+    return InputError("invalid_data_url", "The data URL is not base64.")
 
 
 def magic(head: bytes) -> str | None:

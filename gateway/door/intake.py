@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from gateway.clips.enclosed import Enclosed
 from gateway.clips.inputs import InputError, Sniffed, read_data_url
 from gateway.clips.media import Media
 from gateway.clips.shelf import GoneError
@@ -195,10 +196,8 @@ class Intake:
     async def _find(self, medium: Medium, source: Any, tenant: str) -> Found | Address:
         """Find one piece of media, however it is named."""
         param = medium.param
-        if isinstance(source, Upload):
-            return Found(source.size, source.sha256, source.path)
-        if isinstance(source, str):
-            return await self._by_url(source, param)
+        if isinstance(source, str | Upload):
+            return await self._by_name(source, param)
         if not isinstance(source, dict):
             raise invalid(param, f"{param} takes a file, a URL, or an object naming one.")
         if "image" in source and medium.role is Role.MASK:
@@ -212,16 +211,20 @@ class Intake:
             value = source.get(name)
             if isinstance(value, dict):
                 value = value.get("url")
-            if isinstance(value, str):
-                return await self._by_url(value, f"{param}.{name}")
+            if isinstance(value, str | Upload):
+                return await self._by_name(value, f"{param}.{name}")
         raise invalid(param, f'{param} takes {{"image_url": "..."}}, {{"file_id": "..."}} or {{"id": "video_..."}}.')
 
-    async def _by_url(self, url: str, param: str) -> Found | Address:
-        """Unpack a data URL; any other address is fetched later."""
-        if url[:5].lower() != "data:":
-            return Address(url, param)
+    async def _by_name(self, named: str | Upload, param: str) -> Found | Address:
+        """Take a file, or unpack a data URL; any other address is fetched later."""
         try:
-            sha256, size, path = await self._media.keep_bytes(read_data_url(url))
+            if isinstance(named, Enclosed) and named.fault:
+                raise named.fault
+            if isinstance(named, Upload):
+                return Found(named.size, named.sha256, named.path)
+            if named[:5].lower() != "data:":
+                return Address(named, param)
+            sha256, size, path = await self._media.keep_bytes(read_data_url(named))
         except InputError as error:
             raise ProblemError(
                 413 if error.code == "too_large" else 422, error.code, error.message, param=param

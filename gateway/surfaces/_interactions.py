@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from gateway.ids import is_id
 from gateway.problems import ProblemError, invalid
-from gateway.surfaces.google import address, data_url, hook, notes, read, refuse
+from gateway.surfaces.google import Bytes, address, hook, notes, read, refuse
 
 ID = "v1_"
 """What an interaction's name starts with."""
@@ -28,7 +28,7 @@ class _Part(_Strict, frozen=True, kw_only=True):
 
     type: Literal["text", "image", "video", "audio"]
     text: str | None = None
-    data: str | None = None
+    data: Bytes | None = None
     uri: str | None = None
     mime_type: str | None = None
     resolution: str | None = None
@@ -249,7 +249,7 @@ def _named(part: _Part, where: str) -> dict[str, Any]:
     if (part.data is None) == (part.uri is None):
         raise invalid(where, "Give either data (base64) or uri.")
     refuse(part, UNDONE_PARTS, f"{where}.")
-    return data_url(part.data) if part.data is not None else address(part.uri or "", f"{where}.uri")
+    return part.data.named() if part.data is not None else address(part.uri or "", f"{where}.uri")
 
 
 def _seconds(duration: str | None) -> int | None:

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.api import answers
 from gateway.api.desk import Incoming, body_of, desk, reply
+from gateway.clips.uploads import Upload
 from gateway.door.answering import understand
 from gateway.events.sse import write_event
 from gateway.jobs.job import Job, State
@@ -226,7 +227,8 @@ def _google(google: Any, names: dict[str, str], clip_at: Callable[[str], Any]) -
         fields |= _references(google["referenceImages"], names)
     if google.get("video") is not None:
         names |= {"video": "google.video", "task": "google.video"}
-        fields |= {"video": clip_at(_uri(google["video"], "google.video")), "task": "extend"}
+        video = _uri(google["video"], "google.video")
+        fields |= {"video": clip_at(video) if isinstance(video, str) else video, "task": "extend"}
     return fields
 
 
@@ -245,14 +247,15 @@ def _references(given: Any, names: dict[str, str]) -> dict[str, Any]:
     return references(pictures, [f"{where}[{at}].image" for at in range(len(pictures))], names)
 
 
-def _uri(given: Any, where: str) -> str:
-    """Read where a picture or a clip lies, or the bytes it is, as an address."""
-    if isinstance(given, str):
+def _uri(given: Any, where: str) -> str | Upload:
+    """Read where a picture or a clip lies, or the bytes it is, as an address; or as the file they were cut out to."""
+    if isinstance(given, str | Upload):
         return given
     if isinstance(given, dict):
         data = given.get("bytesBase64Encoded") or given.get("imageBytes") or given.get("videoBytes")
-        found = given.get("uri") or given.get("url") or (data and f"data:{given.get('mimeType', '')};base64,{data}")
-        if isinstance(found, str):
+        inline = data if isinstance(data, Upload) else data and f"data:{given.get('mimeType', '')};base64,{data}"
+        found = given.get("uri") or given.get("url") or inline
+        if isinstance(found, str | Upload):
             return found
     raise invalid(where, f'{where} is {{"uri": "https://..."}}.')
 

@@ -22,6 +22,7 @@ from gateway.api.create import parse
 from gateway.api.desk import Desk, Incoming, desk
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
+from gateway.clips.uploads import Upload
 from gateway.door.guesses import Network, networks, scheme_of
 from gateway.events.events import ENDED
 from gateway.jobs.job import Job, State
@@ -74,7 +75,7 @@ async def create(
         echo = {**(echo or {}), **told_as}
     async with leaving(request) as left:
         try:
-            call = parse(Body(given, strict=True, uploads=[]))
+            call = parse(Body(given, strict=True))
             job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo)
         except ProblemError as problem:
             raise renamed(problem, names) from problem
@@ -167,10 +168,10 @@ def references(sources: Sequence[Any], theirs: Sequence[str], names: dict[str, s
 
 
 def _picture(source: Any, name: str, **more: str) -> dict[str, Any]:
-    """Write a picture as our fields name it: by address, or by the file it is."""
+    """Write a picture as our fields name it: by address, or as the file it is."""
     if isinstance(source, dict):
         return {**source, **more}
-    if not isinstance(source, str):
+    if not isinstance(source, str | Upload):
         raise invalid(name, f"{name} takes an address: https://... or data:image/png;base64,...")
     return {"type": "image_url", "image_url": source, **more}
 

@@ -34,12 +34,12 @@ from gateway.surfaces.google import (
     CODES,
     MODELS,
     Asked,
+    Bytes,
     Inline,
     address,
     answer,
     asked_of,
     clip_uri,
-    data_url,
     file_name,
     file_uri,
     hook,
@@ -63,15 +63,15 @@ class _Strict(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
 class _Inline(_Strict, frozen=True, kw_only=True):
     """Read bytes as Google's REST samples write them."""
 
-    data: str
+    data: Bytes
     mime_type: str = ""
 
 
 class _Media(_Strict, frozen=True, kw_only=True):
     """Read a picture or a clip, in the words of either API."""
 
-    bytes_base64_encoded: str | None = None
-    encoded_video: str | None = None
+    bytes_base64_encoded: Bytes | None = None
+    encoded_video: Bytes | None = None
     inline_data: _Inline | None = None
     uri: str | None = None
     gcs_uri: str | None = None
@@ -88,8 +88,8 @@ class _Media(_Strict, frozen=True, kw_only=True):
         if self.mask_mode is not None:
             raise invalid(f"{param}.maskMode", "No offer here tells kinds of masks apart; leave maskMode out.")
         given = [
-            *(data_url(each) for each in (self.bytes_base64_encoded, self.encoded_video) if each),
-            *([data_url(self.inline_data.data)] if self.inline_data else []),
+            *(each.named() for each in (self.bytes_base64_encoded, self.encoded_video) if each),
+            *([self.inline_data.data.named()] if self.inline_data else []),
             *(address(each, param) for each in (self.uri, self.gcs_uri) if each),
         ]
         if len(given) != 1:

@@ -17,9 +17,10 @@ from litestar.exceptions import NotFoundException
 from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
-from gateway.api.create import explain
+from gateway.api.create import explain, holds_file
 from gateway.api.desk import Desk, Incoming
 from gateway.clips.shelf import Shelf
+from gateway.clips.uploads import Upload
 from gateway.events.letters import Letter
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Rendition
@@ -209,7 +210,7 @@ def read(fields: dict[str, Any], shape: type[Said]) -> Said:
     :raises ProblemError: 400 naming an unknown field, 422 naming a wrong one.
     """
     try:
-        return msgspec.convert(fields, shape)
+        return msgspec.convert(fields, shape, dec_hook=_bytes)
     except msgspec.ValidationError as error:
         problem = explain(error)
         found = UNKNOWN.match(str(error))
@@ -249,13 +250,16 @@ def hook(addresses: list[str], param: str) -> str | None:
 
 
 def notes(said: Mapping[str, Any]) -> dict[str, str]:
-    """Read a client's own data; what is no text is kept as the JSON it is."""
-    return {name: each if isinstance(each, str) else msgspec.json.encode(each).decode() for name, each in said.items()}
+    """Read a client's own data; what is no text is kept as the JSON it is, and a file is for the order to refuse."""
+    return {
+        name: each if isinstance(each, str) or holds_file(each) else msgspec.json.encode(each).decode()
+        for name, each in said.items()
+    }
 
 
 def noted(said: Mapping[str, Any]) -> dict[str, str]:
     """Keep what a client wants to be told again with its callback, as it was given."""
-    return {"user_metadata": msgspec.json.encode(said).decode()} if said else {}
+    return {"user_metadata": msgspec.json.encode(said).decode()} if said and not holds_file(said) else {}
 
 
 def letter(job: Job, kind: str, data: Mapping[str, Any]) -> Letter:
@@ -276,9 +280,26 @@ def moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def data_url(data: str) -> dict[str, str]:
-    """Name bytes that came as base64; the type they are said to have is not believed anyway."""
-    return {"url": f"data:;base64,{data}"}
+class Bytes:
+    """Hold bytes that came inside a call: as base64, or as the file they were cut out to."""
+
+    def __init__(self, said: str | Upload) -> None:
+        self._said = said
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._said)
+
+    def named(self) -> dict[str, Any]:
+        """Name them as media; the type they are said to have is not believed anyway."""
+        return {"url": self._said if isinstance(self._said, Upload) else f"data:;base64,{self._said}"}
+
+
+def _bytes(_: type, said: Any) -> Bytes:
+    """Read bytes; of what a body may hold nothing else has a shape of our own."""
+    if not isinstance(said, str | Upload):
+        raise TypeError("Expected base64 as `str`")
+    return Bytes(said)
 
 
 def address(uri: str, param: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from gateway.api.calls import job_of
 from gateway.api.content import index_of, serve
+from gateway.api.create import holds_file
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.events.events import CANCELED, COMPLETED, FAILED
 from gateway.events.letters import Letter
@@ -155,9 +156,9 @@ def _provider(given: Mapping[str, Any], sellers: Collection[str]) -> dict[str, A
     return {"provider": preferences or None, "provider_options": passed or None}
 
 
-def _text(value: Any) -> str:
-    """Write a value of a trace as text."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+def _text(value: Any) -> Any:
+    """Write a value of a trace as text; a file is for the order to refuse."""
+    return value if isinstance(value, str) or holds_file(value) else msgspec.json.encode(value).decode()
 
 
 @post("/videos", operation_id="openrouterCreateVideo", **{**WRITE, "status_code": 202})

@@ -194,6 +194,9 @@ BOMBS: dict[str, Bomb] = {
     "large texts that do not end": lambda t, size: [
         status for kind in LARGE for status in stopped(t, 16, kind, int(60 * size * MIB))
     ],
+    "large pictures as text": lambda t, size: together(t, 16, framed(int(19.5 * size * MIB))),
+    "pictures too large as text": lambda t, size: together(t, 16, endless(int(60 * size * MIB))),
+    "large texts": lambda t, size: together(t, 16, b'{"prompt": "%s"}' % (b"x" * int(60 * size * MIB))),
     "readers that do not read": lambda t, size: crowd(t, int(500 * size), asking(t)),
 }  # fmt: skip
 
@@ -216,6 +219,34 @@ def stopped(target: Target, count: int, kind: str, size: int) -> list[int]:
             for _ in range(size // MIB):
                 connection.sendall(b"A" * MIB)
         return [ask(target).status for _ in range(5)]
+
+
+def framed(size: int) -> bytes:
+    """Write the body of a call whose first and last frame are pictures of such a size, as text."""
+    url = b"data:image/png;base64," + base64.b64encode(PNG + bytes(size))
+    frames = b",".join(
+        b'{"frame_type": "%s_frame", "image_url": {"url": "%s"}}' % (kind, url) for kind in (b"first", b"last")
+    )
+    return b'{"model": "sandbox/demo", "prompt": "x", "frame_images": [%s]}' % frames
+
+
+def endless(size: int) -> bytes:
+    """Write the body of a call whose only picture is larger than any may be."""
+    return LARGE["application/json"] + b"A" * size + b'"}}'
+
+
+def together(target: Target, count: int, body: bytes) -> list[int]:
+    """Have so many ask at once what a call would cost; answers what came, and what whoever was turned away heard."""
+    head = {"Host": target.names["host"], "Authorization": f"Bearer {target.own}", "Content-Type": "application/json"}
+    said = wire.request("POST", "/v1/quotes", [*head.items(), ("Content-Length", str(len(body)))])
+    with ExitStack() as stack:
+        connections = [stack.enter_context(wire.open_to(target.server.port, seconds=60)) for _ in range(count)]
+        for connection in connections:
+            connection.sendall(said)
+            connection.sendall(memoryview(body)[:-1])
+        for connection in connections:
+            connection.sendall(body[-1:])
+        return [wire.exchange(connection, [], "POST").status for connection in connections]
 
 
 def unended(target: Target) -> bytes:
