@@ -504,11 +504,12 @@ def test_a_job_is_kept_to_what_it_was_quoted(
     assert bool(taken) == bool(able)
     assert [place for place in places if place in mine] == mine
     assert len({each.model for each in taken}) <= 1
-    assert all(each.usd_micros <= taken[0].usd_micros for each in taken[1:])
     assert {*mine}.isdisjoint(late) or {*mine} <= late
     if not begun:
         able = [each for each in able if each.usd_micros <= quoted.usd_micros] or able
         assert {*mine} <= {(each.account, each.offer) for each in able}
+    dearest = [each.usd_micros for each in able if policy != "split" or each.offer == taken[0].offer][:1]
+    assert all(each.usd_micros <= dearest[0] for each in taken)
     best = [each for each in able if each.usd_micros <= able[0].usd_micros and (each.account, each.offer) not in late]
     named = {(each.account, each.offer) for each in best if each.model == quoted.model}
     if policy == "split":
