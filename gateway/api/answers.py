@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from gateway.engine.findings import waiting_for
 from gateway.jobs.job import Attempt, Job, State
@@ -88,7 +89,7 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "warnings": msgspec.Raw(job.warnings.encode()),
         "request": {
             **msgspec.to_builtins(request),
-            **msgspec.to_builtins(choice.spec),
+            **asdict(choice.spec),
             "inputs": [_input(each) for each in request.inputs],
             "provider": msgspec.to_builtins(wish.preferences),
         },

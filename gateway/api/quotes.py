@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from litestar import post
 from litestar.types import ASGIApp
+from msgspec.structs import asdict
 
 from gateway.api.answers import usd
 from gateway.api.calls import is_dry, of_parent
@@ -83,7 +84,7 @@ def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
         "price_source": choice.source if choice else None,
         "fees": msgspec.to_builtins(listing.fees),
         "expected_seconds": expected_seconds(line, services.shop.speeds),
-        "spec": msgspec.to_builtins(choice.spec) if choice else None,
+        "spec": asdict(choice.spec) if choice else None,
         "reasons": [{"field": each.field, "message": each.message} for each in line.refusals],
     }
 

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ExceptionHandlersMap
 
 from gateway.clips.shelf import GoneError, ShelfError
+from gateway.jobs.wish import NewerError
 from gateway.memory import lacks
 from gateway.problems import ORDERED, WRITTEN, ProblemError, Render, render
 from gateway.store.database import BusyError, StoreUnavailableError
@@ -57,6 +58,9 @@ def _understood(error: Exception, scope: Mapping[str, Any]) -> ProblemError:  # 
         log.error("shelf.unavailable", reason=str(error), **names_of(scope))
         message = "The gateway cannot reach its media; nothing was bought. Try again."
         return ProblemError(503, "media_unavailable", message, headers={"retry-after": "5"})
+    if isinstance(error, NewerError):
+        message = "A newer version of this gateway took a video that is asked for, and this one cannot read it."
+        return ProblemError(503, "version_newer", message, headers={"retry-after": "5"})
     if isinstance(error, GoneError):
         return ProblemError(410, "video_expired", "What was asked for is no longer kept.")
     if isinstance(error, MismatchError):

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.engine.ending import Ends
-from gateway.engine.findings import NEWER, problem_of
+from gateway.engine.findings import problem_of
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.failpoints import failpoint
 from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, standing, turned_down
-from gateway.jobs.wish import Choice, Problem, Wish, read_wish, unread
+from gateway.jobs.wish import Choice, Problem, Wish, read_whole, read_wish
 from gateway.offers.accounts import Account
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
 from gateway.telemetry import names
@@ -46,19 +46,14 @@ class Buyer:
         """
         Have a job's inputs at hand; where that cannot be, the job waits or ends, and nothing was bought.
 
-        So does one that asks for what this program cannot read: a newer one that takes it up buys all of it.
+        :raises NewerError: it asks for what this program cannot read; a newer one that takes it up buys all of it.
         """
-        waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
-        if words := unread(job.wish, job.quote):
-            said = f"a newer version of this gateway took it, and this one does not know: {', '.join(words)}"
-            log.warning("order.newer", **names(job), reason=said)
-            error = job.error or as_json(Problem(code=NEWER, message=said))
-            await self._ends.later(waiting, backoff(job.tries, None, random.random()), also=also, error=error)  # noqa: S311
-            return None
+        read_whole(job.wish, job.quote)
         try:
             return await lent.enter_async_context(self._orders.at_hand(wish, choice))
         except ShelfError as error:
             log.error("inputs.unreachable", **names(job), reason=str(error))
+            waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
             await self._ends.later(waiting, backoff(job.tries, None, 0.5), also=also)
         except GoneError:
             message = "An input of this video is no longer kept; send it again with a new call."

@@ -1,7 +1,11 @@
 """Take one step with a claimed job: give it to the part that knows what is next, or put it aside."""
 
+import contextlib
+import random
+
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from gateway.engine.absence import Absence
 from gateway.engine.buying import Buyer
@@ -10,13 +14,14 @@ from gateway.engine.collecting import Collector
 from gateway.engine.doubts import Doubts
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher
+from gateway.engine.findings import NEWER, sentence
 from gateway.engine.intents import Intents
 from gateway.engine.late import Late
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.jobs.finished import ClipError, Finished
-from gateway.jobs.job import ASIDE_MS, LATE_MOST, Job, Outcome, State, move, standing
-from gateway.jobs.wish import Problem
+from gateway.jobs.job import ASIDE_MS, LATE_MOST, Job, Outcome, State, as_json, backoff, move, standing
+from gateway.jobs.wish import NewerError, Problem
 from gateway.money.billing import in_doubt
 from gateway.offers.accounts import link_hours
 from gateway.telemetry import names
@@ -50,6 +55,17 @@ class Steps:
         :raises ConflictError: the job moved meanwhile; whoever moved it goes on.
         :raises StoreUnavailableError: nothing was kept; the lease brings the job back.
         """
+        try:
+            await self._take(job, called=called)
+        except NewerError as error:
+            await self._leave(job, error)
+
+    async def _take(self, job: Job, *, called: bool) -> None:
+        """
+        Take one step.
+
+        :raises NewerError: the job asks for what this program cannot read.
+        """
         if job.poison:
             await self._put_aside(job)
             return
@@ -69,6 +85,25 @@ class Steps:
                     await self._late.clear_up(job)
             case _:
                 await self._fetcher.expire(job)
+
+    async def _leave(self, job: Job, why: NewerError) -> None:
+        """Leave a job to the newer program that took it: nothing is bought here; one in line ends at its deadline."""
+        log.warning("job.newer", **names(job), state=job.state, reason=str(why))
+        wait = backoff(job.tries, None, random.random())  # noqa: S311
+        if job.state.final:
+            await self._ends.later(job, LATE_MOST)
+            return
+        error = as_json(Problem(code=NEWER, message=str(why)))
+        if job.state is not State.QUEUED:
+            await self._ends.later(job, wait, error=error)
+            return
+        left = self._line.leave(job)
+        if self._clock() >= job.deadline_at:
+            message = f"{sentence(str(why))}, so nobody could order it in time."
+            with contextlib.suppress(NewerError):  # What it costs may be what cannot be read.
+                await self._ends.fail(job, Problem(code="deadline_exceeded", message=message), also=left)
+                return
+        await self._ends.later(replace(job, account=None), wait, also=left, error=error)
 
     async def _put_aside(self, job: Job) -> None:
         """

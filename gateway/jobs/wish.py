@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from providers.base.order import Request, Spec
+
+Kept = TypeVar("Kept", bound=Struct)
 
 
 class Preferences(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,28 +61,57 @@ class Choice(Struct, frozen=True, kw_only=True):
         return f"{self.provider}:{self.model}"
 
 
+class NewerError(Exception):
+    """A job asks for what this program cannot read: a newer one beside it, or before it, has taken it."""
+
+    def __str__(self) -> str:
+        """Say what that is."""
+        return f"a newer version of this gateway took it, and this one does not know: {self.args[0]}"
+
+
 @lru_cache(maxsize=256)
 def read_wish(text: str) -> Wish:
-    """Read a wish as it is kept; whoever answers a new job and whoever buys for it read the same one."""
-    return msgspec.json.decode(text, type=Wish)
+    """
+    Read a wish as it is kept; whoever answers a new job and whoever buys for it read the same one.
+
+    :raises NewerError: when it holds a word this program does not know.
+    """
+    return _read(text, Wish)
 
 
 @lru_cache(maxsize=256)
 def read_choice(text: str) -> Choice:
-    """Read a choice as it is kept, likewise."""
-    return msgspec.json.decode(text, type=Choice)
-
-
-def unread(job_wish: str, quote: str) -> list[str]:
     """
-    Name what a job asks for that this program cannot read: a newer one beside it, or before it, has taken it.
+    Read a choice as it is kept, likewise.
 
-    >>> unread('{"request":{"prompt":"a cat","model":"veo","camera":"orbit"}}', "{}")
-    ['camera']
+    :raises NewerError: likewise.
+    """
+    return _read(text, Choice)
+
+
+def _read(text: str, kept: type[Kept]) -> Kept:
+    """Read what is kept, or say what of it nobody here knows."""
+    try:
+        return msgspec.json.decode(text, type=kept)
+    except msgspec.ValidationError as error:
+        raise NewerError(str(error)) from error
+
+
+def read_whole(job_wish: str, quote: str) -> None:
+    """
+    Make sure that nothing a job asks for is passed over.
+
+    >>> read_whole('{"request":{"prompt":"a cat","model":"veo","camera":"orbit"}}', "{}")
+    Traceback (most recent call last):
+    gateway.jobs.wish.NewerError: a newer version of this gateway took it, and this one does not know: camera
+
+    :raises NewerError: naming what this program cannot read.
     """
     ordered = msgspec.json.decode(quote).get("spec", {})
     read = read_choice(quote).spec if ordered else None
-    return [*_unread(msgspec.json.decode(job_wish), read_wish(job_wish)), *_unread(ordered, read)]
+    words = [*_unread(msgspec.json.decode(job_wish), read_wish(job_wish)), *_unread(ordered, read)]
+    if words:
+        raise NewerError(", ".join(words))
 
 
 def _unread(kept: Any, read: Any) -> Iterator[str]:

@@ -181,8 +181,12 @@ COUNTS = ("references", "voices", "frames")
 """How many of these a request brings, characters counting as references: what a listing's rules may limit."""
 
 
-class Spec(Struct, frozen=True, kw_only=True):
-    """Hold a request with every choice made; what was open came from the offer's listing."""
+class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    Hold a request with every choice made; what was open came from the offer's listing.
+
+    What is as it ever was is not written, so that an older gateway can tell an order it does not know all of.
+    """
 
     mode: Mode
     resolution: str

@@ -72,23 +72,49 @@ async def test_who_is_older_ends_its_jobs_in_a_newer_database(engine: Engine) ->
 
 
 @pytest.mark.parametrize(
-    ("column", "at", "newer"),
-    [("wish", '"request":{', '"camera":"orbit",'), ("quote", '"spec":{', '"camera":{"path":"orbit"},')],
+    ("column", "at", "newer", "word"),
+    [
+        ("wish", '"request":{', '"camera":"orbit",', "camera"),
+        ("wish", '"request":{', '"mode":"morph",', "Invalid enum value 'morph'"),
+        ("wish", '"request":{', '"shots":[{"prompt":"a cat","seconds":4,"camera":"orbit"}],', "unknown field `camera`"),
+        ("quote", '"spec":{', '"camera":{"path":"orbit"},', "camera"),
+        ("quote", '"spec":{', '"mode":"morph",', "Invalid enum value 'morph'"),
+    ],
 )
-async def test_who_is_older_buys_nothing_it_cannot_read(engine: Engine, column: str, at: str, newer: str) -> None:
+async def test_who_is_older_buys_nothing_it_cannot_read(
+    engine: Engine, column: str, at: str, newer: str, word: str
+) -> None:
     """It would pay for another clip than was asked for; whoever can read it finds the job where it was."""
     job = await engine.accept()
     run(engine.folder, f"UPDATE jobs SET {column} = replace({column}, '{at}', '{at}{newer}')")
-    await engine.turn()
-    await engine.turn(seconds=60)
+    for _ in range(6):
+        await engine.turn(seconds=60)
 
     left = await engine.job(job.id)
     assert (left.state, engine.provider.ledger, await engine.store.attempts(job.id)) == (State.QUEUED, [], [])
-    assert "newer version of this gateway took it, and this one does not know: camera" in (waiting_for(left) or "")
+    told = waiting_for(left) or ""
+    assert "newer version of this gateway took it, and this one does not know: " in told
+    assert word in told
+    assert left.faults == 0
     assert await engine.store.ailments() == {}
     run(engine.folder, f"UPDATE jobs SET {column} = replace({column}, '{newer}', '')")
     ended = await engine.run(job.id)
     assert (ended.state, ended.error, len(engine.provider.ledger)) == (State.SUCCEEDED, None, 1)
+
+
+async def test_what_it_cannot_read_ends_in_time_where_nobody_newer_comes(engine: Engine) -> None:
+    """Its client is told why, and nothing is held for it any more."""
+    job = await engine.accept()
+    run(engine.folder, """UPDATE jobs SET wish = replace(wish, '"request":{', '"request":{"mode":"morph",')""")
+    await engine.turn()
+    engine.now = (await engine.job(job.id)).deadline_at
+    await engine.turn(seconds=60)
+
+    ended = await engine.job(job.id)
+    assert (ended.state, engine.provider.ledger) == (State.FAILED, [])
+    assert "morph" in (ended.error or "")
+    assert "in time" in (ended.error or "")
+    assert await engine.store.ailments() == {}
 
 
 async def test_in_doubt_it_repeats_nothing_it_cannot_read(tmp_path: Path) -> None:
