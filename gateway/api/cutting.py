@@ -24,6 +24,8 @@ Bytes of text that are looked at together, so few that nobody else's turn at the
 
 A string that does not fit in, its quotes included, is a long one.
 """
+MOST_PICTURES: Final = 256
+"""As many as a form may have parts: each is a file, and no call needs a tenth of them."""
 LOOK: Final = 64
 """Bytes before a string in which its key is looked for, and behind it what follows."""
 
@@ -52,23 +54,20 @@ VALUE: Final = re.compile(rb'"[ \t\r\n]*[,}\]]')
 class Cutter:
     """Cut one text, which lies in a file; what it cuts out is for its user to drop."""
 
-    def __init__(self, file: int, size: int, folder: Path, *, most: int, most_values: int) -> None:
+    def __init__(self, file: int, size: int, folder: Path, *, most: int) -> None:
         """
         Cut the first ``size`` bytes of ``file``.
 
-        :param most: bytes beside its pictures that anybody decodes, and ``most_values`` values: what has more is
-            looked through no further.
+        :param most: bytes beside its pictures that anybody decodes: what has more is looked through no further.
         """
         self.uploads: list[Enclosed] = []
         self._file = file
         self._end = size
         self._folder = folder
         self._most = most
-        self._most_values = most_values
         self._cuts: list[tuple[int, int]] = []
         """Where the strings begin and end that were cut out, without their quotes."""
         self._secret = token_hex(16)
-        self._values = 0
 
     def cut(self) -> Iterator[None]:
         """Look the text through, a window at a step; a step blocks."""
@@ -78,7 +77,6 @@ class Cutter:
             whole = window[: _run(STRINGS, window)]
             if whole:
                 at, before = at + len(whole), (before + whole)[-LOOK:]
-                self._values += sum(map(whole.count, (b"[", b"{", b",")))
             else:
                 end = yield from self._long(at + 1, keyed=KEYED.search(before) is not None)
                 at, before = end + 1, b""
@@ -86,8 +84,8 @@ class Cutter:
 
     @property
     def crowded(self) -> bool:
-        """Whether it holds too many values."""
-        return self._values > self._most_values
+        """Whether it holds too many pictures; it is looked through no further."""
+        return len(self.uploads) > MOST_PICTURES
 
     @property
     def size(self) -> int:
@@ -180,9 +178,10 @@ def _inside(text: bytes) -> int:
 
 
 def _plain(text: bytes) -> int:
-    """Say how far a string goes on that is base64, or was meant to be; as fast."""
+    """Say how far a string goes on that is base64, or was meant to be; as fast, also where PHP wrote its slashes."""
     run = text.partition(b'"')[0]
-    return _run(PLAIN, text) if b"\\" in run or run.translate(None, PRINTABLE) else len(run)
+    bare = run.replace(rb"\/", b"")
+    return _run(PLAIN, text) if b"\\" in bare or bare.translate(None, PRINTABLE) else len(run)
 
 
 def _unescaped(text: bytes) -> bytes:

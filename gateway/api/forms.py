@@ -20,7 +20,7 @@ import msgspec
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from gateway.api.cutting import Cutter
+from gateway.api.cutting import MOST_PICTURES, WINDOW, Cutter
 from gateway.api.nesting import first_of, nest
 from gateway.clips.uploads import Upload
 from gateway.problems import ProblemError, invalid
@@ -211,12 +211,7 @@ def check_crowd(raw: bytes) -> None:
     :raises ProblemError: 400.
     """
     if len(raw) > MAX_VALUES and sum(map(raw.count, (b"[", b"{", b","))) > MAX_VALUES:
-        raise _crowded()
-
-
-def _crowded() -> ProblemError:
-    """Describe a body of too many values."""
-    return ProblemError(400, "invalid_json", f"The body holds more than {MAX_VALUES} values.")
+        raise ProblemError(400, "invalid_json", f"The body holds more than {MAX_VALUES} values.")
 
 
 def check_depth(value: Any, depth: int = 1) -> None:
@@ -282,10 +277,11 @@ class _Json:
         if size <= SMALL:
             return size
         self._text.flush()
-        self._cutter = Cutter(self._text.fileno(), size, self._folder, most=MAX_JSON, most_values=MAX_VALUES)
-        await _in_turns(self._cutter.cut(), self._turn)
+        self._cutter = Cutter(self._text.fileno(), size, self._folder, most=MAX_JSON)
+        at_once = size <= STEPS * WINDOW // 2  # What is done within a turn waits for nobody's.
+        await _in_turns(self._cutter.cut(), asyncio.Lock() if at_once else self._turn)
         if self._cutter.crowded:
-            raise _crowded()
+            raise ProblemError(400, "invalid_json", f"The body holds more than {MOST_PICTURES} pictures.")
         if self._cutter.size > MAX_JSON:
             message = f"The body holds more than {MAX_JSON // 2**20} MB beside its pictures; upload media as files."
             raise ProblemError(413, "too_large", message)

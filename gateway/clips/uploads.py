@@ -29,7 +29,8 @@ class Upload:
 
     def drop(self) -> None:
         """Remove the file, unless it was kept."""
-        self._file.close()
+        with suppress(OSError):  # What a full disk did not take goes all the same.
+            self._file.close()
         with suppress(FileNotFoundError):
             self.path.unlink()
 

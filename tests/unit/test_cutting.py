@@ -4,11 +4,13 @@ import asyncio
 import base64
 import json
 import os
+import resource
 import tempfile
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ from litestar import Request
 
 from gateway.api import cutting, forms
 from gateway.api.cutting import Cutter
+from gateway.api.forms import Body
 from gateway.clips import enclosed, inputs
 from gateway.clips.enclosed import Enclosed
 from gateway.clips.inputs import InputError, read_data_url
+from gateway.clips.uploads import Upload
 from gateway.problems import ProblemError
 
 GOOGLES = ("bytesBase64Encoded", "imageBytes", "videoBytes", "encodedVideo", "data")
@@ -52,7 +56,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 
 
 @contextmanager
-def cut(text: bytes, *, window: int = 64, most: int = 10**6, most_values: int = 1000) -> Iterator[Cutter]:
+def cut(text: bytes, *, window: int = 64, most: int = 10**6) -> Iterator[Cutter]:
     """Cut a text, looked at through a window of such a size."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -62,7 +66,7 @@ def cut(text: bytes, *, window: int = 64, most: int = 10**6, most_values: int = 
         changed.setattr(cutting, "WINDOW", window)
         file.write(text)
         file.flush()
-        cutter = Cutter(file.fileno(), len(text), Path(folder), most=most, most_values=most_values)
+        cutter = Cutter(file.fileno(), len(text), Path(folder), most=most)
         for _ in cutter.cut():
             pass
         yield cutter
@@ -179,17 +183,21 @@ def test_nobody_knows_the_marks_of_another_body() -> None:
 
 
 def test_what_nobody_decodes_is_not_looked_through() -> None:
-    """More text beside the pictures, or more values, than any call needs."""
-    for text, most in ((f'["{URL}", "{"x y" * 999}", "{URL}"]', 999), ("[" + "1," * 2000 + f'"{URL}"]', 10**6)):
+    """More text beside the pictures, or more pictures, than any call needs."""
+    many = ",".join([f'"{URL}"'] * (cutting.MOST_PICTURES + 2))
+    for text, most in ((f'["{URL}", "{"x y" * 999}", "{URL}"]', 999), (f"[{many}]", 10**6)):
         with cut(text.encode(), most=most) as cutter:
             assert cutter.size > most or cutter.crowded
             assert len(cutter.uploads) < text.count(URL)
 
 
-async def test_a_picture_is_never_held(tmp_path: Path) -> None:
-    """Neither as text nor as bytes: no memory is asked for, and none taken; and it is gone with its body."""
-    data = bytes(6 * 2**20)
-    text = f'{{"a": ["data:;base64,{base64.b64encode(data).decode()}"]}}'.encode()
+def pictured(data: bytes) -> bytes:
+    """Write a body that holds a picture."""
+    return f'{{"a": ["data:;base64,{base64.b64encode(data).decode()}"]}}'.encode()
+
+
+async def read(text: bytes, folder: Path, turn: asyncio.Lock) -> Body:
+    """Read a body without memory to lend."""
     pieces = iter(range(0, len(text), cutting.WINDOW))
 
     async def receive() -> dict[str, Any]:
@@ -201,16 +209,17 @@ async def test_a_picture_is_never_held(tmp_path: Path) -> None:
         raise AssertionError(size)
 
     scope: Any = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    call: Any = Request(scope, receive)  # type: ignore[arg-type]
+    return await forms.read_body(call, folder=folder, max_bytes=len(text), seconds=20, lend=lend, turn=turn)
+
+
+async def test_a_picture_is_never_held(tmp_path: Path) -> None:
+    """Neither as text nor as bytes: no memory is asked for, and none taken; and it is gone with its body."""
+    data = bytes(6 * 2**20)
+    text = pictured(data)
     tracemalloc.start()
     try:
-        body = await forms.read_body(
-            Request(scope, receive),  # type: ignore[arg-type]
-            folder=tmp_path,
-            max_bytes=len(text),
-            seconds=20,
-            lend=lend,
-            turn=asyncio.Lock(),
-        )
+        body = await read(text, tmp_path, asyncio.Lock())
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -239,6 +248,29 @@ async def test_who_is_called_off_waits_for_the_turn_to_end() -> None:
         assert done.is_set()
     with pytest.raises(asyncio.CancelledError):
         await working
+
+
+async def test_what_takes_one_turn_waits_for_nobody(tmp_path: Path) -> None:
+    """However many large ones are looked through."""
+    turn = asyncio.Lock()
+    async with turn, asyncio.timeout(20):
+        body = await read(pictured(bytes(2**18)), tmp_path, turn)
+    body.drop()
+
+
+@pytest.mark.parametrize("piece", [3_000, 20_000])
+def test_what_a_full_disk_did_not_take_is_gone(tmp_path: Path, piece: int) -> None:
+    """Else what was refused would keep it full."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    upload = Upload(tmp_path, "a picture")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            any(map(upload.write, repeat(bytes(piece), 9)))
+        upload.drop()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert not [*tmp_path.iterdir()]
 
 
 async def test_who_has_few_steps_waits_for_few_of_others() -> None:
