@@ -33,19 +33,19 @@ def heed(loop: asyncio.AbstractEventLoop) -> None:
 
     def of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if lacks(context.get("exception")):
-            _end()
+            end()
         loop.default_exception_handler(context)
         if context["message"] is BROKEN_OFF:
             os._exit(os.EX_SOFTWARE)
 
     def of_thread(args: threading.ExceptHookArgs) -> None:
         if lacks(args.exc_value):
-            _end()
+            end()
         others[0](args)
 
     def of_nobody(args: "sys.UnraisableHookArgs") -> None:
         if lacks(args.exc_value):
-            _end()
+            end()
         others[1](args)
 
     loop.set_exception_handler(of_loop)
@@ -65,7 +65,7 @@ def _mourn(task: "asyncio.Task[None]") -> None:
         task.get_loop().call_exception_handler(told)
 
 
-def _end() -> NoReturn:
-    """End without another word: whatever else is to be done would take memory."""
+def end() -> NoReturn:
+    """End the process without another word: whatever else is to be done would take memory."""
     os.write(2, LAST_WORDS)
     os._exit(STARVED)

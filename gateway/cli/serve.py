@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.cli.common import Config, UsageError, private, settings_of
-from gateway.memory import heed
+from gateway.cli.pulse import keep_asking
+from gateway.memory import heed, vital
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -177,7 +178,10 @@ async def listen(asgi: "ASGIApp", settings: Settings, port: int, hush: Callable[
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
+    asking = vital(asyncio.create_task(keep_asking(address_of(settings.server.host), port)))
     try:
         await server.serve()
     except FatalError:
         raise UsageError("it could not start; the lines before say why") from None
+    finally:
+        asking.cancel()
