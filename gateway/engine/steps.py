@@ -14,7 +14,7 @@ from gateway.engine.collecting import Collector
 from gateway.engine.doubts import Doubts
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher
-from gateway.engine.findings import NEWER, sentence
+from gateway.engine.findings import NEWER, resumed, sentence
 from gateway.engine.intents import Intents
 from gateway.engine.late import Late
 from gateway.engine.tools import Tools
@@ -93,7 +93,7 @@ class Steps:
         if job.state.final:
             await self._ends.later(job, LATE_MOST)
             return
-        error = as_json(Problem(code=NEWER, message=str(why)))
+        error = resumed(job).error or as_json(Problem(code=NEWER, message=str(why)))
         if job.state is not State.QUEUED:
             await self._ends.later(job, wait, error=error)
             return
