@@ -1,8 +1,8 @@
 """
 Ask the gateway from outside whether it is reached at all.
 
-The server below hands every call up by a thread of its own. Where memory gives out as that is started it goes on
-without: it takes calls, answers each of them 500 by itself, and nobody above ever hears of one.
+After a start with too little memory the server below was seen to go on without the gateway: it takes calls, answers
+each of them 500 by itself, and nobody above ever hears of one.
 """
 
 import asyncio
