@@ -15,7 +15,7 @@ from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.failpoints import failpoint
-from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, standing, turned_down
+from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, requeued, standing, turned_down
 from gateway.jobs.wish import Choice, Problem, Wish, read_whole, read_wish
 from gateway.offers.accounts import Account
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
@@ -116,8 +116,7 @@ class Buyer:
         now = self._clock()
         log.info("attempt.withheld", **names(job), reason=withheld.message)
         self._ends.free(job)
-        back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None)
-        await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, withheld.message))
+        await self._store.save(requeued(job, now), standing(job, Outcome.NOT_ACCEPTED, now, withheld.message))
 
     async def _come_late(self, job: Job, update: Update, account: Account) -> None:
         """Keep an answer that came once others had taken the job over: it is evidence, whoever holds the lease."""
@@ -149,8 +148,8 @@ class Buyer:
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
         elif error.again is Again.HERE:
             self._ends.free(job)
-            back = move(job, State.QUEUED, now, due_at=now + wait, attempt=None, account=None)
-            await self._store.save(back, standing(job, Outcome.NOT_ACCEPTED, now, error.message))
+            turned_away = standing(job, Outcome.NOT_ACCEPTED, now, error.message)
+            await self._store.save(requeued(job, now, wait_ms=wait), turned_away)
         else:
             outcome = turned_down(error)
             refused = standing(job, outcome, now, error.message)
@@ -161,8 +160,7 @@ class Buyer:
             else:
                 self._ends.free(job)
                 said = None if stays else as_json(problem)
-                back = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None, error=said)
-                await self._store.save(back, refused)
+                await self._store.save(requeued(job, now, error=said), refused)
 
     def _waits_for(self, job: Job, choice: Choice, now: int) -> bool:
         """Whether a job that falls back on nobody has met a rest that will be over."""

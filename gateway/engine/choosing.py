@@ -5,18 +5,26 @@ Which offers can make it, and which is the best, is decided in :mod:`gateway.off
 in :mod:`gateway.offers.fallback`; which are left, here.
 """
 
+from collections.abc import Mapping
+
 from gateway.clock import DAY_MS
 from gateway.engine.findings import alone, alone_with
 from gateway.engine.tools import Tools
-from gateway.jobs.job import IN_VAIN, Job, Outcome, has_time
+from gateway.jobs.job import Job, Outcome, has_time
 from gateway.jobs.wish import Choice, Wish
 from gateway.offers.asking import UnknownModelError
-from gateway.offers.fallback import still
+from gateway.offers.fallback import Place, still
 from gateway.offers.routing import Decision
 from gateway.offers.shop import pin
 
 ALL_REFUSED = "every account that could has refused it"
 """Why no offer is left of those that can."""
+IN_VAIN = {
+    Outcome.REFUSED: "refused it",
+    Outcome.ACCOUNT_REFUSED: "refused it",
+    Outcome.FAILED: "failed to make it",
+}
+"""After these the same order is not made again at the same offer of the same account, which did what is said."""
 
 
 class Chooser:
@@ -63,8 +71,8 @@ class Chooser:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
         # An account that would not may do so after its rest, which this process need not have heard of.
-        vain = {Outcome.REFUSED} if keeps else IN_VAIN
-        spent = {(each.account, each.offer) for each in tried if each.outcome in vain}
+        vain = IN_VAIN.keys() - {Outcome.ACCOUNT_REFUSED} if keeps else IN_VAIN.keys()
+        spent = {(each.account, each.offer): IN_VAIN[each.outcome] for each in tried if each.outcome in vain}
         choices = [line.choice for line in decision.ranked if line.choice]
         late = {(each.account, each.offer) for each in choices if not self.in_time(job, each, now)}
         able = still(decision, first, spent, late, keeps=keeps, begun=job.attempts > 0)
@@ -74,13 +82,14 @@ class Chooser:
         return able, next(iter(refusals), ALL_REFUSED)
 
     def _outlast(
-        self, job: Job, pinned: Wish, first: Choice, spent: set[tuple[str, str]], decision: Decision
+        self, job: Job, pinned: Wish, first: Choice, spent: Mapping[Place, str], decision: Decision
     ) -> tuple[list[Choice], str]:
         """Have a job that falls back on nobody wait out its offer's rest, if that is in time; else say why not."""
         now, rested = self._clock(), self._shop.decide(pinned, lot=job.id, rested=True)
         choices = [line.choice for line in rested.ranked if line.choice]
         late = {(each.account, each.offer) for each in choices if self._is_outlasted(job, each, now)}
-        able = still(rested, first, spent | late, keeps=True, begun=job.attempts > 0)
+        out = {**dict.fromkeys(late, "rests for too long"), **spent}
+        able = still(rested, first, out, keeps=True, begun=job.attempts > 0)
         refusals = [
             refusal.message for line in decision.others if line.name == first.offer for refusal in line.refusals
         ]

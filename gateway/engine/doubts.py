@@ -15,7 +15,7 @@ from gateway.engine.findings import resumed
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.events.events import foretell
-from gateway.jobs.job import Job, Outcome, State, backoff, move, standing
+from gateway.jobs.job import Job, Outcome, State, backoff, move, requeued, standing
 from gateway.jobs.wish import Problem, read_choice, read_wish
 from gateway.money.billing import Bill
 from gateway.telemetry import names
@@ -108,4 +108,4 @@ class Doubts:
         now = self._clock()
         self._ends.free(job)
         absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
-        await self._store.save(move(job, State.QUEUED, now, due_at=now, attempt=None, account=None), absent)
+        await self._store.save(requeued(job, now), absent)

@@ -72,7 +72,8 @@ class Intents:
             lacks = self._chooser.lacks(first)
             why = f"{sentence(lacks)}, so nobody could order it" if lacks else "No offer took the job"
             late = Problem(code="deadline_exceeded", message=f"{why} in time.")
-            await self._ends.fail(job, late, also=left)
+            said = msgspec.json.decode(job.error, type=Problem) if job.error else late
+            await self._ends.fail(job, said, also=left)
             return
         choice = next((each for each in able if self._chooser.can_take(each, now, called=called)), None)
         if choice is None:

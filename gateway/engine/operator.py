@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.events.events import announce, tell_settled
 from gateway.events.hooks import take_task
-from gateway.jobs.job import Attempt, Job, Outcome, State, move
+from gateway.jobs.job import Attempt, Job, Outcome, State, move, requeued
 from gateway.jobs.wish import Problem
 from gateway.money.billing import Bill, closed, hold_of, settled
 from gateway.money.ledger import Billing, Posting
@@ -43,8 +43,8 @@ def resubmit(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt]:
     :raises MoveError: unless the job is unknown.
     """
     _must_be_unknown(job)
-    again = move(job, State.QUEUED, now, due_at=now, attempt=None, account=None)
-    return again, replace(open_, outcome=Outcome.ABSENT, ended_at=now, error="an operator said it was never taken")
+    absent = replace(open_, outcome=Outcome.ABSENT, ended_at=now, error="an operator said it was never taken")
+    return requeued(job, now), absent
 
 
 def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Posting], list[Statement]]:

@@ -20,7 +20,19 @@ from gateway.events.events import foretell
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
 from gateway.jobs.finished import ClipError, Finished, Missed, next_try
-from gateway.jobs.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, backoff, move, next_look, standing
+from gateway.jobs.job import (
+    ENDINGS,
+    VERDICTS,
+    Job,
+    Outcome,
+    State,
+    as_json,
+    backoff,
+    move,
+    next_look,
+    requeued,
+    standing,
+)
 from gateway.jobs.wish import Problem, read_choice
 from gateway.money.billing import Bill, bill_of
 from gateway.offers.accounts import Account, link_hours
@@ -186,9 +198,19 @@ class Watcher:
                 move(job, state, now, **seen), ended, bill=bill_of(update.fault, update.usage), also=own
             )
         else:
-            problem = verdict(update, listing.slug)
+            problem, bill = verdict(update, listing.slug), bill_of(update.fault, update.usage)
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
-            await self._ends.fail(job, problem, ended, bill=bill_of(update.fault, update.usage), also=own)
+            if self._may_go_elsewhere(job, update, bill):
+                log.info("attempt.failed", **names(job), code=problem.code, provider_code=problem.provider_code)
+                await self._store.save(requeued(job, now, error=as_json(problem)), ended, also=own)
+                self._ends.free(job)
+            else:
+                await self._ends.fail(job, problem, ended, bill=bill, also=own)
+
+    def _may_go_elsewhere(self, job: Job, update: Update, bill: Bill) -> bool:
+        """Whether another may be asked for the clip: this one's word is that it failed, and that it charges nothing."""
+        failed = update.state is not TaskState.REFUSED and bill is Bill.NOTHING
+        return failed and not job.cancel_requested and job.attempts < self._shop.routing.max_attempts
 
     async def give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""

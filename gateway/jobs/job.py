@@ -11,7 +11,8 @@ What a job is, and how it may move: pure, the time is an argument.
 
 ``submitting`` is committed before the buying call leaves. A job found there by a worker that did not
 put it there is ``unknown``: nobody can tell "about to send" from "sent". An unknown job is never sent
-again unless its provider proves that it never took it.
+again unless its provider proves that it never took it. A running one goes back to queued, for the next best offer,
+once its provider has said that it failed and costs nothing.
 """
 
 from enum import StrEnum
@@ -61,7 +62,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.UNKNOWN: frozenset(
         {State.UNKNOWN, State.RUNNING, State.STORING, State.QUEUED, State.FAILED, State.CANCELLED}
     ),
-    State.RUNNING: frozenset({State.RUNNING, State.STORING, State.FAILED, State.CANCELLED}),
+    State.RUNNING: frozenset({State.RUNNING, State.STORING, State.QUEUED, State.FAILED, State.CANCELLED}),
     State.STORING: frozenset({State.STORING, State.SUCCEEDED, State.FAILED}),
     State.SUCCEEDED: frozenset({State.SUCCEEDED}),
     State.FAILED: frozenset({State.FAILED}),
@@ -87,8 +88,6 @@ class Outcome(StrEnum):
 
 
 OPEN = frozenset({Outcome.INTENT, Outcome.UNKNOWN, Outcome.ACCEPTED})
-IN_VAIN = frozenset({Outcome.REFUSED, Outcome.ACCOUNT_REFUSED})
-"""After these the same order is not made again at the same offer of the same account."""
 
 
 class Attempt(Struct, frozen=True):
@@ -275,6 +274,12 @@ def move(job: Job, state: State, now: int, **changes: object) -> Job:
             changes.setdefault("due_at", None)
     cleared = {"lease_until": None, "crashes": 0, "faults": 0, "aside_at": None}
     return replace(job, state=state, seq=job.seq + 1, updated_at=now, **{**cleared, **changes})
+
+
+def requeued(job: Job, now: int, *, wait_ms: int = 0, **changes: object) -> Job:
+    """Move a job to where its next order is chosen: of the one before it nothing is left but how far it had come."""
+    anew = {"attempt": None, "account": None, "task": None, "usage": "{}", "started_at": None}
+    return move(job, State.QUEUED, now, due_at=now + wait_ms, **anew, **changes)
 
 
 VERDICTS: dict[TaskState, State] = {

@@ -1,12 +1,14 @@
 """Keep a job to what it was quoted, or say who takes its turn, and why: pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
 from gateway.jobs.wish import Choice
 from gateway.offers.routing import Decision
 
+Place = tuple[str, str]
+"""An account, and an offer of it."""
 OTHERS = 8
 """How many of the next best are kept with a job."""
 
@@ -14,8 +16,8 @@ OTHERS = 8
 def still(
     decision: Decision,
     quoted: Choice,
-    refused: Collection[tuple[str, str]],
-    late: Collection[tuple[str, str]] = (),
+    spent: Mapping[Place, str],
+    late: Collection[Place] = (),
     *,
     keeps: bool,
     begun: bool,
@@ -23,13 +25,13 @@ def still(
     """
     Keep a job to what it was quoted, the best that can now first, with those that take its turn where it is full.
 
-    The accounts and offers that ``refused`` are out. A job that ``keeps`` to its offer is made there alone, at the
+    What is ``spent`` is out; each says what it did. A job that ``keeps`` to its offer is made there alone, at the
     account it was quoted at or where it costs no more. For others that holds until an order was ``begun``, and while
     anybody still asks no more. What ``split`` drew stays drawn while it can be had at all, and so does the model that
     was named: to be full is no reason for another. Who is ``late`` comes in where nobody else is left.
     """
     able = [line.choice for line in decision.ranked if line.choice]
-    able = [each for each in able if (each.account, each.offer) not in refused]
+    able = [each for each in able if (each.account, each.offer) not in spent]
     if keeps:
         able = [each for each in able if each.offer == quoted.offer]
         able = [each for each in able if each.account == quoted.account or each.usd_micros <= quoted.usd_micros]
@@ -49,7 +51,7 @@ def still(
         if each.offer == quoted.offer
         else replace(
             each,
-            why=_why_instead(decision, each, quoted, refused, late, is_before=quoted.offer not in names[at:]),
+            why=_why_instead(decision, each, quoted, spent, late, is_before=quoted.offer not in names[at:]),
             others=beside(decision, each),
         )
         for at, each in enumerate(able)
@@ -66,8 +68,8 @@ def _why_instead(
     decision: Decision,
     taken: Choice,
     quoted: Choice,
-    refused: Collection[tuple[str, str]],
-    late: Collection[tuple[str, str]],
+    spent: Mapping[Place, str],
+    late: Collection[Place],
     *,
     is_before: bool,
 ) -> str:
@@ -75,8 +77,8 @@ def _why_instead(
     first = decision.ranked[0]
     won = (first.account, first.name) == (taken.account, taken.offer)
     if not is_before:
-        return decision.why if won else _lack(decision, first.name, taken, refused, late)
-    lack = _lack(decision, quoted.offer, taken, refused, late)
+        return decision.why if won else _lack(decision, first.name, taken, spent, late)
+    lack = _lack(decision, quoted.offer, taken, spent, late)
     return f"{decision.why}: {lack}" if won else lack
 
 
@@ -84,17 +86,17 @@ def _lack(
     decision: Decision,
     name: str,
     taken: Choice,
-    refused: Collection[tuple[str, str]],
-    late: Collection[tuple[str, str]],
+    spent: Mapping[Place, str],
+    late: Collection[Place],
 ) -> str:
     """Say why an offer is not taken."""
     known = [line for line in (*decision.ranked, *decision.others) if line.name == name]
-    lines = [line for line in known if (line.account, name) not in refused]
+    lines = [line for line in known if (line.account, name) not in spent]
     able = [line.choice for line in lines if line.choice]
     if not known:
         return f"{name} is not sold here any more"
     if not lines:
-        return f"{name} refused it"
+        return f"{name} {spent[known[-1].account, name]}"
     if not able:
         told = next((refusal.message for line in lines for refusal in line.refusals), "")
         return f"{name} cannot make it now ({told})"

@@ -164,7 +164,12 @@ class Postgres(Database):
         values = asked.values(params or {})
         try:
             async with door() as connection:
-                return [tuple(row) for row in await connection.fetch(asked.sql, *values, timeout=seconds)]
+                try:
+                    return [tuple(row) for row in await connection.fetch(asked.sql, *values, timeout=seconds)]
+                except AttributeError as error:  # asyncpg, of one that was broken off between two of its messages
+                    if connection.is_closed():
+                        raise StoreUnavailableError("the store is closing") from error
+                    raise
         except asyncpg.DataError as error:
             if any(isinstance(value, str) and not _is_text(value) for value in values):
                 return []  # What no column can hold is in no row.

@@ -107,16 +107,16 @@ def test_useapis_file_is_bought_as_it_is(server: Server, tmp_path: Path) -> None
         (tmp_path / name).write_bytes(picture(size))
     path = tmp_path / "prompts.json"
     rows: list[dict[str, Any]] = [
-        {"prompt": "[fail] s1"},
+        {"prompt": "[refuse] s1"},
         {
             "model": "veo-3.1-quality", "aspectRatio": "landscape", "duration": 8, "count": 2, "seed": 5,
-            "prompt": "[fail] s2",
+            "prompt": "[refuse] s2",
         },
         {
             "model": "veo-3.1-fast", "aspectRatio": "portrait", "duration": 8, "startImage": "./first_image.jpeg",
-            "endImage": "./last_image.jpeg", "prompt": "[fail] s3",
+            "endImage": "./last_image.jpeg", "prompt": "[refuse] s3",
         },
-        {"model": "omni-flash", "duration": 10, "prompt": "[fail] s4"},
+        {"model": "omni-flash", "duration": 10, "prompt": "[refuse] s4"},
     ]  # fmt: skip
     path.write_text(json.dumps(rows))
     assert 1 == run(path, server.url)

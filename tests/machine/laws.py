@@ -34,8 +34,8 @@ class Laws:
         self._media = media
         self._seen: dict[str, sqlite3.Row] = {}
         self._tries: dict[str, dict[str, str]] = {}
-        self.bought: Counter[str] = Counter()
-        """Purchases by job, as counted at the providers."""
+        self.bought: dict[str, list[Made]] = {}
+        """Purchases by job, as the providers know them."""
         self.acknowledged: dict[str, str | None] = {}
         """Key by job: whatever a client was told is its."""
         self.heard: dict[tuple[str, str], bool] = {}
@@ -59,12 +59,13 @@ class Laws:
         demand(row is not None, "I0", f"{slug} was sent {attempt}, which is on no disk")
         demand(row["outcome"] in {"intent", "unknown"}, "I0", f"{slug} was sent {attempt}, which is {row['outcome']}")
 
-    def check_bought(self, made: Made) -> None:
-        """I1: one job, one purchase."""
+    def check_bought(self, made: Made, now: float) -> None:
+        """I1: one job, one purchase, and another only once the one before has failed and costs nothing."""
         row = self._db.execute("SELECT job FROM attempts WHERE id = ?", (made.marker,)).fetchone()
         demand(row is not None, "I2", f"{made.id} was bought for nobody")
-        self.bought[row["job"]] += 1
-        demand(self.bought[row["job"]] <= 1, "I1", f"{row['job']} was bought twice")
+        before = self.bought.setdefault(row["job"], [])
+        demand(all(each.is_vain(now) for each in before), "I1", f"{row['job']} was bought twice")
+        before.append(made)
 
     def check_heard(self, heard: Heard) -> None:
         """I8: nobody hears of what is on no disk, nor of one end under two names."""
@@ -213,9 +214,9 @@ class Laws:
                 f"{job} is {row['state']}: {dict(book)}",
             )
             if book["spent"] or book["suspense"]:
-                possible = self.bought[job] == 1 or job in self.unknown
+                possible = job in self.bought or job in self.unknown
                 demand(possible, "I4", f"{job} was charged and never bought: {dict(book)}")
-            if ended and self.bought[job] and row["state"] == "succeeded":
+            if ended and job in self.bought and row["state"] == "succeeded":
                 demand(book["spent"] > 0, "I4", f"{job} was bought and not charged")
         for row in self._db.execute("SELECT * FROM budgets"):
             for name in ("held", "spent", "suspense"):
@@ -260,7 +261,8 @@ class Laws:
         for id_, row in rows.items():
             demand(row["state"] in FINAL, "I3", f"{id_} is {row['state']} after its deadline")
             if row["state"] == "succeeded":
-                demand(self.bought[id_] == 1, "I1", f"{id_} succeeded and was bought {self.bought[id_]} times")
+                whole = [made for made in self.bought.get(id_, ()) if made.end == "done"]
+                demand(len(whole) == 1, "I1", f"{id_} succeeded, and {len(whole)} clips were made for it")
                 if row["deleted_at"] is None:
                     self._check_files(row)
         for name, query in bodies("doctor").items():

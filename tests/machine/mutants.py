@@ -108,6 +108,11 @@ def _answer_first(accept: Any) -> Any:
     return hasty
 
 
+def _as_if_free(may: Any) -> Any:
+    """Take every failure for one that costs nothing."""
+    return lambda self, of, update, _: may(self, of, update, Bill.NOTHING)
+
+
 def _forget_task(standing: Any) -> Any:
     """Write down how an order ended, and not which task it was given."""
     return lambda of, outcome, now, error, task=None: standing(of, outcome, now, error)
@@ -186,6 +191,10 @@ MUTANTS = {
             _patched(errors.Indeterminate, "again", errors.Again.HERE),
             _patched(errors.Indeterminate, "_billed", errors.Billed.NO),
         ),
+    ),
+    "sore loser": Mutant(
+        law="I1", what="a clip that failed is ordered elsewhere though nobody can tell what it cost",
+        plant=_wrapped(watching.Watcher, "_may_go_elsewhere", _as_if_free), by="lives",
     ),
     "forgotten task": Mutant(
         law="I2", what="which task an order was given is not kept",

@@ -87,6 +87,10 @@ class Made(Struct):
     """How its clip's address misbehaves for ever."""
     cancelled: bool = False
 
+    def is_vain(self, now: float) -> bool:
+        """Whether it has come out badly, which costs nothing."""
+        return self.end == "failed" and not self.cancelled and now >= self.at + self.takes
+
 
 class Upstream:
     """Take orders and keep the only true ledger."""

@@ -196,7 +196,7 @@ class World:
 
     def _bought(self, upstream: Upstream, made: Any) -> None:
         self.note(f"{upstream.listing.slug} took {made.marker}")
-        self.laws.check_bought(made)
+        self.laws.check_bought(made, self.time.now)
         if self.time.now < TROUBLED and self.chance.random() < self.hot:
             if self.chance.random() < 0.5:
                 self.time.kill_turn = self.time.turns + self.chance.randint(1, 40)
@@ -499,7 +499,7 @@ def simulate(seed: int, folder: Path, blank: Path) -> Result:
         seed=seed,
         trace=world.digest(),
         jobs=len(world.laws._seen),
-        bought=sum(world.laws.bought.values()),
+        bought=sum(map(len, world.laws.bought.values())),
         counts=dict(world.counts),
     )
 

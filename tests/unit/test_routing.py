@@ -491,7 +491,7 @@ def test_a_job_is_kept_to_what_it_was_quoted(
     quoted = line(*was, why="it was quoted").choice
     assert quoted is not None
     decision = Decision(ranked=lines, others=(), request=request(), policy=policy, why="it won")
-    taken = still(decision, quoted, refused, late, keeps=keeps, begun=begun)
+    taken = still(decision, quoted, dict.fromkeys(refused, "refused it"), late, keeps=keeps, begun=begun)
 
     able = [each.choice for each in lines if each.choice and (each.account, each.name) not in refused]
     if keeps:
@@ -549,7 +549,7 @@ def test_why_says_what_the_quoted_one_lacks(
     was = known.get(quoted) or replace(first, account=f"{quoted}-main", provider=quoted)
     was = replace(was, why="as it was quoted", others=(("other:maker/one", 7),))
     out, slow = ({(f"{name}-main", f"{name}:maker/one") for name in names} for names in (refused, late))
-    best, *_ = still(decision, was, out, slow, keeps=False, begun=True)
+    best, *_ = still(decision, was, dict.fromkeys(out, "refused it"), slow, keeps=False, begun=True)
 
     others = {name: each.usd_micros for name, each in known.items() if name != wins}
     assert (best.provider, best.why) == (wins, why)

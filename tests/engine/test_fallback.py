@@ -1,0 +1,223 @@
+"""Laws of a clip that fails while it is made: the next best makes it, where the first one's word is that it is free."""
+
+from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.api import answers
+from gateway.door.accept import Repeat, fingerprint_of
+from gateway.jobs.job import Job, Outcome, State
+from gateway.jobs.wish import Preferences, Problem, Wish, read_choice
+from gateway.money.ledger import Hold
+from gateway.settings import RoutingSettings
+from providers.base.errors import Missing, Refused, Throttled
+from providers.base.listing import Listing
+from providers.base.order import Request
+from providers.base.task import Fault, Task, Update, Usage
+from providers.base.task import State as TaskState
+from tests.make import listing, price
+from tests.scripted import Engine, clip, done, running
+
+Make = Callable[..., Engine]
+CHEAP = listing("cheap", prices=[price("0.10")], deadline_seconds=3600)
+FAIR = listing("fair", prices=[price("0.20")], deadline_seconds=3600)
+DEAR = listing("dear", prices=[price("0.40")], deadline_seconds=3600)
+ANY = Preferences()
+BROKE = "it broke at the seller's"
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Make]:
+    """Build engines that are closed whatever comes."""
+    made: list[Engine] = []
+
+    def build(*sold: Listing, **options: object) -> Engine:
+        made.append(Engine(tmp_path, *sold, **options))  # type: ignore[arg-type]
+        made[-1].wire.default = clip(8, (64, 36))
+        return made[-1]
+
+    yield build
+    for each in made:
+        each.close()
+
+
+def failed(
+    task: str = "t", state: TaskState = TaskState.FAILED, *, billed: bool | None = False, usage: Usage | None = None
+) -> Update:
+    """Answer that a task came out badly, and what that costs."""
+    return Update(state=state, task=Task(task), fault=Fault(code="E7", message=BROKE, billed=billed), usage=usage)
+
+
+async def order(engine: Engine, preferences: Preferences = ANY) -> Job:
+    wish = Wish(request=Request(prompt="a cat", model="maker/one"), preferences=preferences)
+    decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
+    job, _ = await engine.acceptor.accept(wish, decision, "tenant", Repeat(), fingerprint=said)
+    return job
+
+
+def problem(job: Job) -> Problem:
+    return msgspec.json.decode(job.error or "", type=Problem)
+
+
+async def tried(engine: Engine, job: Job) -> list[tuple[str, Outcome, str | None]]:
+    """Say where a job was ordered, and what became of that."""
+    return [(each.account, each.outcome, each.error) for each in await engine.store.attempts(job.id)]
+
+
+def charged(job: Job) -> tuple[str, int | None]:
+    held = msgspec.json.decode(job.hold or "", type=Hold)
+    return held.billing, held.charged
+
+
+@pytest.mark.parametrize("word", [TaskState.FAILED, TaskState.EXPIRED])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_the_next_best_makes_it(make: Make, word: TaskState, at_once: bool) -> None:
+    """Whether the verdict came with the answer or later; only the one that made it is paid, and both are shown."""
+    engine = make(CHEAP, FAIR, DEAR)
+    cheap = engine.providers["cheap"]
+    cheap.submits, cheap.polls = ([failed(state=word)], []) if at_once else ([running("t")], [failed(state=word)])
+    job = await engine.run((await order(engine)).id)
+
+    assert job.state is State.SUCCEEDED
+    assert await tried(engine, job) == [
+        ("cheap", Outcome.FAILED, BROKE), ("fair", Outcome.SUCCEEDED, None),
+    ]  # fmt: skip
+    assert charged(job) == ("billed", 1_600_000)
+    video = answers.video(job)
+    assert (video["provider"], video["error"]) == ("fair", None)
+    assert video["routing"]["why"] == "cheap:maker/one failed to make it"
+    assert [len(each.ledger) for each in engine.providers.values()] == [1, 1, 0]
+    assert {name: each.running for name, each in engine.accounts.items()} == {"cheap": 0, "fair": 0, "dear": 0}
+    assert await engine.store.ailments() == {}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "billing"),
+    [
+        (failed(billed=None), ("possibly_billed", None)),
+        (failed(billed=True), ("billed", 800_000)),
+        (failed(state=TaskState.REFUSED), ("not_billed", 0)),
+        (failed(state=TaskState.REFUSED, billed=None), ("possibly_billed", None)),
+    ],
+)
+async def test_what_may_cost_anything_or_was_refused_ends_it(
+    make: Make, verdict: Update, billing: tuple[str, int | None]
+) -> None:
+    """Nobody pays for two clips to get one, and what a seller will not show is not shopped around."""
+    engine = make(CHEAP, FAIR)
+    engine.providers["cheap"].polls = [verdict]
+    job = await engine.run((await order(engine)).id)
+
+    assert (job.state, problem(job).message, charged(job)) == (State.FAILED, BROKE, billing)
+    assert engine.providers["fair"].ledger == []
+
+
+@pytest.mark.parametrize(
+    ("sold", "preferences"),
+    [
+        ([CHEAP], ANY),
+        ([CHEAP, FAIR], Preferences(allow_fallbacks=False)),
+        ([CHEAP, FAIR], Preferences(only=("cheap",))),
+        ([CHEAP, FAIR], Preferences(max_usd_micros=1_000_000)),
+    ],
+)
+async def test_where_nobody_else_may_make_it_the_verdict_is_the_end(
+    make: Make, sold: list[Listing], preferences: Preferences
+) -> None:
+    """In the seller's own words, and for nothing."""
+    engine = make(*sold)
+    engine.providers["cheap"].polls = [failed()]
+    job = await engine.run((await order(engine, preferences)).id)
+
+    assert (job.state, problem(job).code, problem(job).message) == (State.FAILED, "generation_failed", BROKE)
+    assert (problem(job).provider, problem(job).provider_code) == ("cheap", "E7")
+    assert charged(job) == ("not_billed", 0)
+    assert await tried(engine, job) == [("cheap", Outcome.FAILED, BROKE)]
+    assert [len(each.ledger) for each in engine.providers.values()] == [1, 0][: len(sold)]
+
+
+async def test_so_many_are_asked_and_no_more(make: Make) -> None:
+    """``max_attempts`` counts every order; the last one's verdict is the job's."""
+    engine = make(CHEAP, FAIR, DEAR, routing=RoutingSettings(max_attempts=2))
+    for each in engine.providers.values():
+        each.polls = [failed()]
+    job = await engine.run((await order(engine)).id)
+
+    assert [account for account, *_ in await tried(engine, job)] == ["cheap", "fair"]
+    assert (job.state, problem(job).provider, charged(job)) == (State.FAILED, "fair", ("not_billed", 0))
+
+
+async def test_a_refusal_after_a_failure_is_as_any(make: Make) -> None:
+    """What the second says of the order itself ends it."""
+    engine = make(CHEAP, FAIR, DEAR)
+    engine.providers["cheap"].polls = [failed()]
+    engine.providers["fair"].submits = [Refused("no cats")]
+    job = await engine.run((await order(engine)).id)
+
+    assert (job.state, problem(job).code) == (State.FAILED, "content_policy_violation")
+    assert engine.providers["dear"].ledger == []
+
+
+async def test_who_was_busy_is_asked_again_and_who_failed_is_not(make: Make) -> None:
+    """The first account comes back after its wait, but not for what it has failed to make."""
+    engine = make(CHEAP, FAIR, routing=RoutingSettings(max_attempts=9))
+    engine.providers["cheap"].submits = [Throttled("slow down", retry_after=5)]
+    engine.providers["cheap"].polls = [failed()]
+    engine.providers["fair"].polls = [failed()]
+    job = await engine.run((await order(engine)).id)
+
+    assert [(account, outcome) for account, outcome, _ in await tried(engine, job)] == [
+        ("cheap", Outcome.NOT_ACCEPTED), ("cheap", Outcome.FAILED), ("fair", Outcome.FAILED),
+    ]  # fmt: skip
+    assert (job.state, problem(job).provider) == (State.FAILED, "fair")
+
+
+async def test_who_wants_it_no_more_is_bought_no_other(make: Make) -> None:
+    """A cancellation the first seller could not obey ends with the verdict."""
+    engine = make(CHEAP, FAIR)
+    engine.providers["cheap"].polls = [running("t", poll_after=5.0), failed()]
+    job = await order(engine)
+    await engine.turn()
+    await engine.turn(seconds=6)
+    await engine.store.cancel(job.id, "tenant")
+    job = await engine.run(job.id)
+
+    assert (job.state, problem(job).message) == (State.FAILED, BROKE)
+    assert engine.providers["fair"].ledger == []
+
+
+async def test_with_no_time_left_the_verdict_is_said_and_not_the_hour(make: Make) -> None:
+    """Whoever could still make it could not do so in time."""
+    engine = make(CHEAP, FAIR)
+    engine.providers["cheap"].polls = [running("t", poll_after=3585.0), failed()]
+    job = await engine.run((await order(engine)).id)
+
+    assert (job.state, problem(job).code, charged(job)) == (State.FAILED, "generation_failed", ("not_billed", 0))
+    assert engine.providers["fair"].ledger == []
+
+
+async def test_of_the_first_order_nothing_is_left_but_how_far_it_came(make: Make) -> None:
+    """Progress stands still until the second is as far; times, credits and patience are the second's own."""
+    engine = make(CHEAP, FAIR)
+    cheap, fair = engine.providers["cheap"], engine.providers["fair"]
+    cheap.polls = [running("t", progress=60, poll_after=600.0), failed(usage=Usage(credits=Decimal(9)))]
+    fair.submits = [running("u", progress=10)]
+    fair.polls = [Missing("not yet"), running("u", progress=70), done("u")]
+    job = await order(engine)
+    await engine.turn()
+    await engine.turn(seconds=6)
+    await engine.turn(seconds=601)
+    queued = answers.video(await engine.job(job.id))
+    assert (queued["status"], queued["progress"], queued["started_at"]) == ("queued", 60, None)
+
+    await engine.turn()
+    going = await engine.job(job.id)
+    video = answers.video(going)
+    assert (video["status"], video["progress"], video["started_at"]) == ("in_progress", 60, engine.now // 1000)
+    assert (going.task, read_choice(going.quote).account) == ('{"id":"u","data":{}}', "fair")
+    ended = await engine.run(job.id)
+    assert (ended.state, ended.usage) == (State.SUCCEEDED, "{}")
+    assert fair.looked == 3
