@@ -130,7 +130,7 @@ class RoutingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Shares by provider or ``provider:model``, for the policy ``split``."""
     default_model: str = "sora-2"
     max_attempts: int = 3
-    """How many offers or accounts one job may try."""
+    """How many orders of one job may come to nothing: refused, or failed for nothing."""
 
 
 class BudgetSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.engine.ending import Ends
-from gateway.engine.findings import problem_of
+from gateway.engine.findings import TURNED_AWAY, problem_of
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
@@ -148,14 +148,15 @@ class Buyer:
             await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
         elif error.again is Again.HERE:
             self._ends.free(job)
+            busy = Problem(code=TURNED_AWAY, message=f"{choice.provider} did not take it: {error.message}")
             turned_away = standing(job, Outcome.NOT_ACCEPTED, now, error.message)
-            await self._store.save(requeued(job, now, wait_ms=wait), turned_away)
+            await self._store.save(requeued(job, now, wait_ms=wait, error=as_json(busy)), turned_away)
         else:
             outcome = turned_down(error)
             refused = standing(job, outcome, now, error.message)
             problem = problem_of(error, choice.provider)
             stays = outcome is Outcome.ACCOUNT_REFUSED and self._waits_for(job, choice, now)
-            if error.again is Again.NO or (job.attempts >= self._shop.routing.max_attempts and not stays):
+            if error.again is Again.NO or not (stays or await self._ends.may_try_again(job)):
                 await self._ends.fail(job, problem, refused)
             else:
                 self._ends.free(job)

@@ -10,21 +10,17 @@ from collections.abc import Mapping
 from gateway.clock import DAY_MS
 from gateway.engine.findings import alone, alone_with
 from gateway.engine.tools import Tools
-from gateway.jobs.job import Job, Outcome, has_time
+from gateway.jobs.job import IN_VAIN, Job, Outcome, Place, has_time, tired_of
 from gateway.jobs.wish import Choice, Wish
 from gateway.offers.asking import UnknownModelError
-from gateway.offers.fallback import Place, still
+from gateway.offers.fallback import still
 from gateway.offers.routing import Decision
 from gateway.offers.shop import pin
 
 ALL_REFUSED = "every account that could has refused it"
 """Why no offer is left of those that can."""
-IN_VAIN = {
-    Outcome.REFUSED: "refused it",
-    Outcome.ACCOUNT_REFUSED: "refused it",
-    Outcome.FAILED: "failed to make it",
-}
-"""After these the same order is not made again at the same offer of the same account, which did what is said."""
+DID = {Outcome.FAILED: "failed to make it"}
+"""What an account did that is of no more use to a job, where it did not refuse it."""
 
 
 class Chooser:
@@ -71,11 +67,18 @@ class Chooser:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
         # An account that would not may do so after its rest, which this process need not have heard of.
-        vain = IN_VAIN.keys() - {Outcome.ACCOUNT_REFUSED} if keeps else IN_VAIN.keys()
-        spent = {(each.account, each.offer): IN_VAIN[each.outcome] for each in tried if each.outcome in vain}
+        vain = IN_VAIN - {Outcome.ACCOUNT_REFUSED} if keeps else IN_VAIN
+        spent = {
+            (each.account, each.offer): DID.get(each.outcome, "refused it") for each in tried if each.outcome in vain
+        }
         choices = [line.choice for line in decision.ranked if line.choice]
         late = {(each.account, each.offer) for each in choices if not self.in_time(job, each, now)}
-        able = still(decision, first, spent, late, keeps=keeps, begun=job.attempts > 0)
+        tired, able = tired_of(tried), list[Choice]()
+        for left in range(len(tired) + 1):  # Where nobody else is left, who turned it away comes again in turn.
+            out = {**dict.fromkeys(tired[left:], "turned it away"), **spent}
+            able = still(decision, first, out, late, keeps=keeps, begun=job.attempts > 0)
+            if any(self.in_time(job, each, now) for each in able):
+                break
         if keeps and not able:
             return self._outlast(job, pinned, first, spent, decision)
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]

@@ -7,7 +7,7 @@ import structlog
 from gateway.engine.tools import Tools
 from gateway.events.events import announce
 from gateway.failpoints import failpoint
-from gateway.jobs.job import Attempt, Job, State, as_json, move
+from gateway.jobs.job import IN_VAIN, Attempt, Job, State, as_json, move
 from gateway.jobs.wish import Problem
 from gateway.money.billing import Bill, closed
 from gateway.store.database import Statement
@@ -22,6 +22,7 @@ class Ends:
     def __init__(self, tools: Tools) -> None:
         self._store = tools.store
         self._accounts = tools.shop.accounts
+        self._most = tools.shop.routing.max_attempts
         self._clock = tools.clock
         self._metrics = tools.metrics
 
@@ -53,6 +54,13 @@ class Ends:
         self._metrics.ended(job)
         self._metrics.spent(postings)
         log.info("job.ended", **names(job), state=job.state)
+
+    async def may_try_again(self, job: Job) -> bool:
+        """Whether another order may be made for a job whose open one came to nothing; a busy seller's word is none."""
+        if job.attempts < self._most:
+            return True
+        tried = await self._store.attempts(job.id)
+        return sum(each.outcome in IN_VAIN for each in tried) + 1 < self._most
 
     def free(self, job: Job) -> None:
         """Give an attempt's place at its account back."""

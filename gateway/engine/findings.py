@@ -21,6 +21,8 @@ NO_ACCOUNT = "account_missing"
 """The code of what a job says while it waits for its account to be configured again."""
 RESTING = "account_resting"
 """The code of what a job says while it waits for an account that rests for long."""
+TURNED_AWAY = "turned_away"
+"""The code of what a job says while it waits to be ordered again where its order was not taken."""
 NEWER = "version_newer"
 """The code of what a job says while it waits for a program that can read all it asks for."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
@@ -110,7 +112,7 @@ def waiting_for(job: Job) -> str | None:
     if job.error is None or job.state.final:
         return None
     problem = msgspec.json.decode(job.error, type=Problem)
-    return problem.message if problem.code in {NO_ACCOUNT, RESTING, NEWER} else None
+    return problem.message if problem.code in {NO_ACCOUNT, RESTING, TURNED_AWAY, NEWER} else None
 
 
 def resumed(job: Job) -> Job:

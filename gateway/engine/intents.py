@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gateway.engine.buying import Buyer
 from gateway.engine.choosing import Chooser
 from gateway.engine.ending import Ends
-from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence
+from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence, waiting_for
 from gateway.engine.line import LONGEST_MS
 from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
@@ -51,7 +51,7 @@ class Intents:
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
         failpoint("after_claim")
         now = self._clock()
-        left, job = self._line.leave(job), resumed(job)
+        left, turned_away, job = self._line.leave(job), waiting_for(job), resumed(job)
         if job.cancel_requested:
             await self._ends.end(move(job, State.CANCELLED, now), also=left)
             return
@@ -71,7 +71,8 @@ class Intents:
         if not able:
             lacks = self._chooser.lacks(first)
             why = f"{sentence(lacks)}, so nobody could order it" if lacks else "No offer took the job"
-            late = Problem(code="deadline_exceeded", message=f"{why} in time.")
+            last = f": {turned_away}" if turned_away and not lacks else "."
+            late = Problem(code="deadline_exceeded", message=f"{why} in time{last}")
             said = msgspec.json.decode(job.error, type=Problem) if job.error else late
             await self._ends.fail(job, said, also=left)
             return

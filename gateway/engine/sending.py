@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
+from gateway.jobs.job import HALTED, HELD_UP
 from providers.base.errors import Unavailable
 from providers.base.wire import Call, Download, Reply, Wire
 
@@ -64,9 +65,9 @@ class OnTime:
         if call.repeatable:
             return call
         if self._clock() - self._intent_at > FRESH_MS and not await self._wanted():
-            raise Withheld("purchases were halted, or the video cancelled, before the order was sent")
+            raise Withheld(HALTED)
         if not self._still():
-            raise Withheld("the order was held up here for too long to be sent")
+            raise Withheld(HELD_UP)
         return replace(call, still=self._still)
 
     def _still(self) -> bool:

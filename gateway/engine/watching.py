@@ -200,17 +200,17 @@ class Watcher:
         else:
             problem, bill = verdict(update, listing.slug), bill_of(update.fault, update.usage)
             ended = standing(job, ENDINGS[update.state], now, problem.message, task)
-            if self._may_go_elsewhere(job, update, bill):
+            if await self._may_go_elsewhere(job, update, bill):
                 log.info("attempt.failed", **names(job), code=problem.code, provider_code=problem.provider_code)
                 await self._store.save(requeued(job, now, error=as_json(problem)), ended, also=own)
                 self._ends.free(job)
             else:
                 await self._ends.fail(job, problem, ended, bill=bill, also=own)
 
-    def _may_go_elsewhere(self, job: Job, update: Update, bill: Bill) -> bool:
+    async def _may_go_elsewhere(self, job: Job, update: Update, bill: Bill) -> bool:
         """Whether another may be asked for the clip: this one's word is that it failed, and that it charges nothing."""
         failed = update.state is not TaskState.REFUSED and bill is Bill.NOTHING
-        return failed and not job.cancel_requested and job.attempts < self._shop.routing.max_attempts
+        return failed and not job.cancel_requested and await self._ends.may_try_again(job)
 
     async def give_up(self, job: Job, task: str | None = None) -> None:
         """End a job whose provider gave no verdict by the deadline."""

@@ -15,6 +15,7 @@ again unless its provider proves that it never took it. A running one goes back 
 once its provider has said that it failed and costs nothing.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -71,6 +72,14 @@ MOVES: dict[State, frozenset[State]] = {
 """Every legal move. A move to the same state is a look that changed nothing but times and progress."""
 
 
+Place = tuple[str, str]
+"""An account, and an offer of it."""
+HALTED = "purchases were halted, or the video cancelled, before the order was sent"
+HELD_UP = "the order was held up here for too long to be sent"
+WITHHELD = frozenset({HALTED, HELD_UP})
+"""What an attempt says whose order was not sent, for reasons of our own."""
+
+
 class Outcome(StrEnum):
     """Name where an attempt stands; the first three are open, and a job has at most one of those."""
 
@@ -88,6 +97,10 @@ class Outcome(StrEnum):
 
 
 OPEN = frozenset({Outcome.INTENT, Outcome.UNKNOWN, Outcome.ACCEPTED})
+
+
+IN_VAIN = frozenset({Outcome.REFUSED, Outcome.ACCOUNT_REFUSED, Outcome.FAILED})
+"""After these the same order is not made again at the same offer of the same account."""
 
 
 class Attempt(Struct, frozen=True):
@@ -316,6 +329,9 @@ UNDER_WAY = 180.0
 """Seconds an order may be on its way: the longest wait for an answer, and two minutes more."""
 CONFIRM = 10.0
 """Seconds after which the provider is then asked once more."""
+TURNS = 3
+PATIENCE = 120.0
+"""How often, and over how many seconds, an order is turned away at one place before others are asked first."""
 
 
 def next_look(base: float, waited: float, asked: float | None, *, told: bool = False) -> float:
@@ -346,6 +362,22 @@ def has_time(left_ms: int, whole_ms: int, typical_seconds: float) -> bool:
     for and given up. Who gives jobs less time than that means it, and has them bought in the first three quarters.
     """
     return left_ms > 0 and left_ms >= min(typical_seconds * 1000 * SOONEST, whole_ms / 4)
+
+
+def tired_of(tried: Iterable[Attempt]) -> list[Place]:
+    """
+    Find the places that have turned an order away too often and for too long to be asked again before all others.
+
+    Whoever did so longest ago comes first. What we kept from leaving ourselves was turned away by nobody.
+    """
+    found: dict[Place, list[int]] = {}
+    for each in tried:
+        if each.outcome is Outcome.NOT_ACCEPTED and each.error not in WITHHELD:
+            found.setdefault((each.account, each.offer), []).append(each.answered_at or each.intent_at)
+    tired = [
+        place for place, times in found.items() if len(times) >= TURNS and max(times) - min(times) >= PATIENCE * 1000
+    ]
+    return sorted(tired, key=lambda place: max(found[place]))
 
 
 def backoff(tries: int, asked: float | None, jitter: float) -> float:

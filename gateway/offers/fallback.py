@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
+from gateway.jobs.job import Place
 from gateway.jobs.wish import Choice
 from gateway.offers.routing import Decision
 
-Place = tuple[str, str]
-"""An account, and an offer of it."""
 OTHERS = 8
 """How many of the next best are kept with a job."""
 

@@ -1,4 +1,4 @@
-"""Laws of a clip that fails while it is made: the next best makes it, where the first one's word is that it is free."""
+"""Laws of who makes a clip next: once the first has failed to, for nothing, or has turned the order away for long."""
 
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
@@ -13,12 +13,12 @@ from gateway.jobs.job import Job, Outcome, State
 from gateway.jobs.wish import Preferences, Problem, Wish, read_choice
 from gateway.money.ledger import Hold
 from gateway.settings import RoutingSettings
-from providers.base.errors import Missing, Refused, Throttled
+from providers.base.errors import Missing, ProviderError, Refused, Scope, Throttled, Unavailable
 from providers.base.listing import Listing
 from providers.base.order import Request
 from providers.base.task import Fault, Task, Update, Usage
 from providers.base.task import State as TaskState
-from tests.make import listing, price
+from tests.make import listing, offer, price
 from tests.scripted import Engine, clip, done, running
 
 Make = Callable[..., Engine]
@@ -221,3 +221,98 @@ async def test_of_the_first_order_nothing_is_left_but_how_far_it_came(make: Make
     ended = await engine.run(job.id)
     assert (ended.state, ended.usage) == (State.SUCCEEDED, "{}")
     assert fair.looked == 3
+
+
+BUSY = [
+    Throttled("slow down"),
+    Throttled("slow down", retry_after=30),
+    Throttled("slow down", scope=Scope.ORDER, retry_after=60),
+    Throttled("slow down", scope=Scope.MODEL),
+    Unavailable("closed"),
+]
+
+
+@pytest.mark.parametrize("error", BUSY, ids=repr)
+async def test_who_turns_it_away_for_two_minutes_is_waited_for_no_longer(make: Make, error: ProviderError) -> None:
+    """Its client hears what it waits for meanwhile; then the next best is asked, at its price."""
+    engine = make(CHEAP, FAIR)
+    engine.providers["cheap"].submits = [error] * 99
+    job = await order(engine)
+    await engine.turn()
+    assert answers.video(await engine.job(job.id))["waiting"] == f"cheap did not take it: {error.message}"
+
+    began = engine.now
+    ended = await engine.run(job.id)
+    *away, last = await tried(engine, job)
+    assert {(account, outcome) for account, outcome, _ in away} == {("cheap", Outcome.NOT_ACCEPTED)}
+    assert (last[:2], 3 <= len(away) <= 9) == (("fair", Outcome.SUCCEEDED), True)
+    assert 120 <= (engine.now - began) / 1000 <= 300
+    assert (charged(ended), answers.video(ended)["waiting"]) == (("billed", 1_600_000), None)
+    assert answers.video(ended)["routing"]["why"] == "cheap:maker/one turned it away"
+
+
+async def test_a_short_rush_is_waited_out(make: Make) -> None:
+    """Nobody pays more for a minute."""
+    engine = make(CHEAP, FAIR)
+    engine.providers["cheap"].submits = [Throttled("slow down", retry_after=20)] * 4
+    job = await engine.run((await order(engine)).id)
+
+    assert (job.state, charged(job)) == (State.SUCCEEDED, ("billed", 800_000))
+    assert engine.providers["fair"].ledger == []
+
+
+@pytest.mark.parametrize(
+    "preferences",
+    [Preferences(allow_fallbacks=False), Preferences(only=("cheap",)), Preferences(max_usd_micros=1_000_000)],
+)
+async def test_where_nobody_else_may_make_it_it_goes_on_asking(make: Make, preferences: Preferences) -> None:
+    """Until its time is over, and the end says who did not take it, and why; a place that opens before is taken."""
+    engine = make(CHEAP, FAIR)
+    engine.providers["cheap"].submits = [Throttled("slow down")] * 999
+    lost = await engine.run((await order(engine, preferences)).id)
+    assert (lost.state, problem(lost).code, charged(lost)) == (State.FAILED, "deadline_exceeded", ("not_billed", 0))
+    assert problem(lost).message == "No offer took the job in time: cheap did not take it: slow down"
+    assert engine.providers["fair"].ledger == []
+
+    engine.providers["cheap"].submits = [Throttled("slow down")] * 12
+    made = await engine.run((await order(engine, preferences)).id)
+    assert made.state is State.SUCCEEDED
+
+
+async def test_where_all_are_busy_they_are_asked_in_turn(make: Make) -> None:
+    """Whoever opens first makes it."""
+    engine = make(CHEAP, FAIR, DEAR)
+    for name, often in (("cheap", 99), ("fair", 99), ("dear", 8)):
+        engine.providers[name].submits = [Throttled("slow down", scope=Scope.ORDER)] * often
+    job = await engine.run((await order(engine)).id)
+
+    assert job.state is State.SUCCEEDED
+    assert (await tried(engine, job))[-1][:2] == ("dear", Outcome.SUCCEEDED)
+    assert min(len(engine.providers[name].ledger) for name in ("cheap", "fair")) >= 3
+
+
+async def test_who_is_too_slow_is_no_way_out(make: Make) -> None:
+    """Where the others could not be in time any more, the busy one is asked on."""
+    slow = listing("slow", prices=[price("0.40")], deadline_seconds=3600, offers=[offer(typical_seconds=100_000)])
+    engine = make(listing("cheap", prices=[price("0.10")], deadline_seconds=600), slow)
+    engine.providers["cheap"].submits = [
+        Throttled("slow down", scope=Scope.ORDER, retry_after=seconds) for seconds in (230, 230, 1)
+    ]
+    job = await engine.run((await order(engine)).id)
+
+    assert (job.state, engine.providers["slow"].ledger) == (State.SUCCEEDED, [])
+
+
+async def test_being_busy_uses_up_no_try(make: Make) -> None:
+    """``max_attempts`` counts orders that came to nothing, not those nobody took."""
+    engine = make(CHEAP, FAIR, DEAR, routing=RoutingSettings(max_attempts=2))
+    engine.providers["cheap"].submits = [Throttled("slow down", retry_after=5)] * 4
+    engine.providers["cheap"].polls = [failed()]
+    engine.providers["fair"].polls = [failed()]
+    job = await engine.run((await order(engine)).id)
+
+    assert [account for account, outcome, _ in await tried(engine, job) if outcome is Outcome.FAILED] == [
+        "cheap",
+        "fair",
+    ]
+    assert (job.state, problem(job).provider, engine.providers["dear"].ledger) == (State.FAILED, "fair", [])

@@ -11,9 +11,12 @@ from msgspec.structs import replace
 from gateway.jobs.job import (
     ENDINGS,
     FINAL,
+    HALTED,
+    HELD_UP,
     MOVES,
     OPEN,
     VERDICTS,
+    Attempt,
     IllegalMoveError,
     Outcome,
     State,
@@ -24,6 +27,7 @@ from gateway.jobs.job import (
     move,
     next_look,
     standing,
+    tired_of,
     turned_down,
 )
 from gateway.jobs.wish import Choice, Rendition, Wish
@@ -253,3 +257,29 @@ def test_what_was_kept_is_measured(mode: Mode, lengths: list[float | None], kept
     }
     said = {name: msgspec.json.encode(each).decode() for name, each in texts.items()}
     assert kept == kept_of(job(State.SUCCEEDED, **said))
+
+
+def turned(account: str, seconds: float, outcome: Outcome = Outcome.NOT_ACCEPTED, error: str = "busy") -> Attempt:
+    """Make an order that was turned away so many seconds after the first."""
+    return Attempt(
+        id="att", job="video", number=1, offer="o", account=account, submit_class="E", outcome=outcome, usd_micros=1,
+        intent_at=0, answered_at=int(1000 * seconds), error=error,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tried", "tired"),
+    [
+        ([], []),
+        ([turned("a", 0), turned("a", 120)], []),
+        ([turned("a", 0), turned("a", 60), turned("a", 119.999)], []),
+        ([turned("a", 0), turned("a", 60), turned("a", 120)], ["a"]),
+        ([turned("a", 0), turned("b", 60), turned("a", 120)], []),
+        ([turned("a", 0), turned("a", 60, Outcome.ABSENT), turned("a", 120)], []),
+        *(([turned("a", 0), turned("a", 60, error=ours), turned("a", 120)], []) for ours in (HALTED, HELD_UP)),
+        ([turned(each, at) for at in (0, 60, 130) for each in "ba"] + [turned("b", 200)], ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_so_often_and_for_so_long_is_too_much(tried: list[Attempt], tired: list[str]) -> None:
+    """Three times over two minutes at one place, by its own word; whoever said so last comes last."""
+    assert tired_of(tried) == [(account, "o") for account in tired]
