@@ -81,10 +81,10 @@ def adopt_(job: str, task: str, *, config: Config = None) -> None:
     """
 
     async def work(store: Store) -> str:
-        found, open_ = await _open(store, job)
-        running, accepted, whose = adopt(found, open_, task, now())
+        found, last = await _ordered(store, job)
+        moved, taken, whose = adopt(found, last, task, now())
         try:
-            await store.save(running, accepted, also=whose)
+            await store.save(moved, taken, also=whose)
         except TakenError:
             raise UsageError(f"task {task} at {found.account} belongs to another order") from None
         return f"{job} goes on with task {task}"
@@ -170,13 +170,21 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
     _decide(config, work)
 
 
-async def _open(store: Store, id_: str) -> tuple[Job, Attempt]:
-    """Find a job and its open attempt."""
+async def _ordered(store: Store, id_: str) -> tuple[Job, Attempt]:
+    """Find a job and its last attempt."""
     job = await store.any_job(id_)
     if job is None:
         raise UsageError(f"there is no {id_}")
-    attempt = next((each for each in await store.attempts(id_) if each.outcome in OPEN), None)
+    attempt = next((each for each in await store.attempts(id_) if each.id == job.attempt), None)
     if attempt is None:
+        raise UsageError(f"{id_} is {job.state} and has no open order")
+    return job, attempt
+
+
+async def _open(store: Store, id_: str) -> tuple[Job, Attempt]:
+    """Find a job and its open attempt."""
+    job, attempt = await _ordered(store, id_)
+    if attempt.outcome not in OPEN:
         raise UsageError(f"{id_} is {job.state} and has no open order")
     return job, attempt
 

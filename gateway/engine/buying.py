@@ -14,9 +14,11 @@ from gateway.engine.findings import TURNED_AWAY, problem_of
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
+from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
 from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, requeued, standing, turned_down
 from gateway.jobs.wish import Choice, Problem, Wish, read_whole, read_wish
+from gateway.money.billing import in_doubt
 from gateway.offers.accounts import Account
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
 from gateway.telemetry import names
@@ -24,6 +26,9 @@ from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
 from providers.base.task import Update
 
 log = structlog.get_logger()
+
+ORDERED = frozenset({State.SUBMITTING, State.UNKNOWN})
+"""Where a job stands whose order has not been answered, as far as the store knows."""
 
 
 class Buyer:
@@ -122,13 +127,18 @@ class Buyer:
         """Keep an answer that came once others had taken the job over: it is evidence, whoever holds the lease."""
         found = await self._store.any_job(job.id)
         told = {**names(job), "task": update.task.id}
-        if found is None or found.attempt != job.attempt or found.state not in {State.SUBMITTING, State.UNKNOWN}:
+        if found is None or found.attempt != job.attempt or not (found.state in ORDERED or in_doubt(found)):
             known = found is not None and found.attempt == job.attempt and found.task is not None
             (log.info if known else log.error)("answer.overtaken" if known else "task.ownerless", **told)
             return
         log.warning("answer.late", **told)
         try:
-            await self._watcher.observe(found, update, account)
+            if found.state in ORDERED:
+                await self._watcher.observe(found, update, account)
+            elif found.task is None:  # Given up meanwhile: what comes of it is looked for as for all that is in doubt.
+                now = self._clock()
+                noted = move(found, found.state, now, task=as_json(update.task), due_at=now)
+                await self._store.save(noted, also=[take_task(found, update.task, adopted=False)])
         except ConflictError:  # They are at it just now.
             await self._come_late(job, update, account)
 

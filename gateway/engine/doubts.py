@@ -15,9 +15,10 @@ from gateway.engine.findings import resumed
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.events.events import foretell
-from gateway.jobs.job import Job, Outcome, State, backoff, move, requeued, standing
+from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, backoff, move, requeued, standing
 from gateway.jobs.wish import Problem, read_choice, read_wish
 from gateway.money.billing import Bill
+from gateway.offers.accounts import Account
 from gateway.telemetry import names
 from providers.base.errors import ProviderError, Unsupported
 
@@ -81,19 +82,29 @@ class Doubts:
                         await self._buyer.buy(job, wish, choice, files)
                 return
             update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
+        except Unsupported:
+            await self._await_word(job, account, now)
+            return
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
-            await self._ends.later(
-                job, 60.0 if isinstance(error, Unsupported) else backoff(job.tries, error.retry_after, 0.5)
-            )
+            await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))
             return
         if update is None:
             await self._absent(job)
             return
         await self._watcher.observe(job, update, account, adopted=told is not None)
 
+    async def _await_word(self, job: Job, account: Account, now: int) -> None:
+        """Wait for the callback of a provider nobody can ask; where none will come, its client waits for nothing."""
+        is_called = account.provider.listing.submit_class == "C" and self._hooks is not None and self._hooks.reachable
+        left = UNDER_WAY - (now - (job.started_at or now)) / 1000
+        if is_called or left > 0:
+            await self._ends.later(job, 60.0 if is_called else left)
+        else:
+            await self.never_cleared(job)
+
     async def never_cleared(self, job: Job) -> None:
-        """End a job nobody could tell the fate of by its deadline."""
+        """End a job nobody could tell the fate of, and nobody will; what comes late all the same is kept."""
         message = "The provider never answered; the clip may have been bought. It was not ordered twice."
         provider = read_choice(job.quote).provider
         problem = Problem(code="submission_unknown", message=message, provider=provider)

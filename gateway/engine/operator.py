@@ -11,7 +11,7 @@ from gateway.events.events import announce, tell_settled
 from gateway.events.hooks import take_task
 from gateway.jobs.job import Attempt, Job, Outcome, State, move, requeued
 from gateway.jobs.wish import Problem
-from gateway.money.billing import Bill, closed, hold_of, settled
+from gateway.money.billing import Bill, closed, hold_of, in_doubt, settled
 from gateway.money.ledger import Billing, Posting
 from gateway.store.database import Statement
 from providers.base.task import Task
@@ -21,19 +21,22 @@ class MoveError(Exception):
     """The job is not where this could be done to it; the message says where it is."""
 
 
-def adopt(job: Job, open_: Attempt, task: str, now: int) -> tuple[Job, Attempt, list[Statement]]:
+def adopt(job: Job, last: Attempt, task: str, now: int) -> tuple[Job, Attempt, list[Statement]]:
     """
     Take a task found at the provider for the one the lost order made; the next look says how it stands.
 
-    It holds only where the task is no other order's.
+    Of a job that has ended in doubt it says what that cost, and its clip is kept. It holds only where the task is no
+    other order's.
 
-    :raises MoveError: unless the job is unknown.
+    :raises MoveError: unless the job is unknown, or ended without anybody knowing of a task.
     """
-    _must_be_unknown(job)
     handle = msgspec.json.encode(Task(task)).decode()
+    taken = [take_task(job, Task(task), adopted=True)]
+    if in_doubt(job) and job.task is None:
+        return move(job, job.state, now, task=handle, due_at=now), replace(last, task=handle), taken
+    _must_be_unknown(job)
     running = move(job, State.RUNNING, now, task=handle, due_at=now)
-    accepted = replace(open_, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None)
-    return running, accepted, [take_task(job, Task(task), adopted=True)]
+    return running, replace(last, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None), taken
 
 
 def resubmit(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt]:

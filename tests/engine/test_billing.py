@@ -13,7 +13,7 @@ from gateway.api.answers import video
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
-from gateway.jobs.job import Job, State
+from gateway.jobs.job import Job, Outcome, State
 from gateway.jobs.wish import Wish
 from gateway.money.ledger import Billing, Book, Hold, Limits, drift
 from gateway.problems import ProblemError
@@ -430,11 +430,34 @@ async def test_an_operator_writes_off_and_settles_later(engine: Engine) -> None:
     await engine.store.save(ended_, attempt, postings=postings, also=told)
     job = await engine.job(job.id)
     assert (job.state, money(job).billing) == (State.FAILED, Billing.POSSIBLY_BILLED)
-    with pytest.raises(MoveError):
-        adopt(job, open_, "too late", engine.now)
     settled, postings, _ = settle(job, 0, engine.now)
     await engine.store.save(settled, postings=postings)
     job = await engine.job(job.id)
     assert (money(job).billing, (await books(engine, job))[Book.AVAILABLE]) == (Billing.NOT_BILLED, 0)
     with pytest.raises(MoveError):
         settle(job, 1, engine.now)
+    with pytest.raises(MoveError):
+        adopt(job, attempt, "too late", engine.now)
+
+
+async def test_an_operator_finds_the_task_of_what_ended_in_doubt(engine: Engine) -> None:
+    """Its clip is kept, and the seller's word says what it cost; another's task is refused, and so is a second one."""
+    other = await engine.run((await engine.accept(prompt="another")).id)
+    job = await engine.run((await unknown(engine)).id)
+    (last,) = await engine.store.attempts(job.id)
+    assert other.task is not None
+    ended, named, whose = adopt(job, last, msgspec.json.decode(other.task, type=Task).id, engine.now)
+    with pytest.raises(TakenError):
+        await engine.store.save(ended, named, also=whose)
+
+    ended, named, whose = adopt(job, last, "found-1", engine.now)
+    await engine.store.save(ended, named, also=whose)
+    with pytest.raises(MoveError):
+        adopt(ended, named, "found-2", engine.now)
+    await engine.turn()
+    job = await engine.job(job.id)
+    assert (job.state, money(job).billing, job.outputs == "[]") == (State.FAILED, Billing.BILLED, False)
+    assert [(each.outcome, each.task) for each in await engine.store.attempts(job.id)] == [
+        (Outcome.SUCCEEDED, '{"id":"found-1","data":{}}'),
+    ]  # fmt: skip
+    assert await engine.store.ailments() == {}

@@ -8,6 +8,7 @@ import structlog
 
 from gateway.engine.sending import SEND_MS
 from gateway.jobs.job import CONFIRM, UNDER_WAY, Outcome, State
+from gateway.money.billing import in_doubt
 from providers.base.order import Order
 from providers.base.task import Update
 from providers.base.wire import Call, Reply, Wire
@@ -35,7 +36,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Overtaken]:
     built.close()
 
 
-@pytest.mark.parametrize("looks", [0, 1, 4])
+@pytest.mark.parametrize("looks", [0, 1, 2])
 async def test_an_answer_that_comes_late_is_adopted(engine: Overtaken, looks: int) -> None:
     """However often others have asked in vain by then; the job goes on with the one task there is."""
 
@@ -57,6 +58,28 @@ async def test_an_answer_that_comes_late_is_adopted(engine: Overtaken, looks: in
     assert (await engine.run(job.id)).state is State.SUCCEEDED
     (attempt,) = await engine.store.attempts(job.id)
     assert engine.provider.ledger == [attempt.id]
+
+
+async def test_an_answer_that_comes_after_the_end_is_evidence(engine: Overtaken) -> None:
+    """The end stays; its clip is kept all the same, and its money follows."""
+
+    async def slow(order: Order, wire: Wire) -> Update:
+        for _ in range(5):
+            await engine.others(61)
+        return await engine.order(order, wire)
+
+    engine.provider.submit = slow  # type: ignore[method-assign]
+    job = await engine.accept()
+    with structlog.testing.capture_logs() as logs:
+        await engine.turn()
+    assert {"answer.late"} == {each["event"] for each in logs if each["event"].startswith(("answer.", "task."))}
+    ended = await engine.job(job.id)
+    assert (ended.state, in_doubt(ended), str(ended.attempt) in str(ended.task)) == (State.FAILED, True, True)
+
+    await engine.turn(seconds=1)
+    kept = await engine.job(job.id)
+    assert (kept.state, in_doubt(kept), kept.outputs == "[]") == (State.FAILED, False, False)
+    assert await engine.store.ailments() == {}
 
 
 async def test_an_answer_nobody_waits_for_is_said(engine: Overtaken) -> None:

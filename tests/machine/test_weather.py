@@ -103,7 +103,8 @@ async def test_what_is_paid_for_is_asked_for_once(weather: Callable[..., Weather
 
     if doubtful:
         assert orders == 5
-        assert (await there.engine.store.census()) == {State.UNKNOWN: 5}
+        assert (await there.engine.store.census()) == {State.FAILED: 5}
+        assert len(await there.engine.store.in_doubt()) == 5
     else:
         assert 5 <= orders <= 5 + 20  # One try after each of the breaker's rests: 30 s, a minute, ... five.
         assert (await there.engine.store.census()) == {State.QUEUED: 5}
