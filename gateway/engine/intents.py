@@ -59,7 +59,7 @@ class Intents:
         first = read_choice(job.quote)
         able, reason = await self._chooser.choose(job, wish, first, called=called)
         account = self._shop.accounts.get(first.account)
-        if not able and account and account.is_silent(now) and self._chooser.in_time(job, first, now):
+        if not able and account and account.is_failing(now) and self._chooser.in_time(job, first, now):
             await self._ends.later(replace(job, account=None), backoff(job.tries, None, random.random()), also=left)  # noqa: S311
             return
         if not able:

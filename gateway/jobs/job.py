@@ -325,6 +325,8 @@ LATE_MOST = 86_400.0
 """Seconds between two looks at what ended in doubt."""
 SOONEST = 0.5
 """Share of the usual time in which hardly any clip is ready."""
+ASKED_MOST = 900.0
+"""Seconds waited at most because a provider that is busy asks for it."""
 UNDER_WAY = 180.0
 """Seconds an order may be on its way: the longest wait for an answer, and two minutes more."""
 CONFIRM = 10.0
@@ -388,7 +390,7 @@ def backoff(tries: int, asked: float | None, jitter: float) -> float:
     time to at most a minute. ``jitter`` (0 to 1) spreads callers apart.
     """
     if asked is not None:
-        return max(1.0, min(900.0, asked)) * (1 + jitter / 10)
+        return max(1.0, min(ASKED_MOST, asked)) * (1 + jitter / 10)
     return min(60.0, 2.0 ** min(tries, 10)) * (0.5 + jitter / 2)
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.credentials import missing, secrets
 from gateway.offers.asking import Seller
+from gateway.offers.breaker import ROW, Breaker, rest_ms
 from gateway.offers.looks import Looks
 from gateway.offers.sources import Source
 from gateway.settings import AccountSettings, OfferSettings, Settings
@@ -28,8 +29,6 @@ LATE_SHARE = 0.1
 """Looks at what ended in doubt, beside as many as an account may take at what is under way."""
 GROW_MS = 10_000
 """How long a provider must answer before one more task is under way at once."""
-TRIP = 5
-"""Calls in a row nobody answers, after which nothing is ordered for a while."""
 TURNED = 10
 """Orders, each to come again for its own sake and none taken meanwhile, after which it is for the account's."""
 TURNED_MS = 60_000
@@ -84,10 +83,14 @@ class Account:
         """Calls in a row that nobody answered."""
         self._trips = 0
         """Times in a row that too many were."""
+        self._calls, self._orders = Breaker(), Breaker(ROW)
+        """What became of all calls, and of orders alone: that looks are answered sells nothing."""
         self._turned: set[str] = set()
         """Orders that were turned away since one was taken; no more of them than say enough."""
         self._turned_since = 0
         self._silence = f"{self.listing.name} does not answer the account {name}"
+        self._failing: Rest | None = None
+        """The last rest that no answer ends."""
         self.rests: dict[str, Rest] = {}
         """By model, or :data:`EVERYTHING`."""
         self._ordered: defaultdict[str, deque[int]] = defaultdict(deque)
@@ -169,10 +172,10 @@ class Account:
         rests = (self._long_rest_of(each, now) for each in (model, EVERYTHING))
         return max([now, *(rest.until - LONG_MS + 1 for rest in rests if rest)])
 
-    def is_silent(self, now: int) -> bool:
-        """Whether everything rests because nobody answers: that passes without anybody's doing."""
+    def is_failing(self, now: int) -> bool:
+        """Whether everything rests because nobody answers, or too seldom: that passes without anybody's doing."""
         rest = self.rest_of(EVERYTHING, now)
-        return rest is not None and rest.why == self._silence
+        return rest is not None and rest.why in (self._silence, self._failing and self._failing.why)
 
     def rest(self, model: str, until: int, why: str) -> None:
         """Order nothing of a model until a time; a longer rest stays."""
@@ -183,20 +186,29 @@ class Account:
         """Ask for half as much at once from now on."""
         self._limit = max(1.0, self._limit / 2)
 
-    def answered(self, now: int) -> None:
-        """Hear that the provider answers: what rested because it did not goes on, and more is asked of it again."""
+    def answered(self, now: int, *, buying: bool = False) -> None:
+        """
+        Hear that the provider answers: what rested because it did not goes on, and more is asked of it again.
+
+        What rests because too much failed does so to its end.
+        """
+        self._calls.note(now, failed=False)
+        if buying:
+            self._orders.note(now, failed=False)
         self._failures = 0
         if self._trips:
             self._trips = 0
             if self.rests.get(EVERYTHING, Rest(0, "")).why == self._silence:
                 del self.rests[EVERYTHING]
+                if self._failing is not None and self._failing.until > now:
+                    self.rests[EVERYTHING] = self._failing
         if self._limit < self.max_running and now - self._grown_at >= GROW_MS:
             self._limit, self._grown_at = min(float(self.max_running), self._limit + 1), now
 
     def accepted(self, now: int) -> None:
         """Hear that an order was taken."""
         self._turned.clear()
-        self.answered(now)
+        self.answered(now, buying=True)
 
     def turned_away(self, order: str, now: int) -> float:
         """
@@ -215,19 +227,28 @@ class Account:
         self.rest(EVERYTHING, now + 300_000, why)
         return 300.0
 
-    def failed(self, now: int) -> float:
+    def failed(self, now: int, *, buying: bool = False) -> tuple[str, float] | None:
         """
         Hear that nobody answered; after the fifth time in a row nothing is ordered for a while, longer each time.
 
-        Looks at tasks go on, and the first one answered ends the rest. Says for how many seconds.
+        Looks at tasks go on, and the first one answered ends that rest. One for orders that fail while looks are
+        answered, or for a share of calls, lasts its time. Says what kind of rest begins, and for how many seconds.
         """
         self._failures += 1
-        if self._failures < TRIP:
-            return 0.0
-        self._failures, self._trips, self._limit = TRIP - 1, self._trips + 1, 1.0
-        seconds = min(300.0, 30.0 * self._trips)
-        self.rest(EVERYTHING, now + int(seconds * 1000), self._silence)
-        return seconds
+        began = None
+        if self._failures >= ROW:
+            self._failures, self._trips, self._limit = ROW - 1, self._trips + 1, 1.0
+            until = now + rest_ms(self._trips)
+            self.rest(EVERYTHING, until, self._silence)
+            began = "not_answering", (until - now) / 1000
+        orders_fail = buying and self._orders.note(now, failed=True)
+        if self._calls.note(now, failed=True) or orders_fail:
+            until, self._limit = max(self._orders.until, self._calls.until), 1.0
+            what = "fails orders" if orders_fail else "fails half of the calls"
+            self._failing = Rest(until, f"{self.listing.name} {what} of the account {self.name}")
+            self.rest(EVERYTHING, until, self._failing.why)
+            began = began or ("failing", (until - now) / 1000)
+        return began
 
     def note_credits(self, left: int, now: int) -> None:
         """Remember how many credits the provider says are left."""

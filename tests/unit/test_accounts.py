@@ -222,6 +222,9 @@ def test_an_offer_is_taken_out_or_brought_back() -> None:
     [
         (Unauthorized("no"), 3600), (Exhausted("nothing left"), 1800), (Throttled("too much"), 5),
         (Throttled("too much", retry_after=60), 60), (Exhausted("nothing left", retry_after=60), 60),
+        (Throttled("too much", retry_after=86_400), 900), (Exhausted("till midnight", retry_after=86_400), 86_400),
+        (Unavailable("shut", scope=Scope.ACCOUNT, retry_after=86_400), 900),
+        (Throttled("too much", retry_after=899), 899), (Unauthorized("no", retry_after=86_400), 3600),
         (Unauthorized("no", scope=Scope.MODEL), 3600), (Exhausted("no", scope=Scope.MODEL, retry_after=1.5), 1.5),
         (Unavailable("shut", scope=Scope.ACCOUNT), 5), (Invalid("a word"), 0), (Refused("a prompt"), 0),
         (Unavailable("nobody home"), 0), (Indeterminate("silence"), 0),
@@ -251,11 +254,57 @@ def test_who_does_not_answer_rests_until_anybody_does(meant: ProviderError) -> N
         health.heard(silent, error, NOW)
     assert silent.has_room(ONE, NOW)
     health.heard(silent, Malformed("what"), NOW)
-    assert (silent.has_room(ONE, NOW + 29_999), silent.is_silent(NOW)) == (False, True)
+    assert (silent.has_room(ONE, NOW + 29_999), silent.is_failing(NOW)) == (False, True)
     sample = metrics.registry.get_sample_value
     assert 1 == sample("reelgate_account_rests_total", {"account": "acme", "kind": "not_answering"})
     health.heard(silent, meant, NOW)
     assert silent.has_room(ONE, NOW)
+
+
+def test_who_takes_no_orders_rests_although_looks_are_answered() -> None:
+    """Five orders in a row nobody took, and the rest lasts its time, whatever looks say; then one is enough again."""
+    shop, metrics = account(max_running=100), Metrics()
+    health, no = Health(metrics), Unavailable("at the door")
+    for _ in range(4):
+        health.turned_down(shop, "an order", ONE, no, NOW)
+        shop.answered(NOW)
+    assert shop.has_room(ONE, NOW)
+    health.turned_down(shop, "an order", ONE, no, NOW)
+    assert 1 == metrics.registry.get_sample_value(
+        "reelgate_account_rests_total", {"account": "acme", "kind": "failing"}
+    )
+    for passed in range(0, 30_000, 500):
+        shop.answered(NOW + passed)
+        assert (False, True) == (shop.has_room(ONE, NOW + passed), shop.is_failing(NOW + passed))
+    assert shop.has_room(ONE, NOW + 30_000)
+    health.turned_down(shop, "an order", ONE, no, NOW + 30_000)
+    shop.answered(NOW + 30_001)
+    assert (False, True) == (shop.has_room(ONE, NOW + 89_999), shop.has_room(ONE, NOW + 90_000))
+    shop.accepted(NOW + 90_000)
+    health.turned_down(shop, "an order", ONE, no, NOW + 90_001)
+    assert shop.has_room(ONE, NOW + 90_001)
+
+
+def test_an_answer_ends_silence_and_nothing_longer() -> None:
+    """Where both rest, what was silence is over with the first answer; what fails orders rests on."""
+    shop, health = account(max_running=100), Health(Metrics())
+    for _ in range(7):
+        health.turned_down(shop, "an order", ONE, Unavailable("nobody home"), NOW)
+    shop.answered(NOW + 1)
+    assert (False, True) == (shop.has_room(ONE, NOW + 29_999), shop.has_room(ONE, NOW + 30_000))
+
+
+def test_who_fails_most_calls_rests() -> None:
+    """Four in five, ten a second, never five in a row: answers in between do not make up for them."""
+    shop, rested = account(max_running=100), 0
+    for at in range(400):
+        now = NOW + 100 * at
+        if at % 5:
+            shop.failed(now)
+        else:
+            shop.answered(now)
+        rested += not shop.has_room(ONE, now)
+    assert rested > 350
 
 
 def test_what_is_one_orders_slows_nobody_down() -> None:
