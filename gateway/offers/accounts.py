@@ -261,9 +261,12 @@ class Account:
     def seller(self, now: int) -> Seller:
         """Describe this account as routing sees it."""
         shut = {model: rest.why for model in [*self.rests] if (rest := self._long_rest_of(model, now))}
-        left = self.credits_left(now)
-        if (shut, left) != (self._seller.shut, self._seller.credits_left):
-            self._seller = replace(self._seller, shut=shut, credits_left=left)
+        left, last = self.credits_left(now), self._seller
+        free = (
+            0 if self.rest_of(EVERYTHING, now) else max(0, int(self._limit) - self.running) / max(1, self.max_running)
+        )
+        if (shut, left, free) != (last.shut, last.credits_left, last.free):
+            self._seller = replace(last, shut=shut, credits_left=left, free=free)
         return self._seller
 
 

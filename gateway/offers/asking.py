@@ -24,6 +24,8 @@ class Seller(Struct, frozen=True, kw_only=True):
     plan: str = ""
     credits_left: int | None = None
     """Credits the provider last said it has; ``None`` where it says nothing."""
+    free: float = 1.0
+    """Share of its places that are free; none while it rests."""
     shut: Mapping[str, str] = {}
     """Why nothing can be ordered for a while, by model; ``*`` for every model."""
     links: bool = True

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -99,9 +100,10 @@ def choose(
     """
     Put the offers that can do a request in the order they should be tried.
 
-    An alias's models come in its order; within a model the policy decides, then the named order of
-    providers. ``lot`` is what ``split`` draws by: the same lot, the same seller, and of its accounts that
-    charge the same the same one. The sandbox is chosen only by name once a real account is enabled.
+    An alias's models come in its order; within a model the policy decides, then the price, then the named order of
+    providers, then whose account has the larger share of its places free, then who has more credits. ``lot`` is what
+    ``split`` draws by: the same lot, the same seller, and of its accounts that charge the same the same one. The
+    sandbox is chosen only by name once a real account is enabled.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
@@ -122,11 +124,12 @@ def choose(
             return replace(again, notices=notices)
     policy = "order" if preferences.order else preferences.policy or terms.policy
     wanted, named = stands_for(request.model, aliases), preferences.order or terms.order
+    even = ""
     if len(able) > 1:
-        able = _ranked(able, policy, named, wanted, terms, lot)
+        able, even = _ranked(able, policy, named, wanted, terms, lot, {each.account: each for each in sellers})
     return Decision(
         ranked=tuple(able),
-        why=_why(able, policy, named, wanted, terms) if able else "",
+        why=_why(able, policy, named, wanted, terms) + even if able else "",
         others=tuple([line for line in lines if not line.choice]),
         request=request,
         policy=policy,
@@ -134,20 +137,37 @@ def choose(
 
 
 def _ranked(
-    able: Iterable[Line], policy: str, sellers: Sequence[str], models: Sequence[str], terms: Terms, lot: str
-) -> list[Line]:
-    """Put lines in the order they should be tried; ``sellers`` and ``models`` are named in order of preference."""
-    place = {name: at for at, name in enumerate(sellers)}
+    able: Iterable[Line],
+    policy: str,
+    named: Sequence[str],
+    models: Sequence[str],
+    terms: Terms,
+    lot: str,
+    sellers: Mapping[str, Seller],
+) -> tuple[list[Line], str]:
+    """
+    Put lines in the order they should be tried, and say what decided where the first two are as good.
 
-    def rank(line: Line) -> tuple[float, ...]:
+    Providers are ``named``, and ``models``, in order of preference; ``sellers`` are by account.
+    """
+    place = {name: at for at, name in enumerate(named)}
+
+    def rank(line: Line) -> tuple[tuple[float, ...], tuple[float, int]]:
         assert line.choice is not None
         seller = place.get(line.provider, len(place))
         merit = _merit(policy, line, terms, lot, seller)
         shared = policy == "split" and _share(line, terms.split)
         alike = -_draw(lot, f"{line.account}\0{line.name}") if shared else 0.0
-        return (_preference(line, models), *merit, line.choice.usd_micros, seller, alike)
+        account = sellers[line.account]
+        claim = (_preference(line, models), *merit, line.choice.usd_micros, seller, alike)
+        return claim, (-account.free, -(account.credits_left or 0))
 
-    return sorted(able, key=rank)
+    keyed = sorted(((rank(line), line) for line in able), key=itemgetter(0))
+    (claim, room), (next_claim, next_room) = keyed[0][0], keyed[1][0]
+    even = ""
+    if claim == next_claim and room != next_room:
+        even = EVEN[room[0] == next_room[0]]
+    return [line for _, line in keyed], even
 
 
 def _preference(line: Line, models: Sequence[str]) -> int:
@@ -182,6 +202,13 @@ WHY = {
     "split": "drawn by its share",
 }
 """The policies there are, as an answer words them."""
+
+
+EVEN = (
+    ", and of those as good its account has the largest share of its places free",
+    ", and of those as good its account has the most credits left",
+)
+"""What decides between accounts that are as good by the policy and the price, as an answer words it."""
 
 
 def _merit(policy: str, line: Line, terms: Terms, lot: str, seller: int) -> tuple[float, ...]:

@@ -151,6 +151,22 @@ def test_credits_are_believed_for_an_hour() -> None:
     assert 0 == spent.credits_left(NOW + FRESH_MS)
 
 
+def test_a_seller_says_how_free_it_is() -> None:
+    """The share of its places nobody has, of those it may have now; none while it rests."""
+    busy = account(max_running=4)
+    shares = [busy.seller(NOW).free]
+    for _ in range(5):
+        busy.take_place(ONE, NOW)
+        shares.append(busy.seller(NOW).free)
+    assert [1, 0.75, 0.5, 0.25, 0, 0] == shares
+    for _ in range(4):
+        busy.give_place()
+    busy.throttled()
+    assert 0.25 == busy.seller(NOW).free
+    busy.rest(EVERYTHING, NOW + 1, "a moment")
+    assert [0, 0.25] == [busy.seller(NOW).free, busy.seller(NOW + 1).free]
+
+
 SOLD = listing(
     offers=[offer(), offer(TWO), offer("maker/old", ended=date(2026, 6, 1), ended_why="gone")],
     prices=[price("0.10", models=[ONE, TWO]), price("0.30", models=[ONE], when={"resolution": ["1080p"]})],

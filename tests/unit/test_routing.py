@@ -244,6 +244,49 @@ def test_a_lot_keeps_its_account() -> None:
         assert after == before or (before, after in {"a", "b"}) == ("c", True)
 
 
+ROOMS = st.lists(
+    st.tuples(st.sampled_from(["0.05", "0.10"]), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, 0, 7, 9])),
+    min_size=2,
+    max_size=6,
+)
+
+
+@given(ROOMS, st.sampled_from(["cheapest", "best", "fastest", "order"]), st.randoms())
+def test_of_what_costs_the_same_whoever_has_most_room_comes_first(
+    rooms: list[tuple[str, float, int | None]], policy: str, shuffle: Any
+) -> None:
+    """Never before what is cheaper; then the freer, then the richer, however they are configured; and it says so."""
+    accounts = [
+        Seller(account=f"a{at}", listing=listing("cheap", prices=[price(usd)]), free=free, credits_left=left)
+        for at, (usd, free, left) in enumerate(rooms)
+    ]
+    shuffle.shuffle(accounts)
+    held = {each.account: (each.free, each.credits_left or 0) for each in accounts}
+    decision = choose(request(), ANY, accounts, {}, on=DAY, terms=Terms(policy=policy, order=["cheap"]))
+    keys = [
+        (line.choice.usd_micros, -held[line.account][0], -held[line.account][1])
+        for line in decision.ranked
+        if line.choice
+    ]
+    assert keys == sorted(keys)
+    first, second = keys[0], keys[1]
+    assert ("share of its places free" in decision.why) == (first[0] == second[0] and first[1] != second[1])
+    assert ("most credits left" in decision.why) == (first[:2] == second[:2] and first[2] != second[2])
+
+
+@given(ROOMS, st.sampled_from(LOTS[:50]))
+def test_a_lot_stays_where_it_was_drawn_whoever_is_full(rooms: list[tuple[str, float, int | None]], lot: str) -> None:
+    """What is drawn by shares compares sellers: how full an account is does not move a draw."""
+    terms = Terms(policy="split", split={"dear": 1})
+    idle = several(*(f"a{at}" for at in range(len(rooms))))
+    busy = [replace(each, free=free, credits_left=None) for each, (_, free, _) in zip(idle, rooms, strict=False)]
+    one, other = (
+        [line.account for line in choose(request(), ANY, each, {}, on=DAY, terms=terms, lot=lot).ranked]
+        for each in (idle, [*busy, *idle[len(busy) :]])
+    )
+    assert one == other
+
+
 def test_an_offers_own_share_stands_before_its_providers() -> None:
     """A provider's share is for its other offers."""
     split = {"dear": 1000.0, "dear:maker/one": 0.001, "cheap": 1.0}
