@@ -10,7 +10,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import aiohttp
@@ -19,6 +19,15 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from providers.base.wire import CONNECT, Answer, Call, Carrier, UnsentError, lowered, parsed, unsent, written
+
+LOOKS_IDLE = 15.0
+ORDERS_IDLE = 1.0
+"""
+Seconds a connection that carried an order may lie idle and carry another; one for looks may for longer.
+
+A server that closes one just as an order goes out on it leaves that order in doubt; none closes so soon. So a busy
+gateway reuses them, and a quiet one makes a fresh one.
+"""
 
 BROKEN = (aiohttp.ClientError, OSError)
 """What aiohttp raises when a call fails; a ``TimeoutError`` is an ``OSError``."""
@@ -67,14 +76,38 @@ class _Punctual(aiohttp.ClientRequest):
 
 class AiohttpTransport(Carrier):
     """
-    Send calls through one aiohttp session, opened on first use.
+    Send calls through aiohttp sessions, opened on first use: orders through one of their own.
 
     Environment proxies, cookies and redirects play no part; bodies are passed on as they were sent.
     """
 
     def __init__(self, *, connections: int = 256) -> None:
+        """Carry calls over so many ``connections`` at most, and orders over as many more."""
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """By whether what they carry may be sent again."""
+
+    def _open(self, *, repeatable: bool) -> aiohttp.ClientSession:
+        """Open a session."""
+        connector = aiohttp.TCPConnector(
+            limit=self._connections,
+            ssl=self._tls,
+            ttl_dns_cache=30,
+            keepalive_timeout=LOOKS_IDLE if repeatable else ORDERS_IDLE,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            request_class=_Punctual,
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Whom to trust; read once, for it takes long."""
+        return ssl.create_default_context()
 
     async def carry(self, call: Call) -> Answer:
         """
@@ -84,24 +117,15 @@ class AiohttpTransport(Carrier):
         :raises httpx.ConnectError: no connection was made, or it took too long, so nothing was sent.
         :raises httpx.ReadError: the connection ended after it was made.
         """
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=self._connections, ssl=ssl.create_default_context(), ttl_dns_cache=30
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                request_class=_Punctual,
-                skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),
-            )
+        session = self._sessions.get(call.repeatable)
+        if session is None:
+            session = self._sessions[call.repeatable] = self._open(repeatable=call.repeatable)
         with unsent():
             address, headers = _address(call.url), written(tuple(call.headers.items()))
         leave = _Leave(call.still)
         _leave.set(leave)
         try:
-            response = await self._session.request(
+            response = await session.request(
                 call.method,
                 address,
                 headers=headers,
@@ -119,9 +143,8 @@ class AiohttpTransport(Carrier):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -93,8 +93,8 @@ class Wire(Protocol):
         """Send and hand the answer over piece by piece."""
 
 
-CONNECT = {"connect": 10.0, "pool": 10.0}
-"""Seconds a connection may take to be made, or to come free."""
+CONNECT = {"connect": 5.0, "pool": 10.0}
+"""Seconds a connection may take to be made, or to come free: what is not connected is not sent, and tried again."""
 
 EVERY = {"accept-encoding": "identity", "user-agent": "reelgate"}
 """Headers of every call that does not say otherwise; some providers' edges turn nameless clients away."""
@@ -268,7 +268,7 @@ class HttpWire:
         try:
             with unsent():
                 request = await anext(flow)
-                signed = replace(await _call(request, call.timeout), still=call.still)
+                signed = await _signed(request, call)
             while True:
                 response = _response(await self._carrier.carry(signed))
                 try:
@@ -276,7 +276,7 @@ class HttpWire:
                 except StopAsyncIteration:
                     return replace(_answer(response), secrets=_added(call, signed))
                 await response.aclose()  # Some credentials need an answer first: a token that ran out.
-                signed = replace(await _call(request, call.timeout), still=call.still)
+                signed = await _signed(request, call)
         finally:
             await flow.aclose()
 
@@ -343,6 +343,11 @@ def _request(call: Call) -> httpx.Request:
         content=call.body or None,
         extensions={"timeout": {**CONNECT, "read": call.timeout, "write": call.timeout}},
     )
+
+
+async def _signed(request: httpx.Request, call: Call) -> Call:
+    """Read a request of httpx's that signs a call, or is sent on its behalf."""
+    return replace(await _call(request, call.timeout), still=call.still, repeatable=call.repeatable)
 
 
 async def _call(request: httpx.Request, silence: float) -> Call:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, suppress
 
+import aiohttp
 import httpx
 import pytest
 from hypothesis import given
@@ -200,6 +201,61 @@ async def test_a_connection_that_died_idle_is_not_silence_of_ours_to_repeat() ->
         except ProviderError as error:
             assert isinstance(error, Indeterminate)  # noqa: PT017
         assert len(seen) <= 2
+
+
+class Keeping:
+    """A server that keeps connections for so long, by the clock of both; one that idled longer dies as it is used."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, keeps: float) -> None:
+        self.now, self.keeps, self.connections, self.taken = 100.0, keeps, 0, 0
+        patch.setattr(aiohttp.connector, "monotonic", lambda: self.now)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        while True:
+            since = self.now
+            await reader.readuntil(b"{}")
+            if self.now - since > self.keeps:
+                return
+            self.taken += 1
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            await writer.drain()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("idle", [1.01, 2.5, 14.9])
+async def test_no_order_leaves_on_a_connection_that_idled(
+    monkeypatch: pytest.MonkeyPatch, idle: float, signed: bool
+) -> None:
+    """Whoever closes one just as the order arrives would leave it in doubt: the next order makes a fresh one."""
+    server = Keeping(monkeypatch, keeps=1.0)
+    async with upstream(server.talk) as url, AiohttpTransport() as carrier:
+        out = HttpWire(carrier, HomeAuth(url, {"authorization": "Bearer a-secret"}) if signed else None)
+        for _ in range(3):
+            assert (await out.send(buying(url))).json() == {}
+            server.now += idle
+
+    assert (3, 3) == (server.connections, server.taken)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+async def test_orders_in_a_row_share_a_connection(monkeypatch: pytest.MonkeyPatch, signed: bool) -> None:
+    """A busy gateway pays for one handshake; looks keep theirs for longer, and lend it to no order."""
+    server = Keeping(monkeypatch, keeps=60.0)
+    async with upstream(server.talk) as url, AiohttpTransport() as carrier:
+        out = HttpWire(carrier, HomeAuth(url, {"authorization": "Bearer a-secret"}) if signed else None)
+        look = Call(method="POST", url=url, body=b"{}", repeatable=True)
+        for _ in range(5):
+            await out.send(buying(url))
+            server.now += 0.9
+        assert server.connections == 1
+        await out.send(look)
+        server.now += 10.0
+        await out.send(look)
+        assert server.connections == 2
+        await out.send(buying(url))
+
+    assert (3, 8) == (server.connections, server.taken)
 
 
 async def test_redirects_are_answers_and_nothing_is_unpacked(httpx_mock: HTTPXMock) -> None:
