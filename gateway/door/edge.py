@@ -15,7 +15,7 @@ from litestar.exceptions import NotFoundException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 
-from gateway.door.admission import Admission, overloaded
+from gateway.door.admission import Admission, asker, overloaded
 from gateway.door.answering import names_of, understand
 from gateway.door.hearing import Hearing, Said
 from gateway.ids import chance
@@ -80,7 +80,7 @@ class Edge:
         try:
             _check_head(scope)
             if self._admission.concerns(scope["method"], scope["path"]):
-                let_in, wait = await self._admission.enter(started)
+                let_in, wait = await self._admission.enter(started, asker(scope["headers"]))
                 if wait:
                     status = TURNED_AWAY
                     await self._turn_away(scope, said, send, wait, request_id)

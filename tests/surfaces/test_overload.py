@@ -2,7 +2,8 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -57,3 +58,27 @@ def test_a_refusal_has_an_id_and_is_counted(busy: Server) -> None:
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert answer.json()["error"]["code"] == "overloaded"
     assert 'route="turned_away"' in busy.get("/metrics").text
+
+
+def test_a_flood_by_one_key_leaves_the_others_room(tmp_path: Path) -> None:
+    """Its own next call is turned away, and another key's is answered."""
+    flood, other = ({"authorization": f"Bearer {name}"} for name in ("flood", "other"))
+    slow = SLOW.replace(b"host:", b"authorization: Bearer flood\r\nhost:")
+    server = Server(tmp_path, REELGATE__SERVER__MAX_WAITING="8").start()
+
+    def ask(headers: dict[str, str]) -> int:
+        return httpx.post(f"{server.url}/v1/quotes", json={}, headers=headers, trust_env=False).status_code
+
+    def both() -> tuple[int, int]:
+        with ExitStack() as lines:
+            for _ in range(8):
+                line = lines.enter_context(closing(socket.create_connection(("127.0.0.1", server.port))))
+                line.sendall(slow)
+            return ask(flood), ask(other)
+
+    try:
+        seen: list[tuple[int, int]] = []
+        eventually(lambda: seen.append(both()) or seen[-1][0] == 503, seconds=30)
+        assert seen[-1][1] == 422
+    finally:
+        server.stop()

@@ -4,8 +4,19 @@ import asyncio
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.door.admission import LATE_SECONDS, SPREAD, SWEPT, TICK_SECONDS, YOUNG_SECONDS, Admission
+from gateway.door.admission import (
+    LATE_SECONDS,
+    NOBODY,
+    SPREAD,
+    SWEPT,
+    TICK_SECONDS,
+    YOUNG_SECONDS,
+    Admission,
+    asker,
+)
 from gateway.telemetry import Metrics
 
 
@@ -13,9 +24,9 @@ def admission(most: int) -> Admission:
     return Admission(most, Metrics().lateness)
 
 
-async def came(gate: Admission, now: float = 0.0) -> int:
+async def came(gate: Admission, now: float = 0.0, who: int = NOBODY) -> int:
     """Ask once; says in how many seconds to come again, 0 for who was let in, and stays."""
-    _, wait = await gate.enter(now or time.perf_counter())
+    _, wait = await gate.enter(now or time.perf_counter(), who)
     return wait
 
 
@@ -122,3 +133,80 @@ async def test_a_loop_that_is_late_takes_less() -> None:
         while not gate.has_room(1.0):  # noqa: ASYNC110 - time has to pass
             await asyncio.sleep(TICK_SECONDS)
     timing.cancel()
+
+
+FLOOD, OTHER, THIRD = 1, 2, 3
+
+
+async def test_a_flood_by_one_key_keeps_no_other_out() -> None:
+    """Who has less than its share finds room beside a full house, a quarter more of it; alone, a key has it all."""
+    gate = admission(8)
+    assert [await came(gate, 1.0, FLOOD) for _ in range(8)] == [0] * 8
+    assert not gate.has_room(1.0, FLOOD)
+    assert [await came(gate, 1.0, who) for who in (OTHER, THIRD)] == [0, 0]
+    assert not any(gate.has_room(1.0, who) for who in (FLOOD, OTHER, THIRD))
+
+
+@pytest.mark.parametrize("most", [1, 4])
+async def test_a_place_goes_to_who_has_less_than_its_share_first(most: int) -> None:
+    """Whoever came before or after it; the key that floods is sent away before."""
+    gate = admission(most)
+    numbers = [(await gate.enter(time.perf_counter(), FLOOD))[0] for _ in range(most)]
+    for _ in range(most // 4):
+        assert await came(gate, who=OTHER) == 0
+    early = [asyncio.create_task(came(gate, who=FLOOD)) for _ in range(2)]
+    await asyncio.sleep(0)
+    modest = asyncio.create_task(came(gate, who=THIRD))
+    await asyncio.sleep(0)
+    late = asyncio.create_task(came(gate, who=FLOOD))
+    await asyncio.sleep(0)
+    gate.leave(numbers[0])
+
+    assert await modest == 0
+    assert 0 not in await asyncio.gather(*early, late)
+    assert (gate._held[THIRD], gate._held.get(FLOOD, 0)) == (1, most - 1)
+
+
+async def test_who_floods_is_sent_away_first() -> None:
+    """Of those that have waited long enough; the others in their turn."""
+    gate = admission(4)
+    for who in (*[FLOOD] * 4, OTHER):
+        await came(gate, who=who)
+    then = time.perf_counter() - 1
+    modest = asyncio.create_task(came(gate, then - 1, THIRD))
+    crowd = [asyncio.create_task(came(gate, then, FLOOD)) for _ in range(SWEPT)]
+    await asyncio.sleep(0)
+    gate._sweep()
+
+    assert (len(gate._waiting), len(gate._modest)) == (0, 1)
+    assert 0 not in await asyncio.gather(modest, *crowd)
+    assert (gate._held, gate._coming) == ({FLOOD: 4, OTHER: 1}, 0)
+
+
+@given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.floats(0, 0.4)), max_size=60))
+def test_who_is_in_is_counted_once(most: int, calls: list[tuple[int, bool, float]]) -> None:
+    """Never more than the house and a quarter of it, and each key's as they are; one key alone has the house alone."""
+    gate, now, inside = admission(most), 1.0, list[tuple[int, int]]()
+
+    async def live() -> None:
+        nonlocal now
+        for who, leaves, passed in calls:
+            now += passed
+            if leaves and inside:
+                gate.leave(inside.pop(0)[0])
+            elif gate.has_room(now, who):
+                inside.append(((await gate.enter(now, who))[0], who))
+            young = [whose for number, whose in inside if number in gate._begun]
+            assert gate._held == {each: young.count(each) for each in {*young}}
+            assert len(young) <= most + most // 4 * (len({*young}) > 1)
+
+    asyncio.run(live())
+
+
+def test_callers_are_told_apart_by_their_keys() -> None:
+    """Whichever header it comes in and however it is spaced; without one they are all the same."""
+    headers = [b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"]
+    one = {asker([(b"host", b"localhost"), (name, value)]) for name in headers for value in (b"Bearer abc", b" abc ")}
+    assert len(one | {asker([(b"authorization", b"Bearer  abc")])}) == 1
+    assert len(one | {asker([(b"authorization", b"Bearer abd")]), asker([])}) == 3
+    assert NOBODY == asker([]) == asker([(b"authorization", b" ")])
