@@ -65,7 +65,7 @@ from gateway.store.receipts import Receipts
 from gateway.store.store import Store
 from gateway.surfaces import Surfaces, chat
 from gateway.telemetry import Metrics
-from providers.base.wire import ByScheme
+from providers.base.wire import ByScheme, HttpWire, Wire
 from providers.sandbox import Studio, render_pool
 
 if TYPE_CHECKING:
@@ -121,11 +121,11 @@ async def create_app(
         raise
 
 
-def _internet() -> httpx.AsyncBaseTransport:
-    """Open the way out, which a gateway with nothing but the sandbox never needs."""
+def _internet(proxy: str) -> httpx.AsyncBaseTransport:
+    """Open the way out, through a proxy where one is named; a gateway with nothing but the sandbox never needs it."""
     from providers.base.transport import AiohttpTransport  # noqa: PLC0415
 
-    return AiohttpTransport()
+    return AiohttpTransport(proxy=proxy)
 
 
 def _abroad(network: NetworkSettings) -> Callable[[], "Outbound"]:
@@ -138,6 +138,13 @@ def _abroad(network: NetworkSettings) -> Callable[[], "Outbound"]:
         return Outbound(make_rules(network.allow, network.ports), at_once=network.at_once)
 
     return outbound
+
+
+def _collector(
+    network: NetworkSettings, transport: httpx.AsyncBaseTransport, abroad: Callable[[], "Outbound"]
+) -> Callable[[httpx.Auth], Wire]:
+    """Find what fetches clips from the hosts of listings; a proxy gets no others: what it dials cannot be checked."""
+    return partial(HttpWire, transport) if network.proxy else partial(Abroad, abroad)
 
 
 def _links_key(settings: Settings, environ: Mapping[str, str], *, shared: bool) -> bytes:
@@ -191,13 +198,15 @@ def _build(
     probing, rendering = render_pool(1), render_pool(settings.worker.renderers)
     media = open_media(settings.media, probing)
     studio = Studio(root / "sandbox", rendering)
-    transport = ByScheme({"http": _internet, "https": _internet, "sandbox": lambda: studio})
+    internet = partial(_internet, settings.network.proxy)
+    transport = ByScheme({"http": internet, "https": internet, "sandbox": lambda: studio})
     abroad = outbound or _abroad(settings.network)
-    accounts, unused = open_accounts(settings, environ, transport, partial(Abroad, abroad), sandbox_only=not guarded)
+    collect = _collector(settings.network, transport, abroad)
+    accounts, unused = open_accounts(settings, environ, transport, collect, sandbox_only=not guarded)
     for account in accounts.values():
         account.wire = Timed(account.wire, metrics, account.listing.slug)
     links = Links(_links_key(settings, environ, shared=store.shared))
-    former = partial(stand_in, abroad=partial(Abroad, abroad))
+    former = partial(stand_in, abroad=collect)
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
     receipts = Receipts(root / "receipts")
     telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)

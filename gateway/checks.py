@@ -100,10 +100,23 @@ def _of_server(settings: Settings) -> Iterator[Mistake]:
         networks(settings.server.proxies)
     except ValueError as error:
         yield ("server", "proxies"), f"holds what is none: {error}; write addresses or ranges, like 10.0.0.0/8"
+    if settings.network.proxy and not _is_proxy(settings.network.proxy):
+        # What stands there may hold a password.
+        yield ("network", "proxy"), "must be a proxy's address, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"
     try:
         make_rules(settings.network.allow, settings.network.ports)
     except ValueError as error:
         yield ("network",), f"cannot be kept to: {error}"
+
+
+def _is_proxy(url: str) -> bool:
+    """Whether a text is a proxy's address and no more, its user without a colon, which no header can hold."""
+    if not is_url(url, ("http://",)):
+        return False
+    read = urlsplit(url)
+    return (
+        read.path in {"", "/"} and not read.query and not read.fragment and "%3a" not in (read.username or "").lower()
+    )
 
 
 def _is_address(host: str) -> bool:

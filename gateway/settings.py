@@ -64,6 +64,8 @@ class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ports: list[int] = field(default_factory=lambda: [80, 443, 8443])
     seconds: float = 20
     """What a call names by address must have come after this long."""
+    proxy: str = ""
+    """Through which sellers are called and their clips fetched, ``http://proxy.internal:3128``; strangers never are."""
     at_once: int = 32
     """Addresses fetched at the same time; one tenant has three quarters of them at most."""
 

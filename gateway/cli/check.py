@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from rich.console import Console
@@ -75,6 +76,9 @@ def _found(settings: Settings) -> Iterator[Found]:
     for account, count in stored.waiting.items():
         said = f"account {account} is not configured, or not at work: open orders that wait for it: {count}"
         yield Found(said, wrong=True)
+    if settings.network.proxy:
+        proxy = urlsplit(settings.network.proxy)
+        yield Found(f"network: sellers are called through {proxy.hostname}:{proxy.port or 80}, strangers are not")
     host = settings.server.host
     try:
         prove_free(host, 0)  # The port may well be taken: by the gateway this is the configuration of.

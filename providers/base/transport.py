@@ -18,7 +18,7 @@ import httpx
 from aiohttp.connector import Connection
 from yarl import URL
 
-from providers.base.wire import CONNECT, Answer, Call, Carrier, UnsentError, lowered, parsed, unsent, written
+from providers.base.wire import CONNECT, NOT_SENT, Answer, Call, Carrier, UnsentError, lowered, parsed, unsent, written
 
 LOOKS_IDLE = 15.0
 ORDERS_IDLE = 1.0
@@ -28,6 +28,9 @@ Seconds a connection that carried an order may lie idle and carry another; one f
 A server that closes one just as an order goes out on it leaves that order in doubt; none closes so soon. So a busy
 gateway reuses them, and a quiet one makes a fresh one.
 """
+
+ASKS_WHO = 407
+"""A proxy's own answer: it wants to know who asks, and passed nothing on."""
 
 BROKEN = (aiohttp.ClientError, OSError)
 """What aiohttp raises when a call fails; a ``TimeoutError`` is an ``OSError``."""
@@ -39,10 +42,12 @@ PLAIN = re.compile(r"(https?://[a-z0-9.\[\]:-]+)(/[\w.~!$&()*+,;=:@/-]*)(?:\?([\
 class _Leave:
     """Hold whether the call under way may still be sent, and whether that has begun."""
 
-    __slots__ = ("begun", "still")
+    __slots__ = ("begun", "reached", "still")
 
     def __init__(self, still: Callable[[], bool] | None) -> None:
         self.still = still
+        self.reached = False
+        """Whether there is a connection to the one it is for, through a proxy if need be."""
         self.begun = False
 
 
@@ -63,6 +68,7 @@ class _Punctual(aiohttp.ClientRequest):
         if leave.still is not None and not leave.still():
             conn.close()
             raise _LateError
+        leave.reached = True
         # Its head is put together whole in there, before its first byte: one that cannot be has sent nothing.
         response = await super().send(conn)
         leave.begun = True
@@ -81,9 +87,19 @@ class AiohttpTransport(Carrier):
     Environment proxies, cookies and redirects play no part; bodies are passed on as they were sent.
     """
 
-    def __init__(self, *, connections: int = 256) -> None:
-        """Carry calls over so many ``connections`` at most, and orders over as many more."""
+    def __init__(self, *, connections: int = 256, proxy: str = "") -> None:
+        """
+        Carry calls over so many ``connections`` at most, and orders over as many more.
+
+        All but those to this machine go through ``proxy``, where one is named: it looks names up, and what it does not
+        let through was not sent.
+        """
         self._connections = connections
+        named = URL(proxy)
+        self._proxy = named.with_user(None) if proxy else None
+        # Apart: aiohttp's errors repeat the address.
+        who = aiohttp.encode_basic_auth(named.user, named.password or "") if named.user else ""
+        self._who = {"Proxy-Authorization": who} if who else {}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         """By whether what they carry may be sent again."""
 
@@ -124,6 +140,9 @@ class AiohttpTransport(Carrier):
             address, headers = _address(call.url), written(tuple(call.headers.items()))
         leave = _Leave(call.still)
         _leave.set(leave)
+        proxy = None if self._proxy is None or _is_here(address) else self._proxy
+        if proxy and address.scheme == "http":
+            headers = {**headers, **self._who}
         try:
             response = await session.request(
                 call.method,
@@ -132,13 +151,18 @@ class AiohttpTransport(Carrier):
                 data=call.body or None,
                 allow_redirects=False,
                 timeout=_patience(call.timeout),
+                proxy=proxy,
+                proxy_headers=self._who if proxy else None,
             )
         except BROKEN as error:
-            raise _named(error) from error
+            raise (_named(error) if leave.reached else _unreached(error)) from error
         except Exception as error:
             if leave.begun:
                 raise
             raise UnsentError(type(error).__name__) from error
+        if proxy and response.status == ASKS_WHO and address.scheme == "http":
+            response.close()  # In TLS it would be the other side's word.
+            raise httpx.ProxyError(str(ASKS_WHO))
         return Answer(response.status, lowered(response.raw_headers), _Body(response))
 
     async def aclose(self) -> None:
@@ -199,6 +223,18 @@ def _patience(silence: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
         total=None, connect=CONNECT["pool"], sock_connect=CONNECT["connect"], sock_read=silence
     )
+
+
+def _is_here(address: URL) -> bool:
+    """Whether an address is this machine's own."""
+    host = address.host or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _unreached(error: Exception) -> httpx.TransportError:
+    """Name an error from before there was a connection to whom a call is for: nothing of it was sent."""
+    named = _named(error)
+    return named if isinstance(named, NOT_SENT) else httpx.ConnectError(str(named))
 
 
 def _named(error: Exception) -> httpx.TransportError:
