@@ -15,6 +15,8 @@ PAID = """
 [offers."sandbox:sandbox/demo"]
 usd = "0.25"
 per = "second"
+[routing]
+price_ceiling_usd = "2.50"
 [budget]
 day_usd = "10.00"
 """
@@ -66,6 +68,21 @@ def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
     assert call(paid, other, "GET", "/v1/spend").json()["data"] == []
     assert call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "cat 9"}).status_code == 402
     assert call(paid, other, "POST", "/v1/videos", CLIP).status_code == 200
+
+
+def test_no_video_costs_more_than_the_operator_lets(paid: Server) -> None:
+    """A quote says why, and so does the order, whatever it would pay itself; what costs just so much is quoted."""
+    key = paid.create_key("--name", "rich")
+    dear = {**CLIP, "seconds": 11, "max_cost_usd": 100}
+    (line,) = call(paid, key, "POST", "/v1/quotes", dear).json()["data"]
+    assert not line["can"]
+    (reason,) = line["reasons"]
+    assert reason["message"] == "sandbox charges $2.75, above the $2.5 this gateway pays for a video at most"
+    refused = call(paid, key, "POST", "/v1/videos", dear)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "no_offer")
+    assert reason["message"] in refused.json()["detail"]
+    (line,) = call(paid, key, "POST", "/v1/quotes", {**dear, "seconds": 10}).json()["data"]
+    assert line["can"]
 
 
 def test_sellers_are_compared_by_what_came_of_their_orders(paid: Server) -> None:
