@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from cyclopts import App
 
-from gateway.cli.common import Config, UsageError, moment
+from gateway.cli.common import Config, UsageError, moment, plain
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
@@ -16,11 +16,15 @@ from gateway.jobs.job import OPEN, Attempt, Job
 from gateway.jobs.wish import read_choice
 from gateway.settings import micros
 from gateway.store.database import ConflictError
+from gateway.store.evidence import Evidence, of_job
 from gateway.store.store import Store, TakenError
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
 app.default(list_)
 app.command(show)
+
+SHOWN = 400
+"""Characters shown of what was said, in a list."""
 
 
 @app.command
@@ -33,11 +37,43 @@ def unknown(*, config: Config = None) -> None:
     config
         The gateway's config.toml.
     """
-    jobs = on_store(config, lambda store: store.unknown())
-    for job in jobs:
+
+    async def look(store: Store) -> list[tuple[Job, list[Evidence]]]:
+        return [(job, await of_job(store.database, job.id)) for job in await store.unknown()]
+
+    found = on_store(config, look)
+    for job, told in found:
         aside = "  put aside" if job.aside_at is not None else ""
         print(f"{_order(job, job.started_at or job.created_at)}  attempt {job.attempt}{aside}")
-    print(f"{len(jobs)} unknown")
+        for each in told:
+            if each.attempt == job.attempt:
+                whole = plain(each.said)
+                print(f"    {each.kind}: {whole[:SHOWN]}{'...' if len(whole) > SHOWN else ''}")
+    print(f"{len(found)} unknown")
+
+
+@app.command
+def evidence(job: str, *, config: Config = None) -> None:
+    """
+    Show what a video's orders were answered that the gateway could not read; a task's name may stand in it.
+
+    Parameters
+    ----------
+    job
+        The video's id.
+    config
+        The gateway's config.toml.
+    """
+
+    async def look(store: Store) -> list[Evidence]:
+        if await store.any_job(job) is None:
+            raise UsageError(f"there is no {job}")
+        return await of_job(store.database, job)
+
+    told = on_store(config, look)
+    for each in told:
+        print(f"{each.attempt}  {each.kind}  {moment(each.at // 1000)}\n{plain(each.said)}")
+    print(f"{len(told)} kept")
 
 
 @app.command

@@ -13,6 +13,7 @@ from gateway.engine.ending import Ends
 from gateway.engine.findings import TURNED_AWAY, problem_of
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
+from gateway.engine.unread import Witness
 from gateway.engine.watching import Watcher
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
@@ -74,22 +75,25 @@ class Buyer:
         account = self._shop.accounts[choice.account]
         # What is sent again under the same key may come as late as it likes.
         wire = account.wire if job.state is State.UNKNOWN else self._on_time(job, account)
+        witness = Witness(wire, account)
         try:
-            update = await account.provider.submit(self._orders.write(job, wish, choice, files), wire)
+            order = witness.attend(self._orders.write(job, wish, choice, files))
+            update = await account.provider.submit(order, witness)
         except Withheld as withheld:
             await self._withdraw(job, withheld)
             return
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
-            await self._refused(job, error, choice)
+            await self._refused(job, error, choice, witness.testify(self._clock()))
             return
         except Exception as error:
             # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.
             log.exception("submit.crashed", **names(job), exc_info=error)
             now = self._clock()
             lost = standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
-            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
+            unknown = move(job, State.UNKNOWN, now, due_at=now + 1000)
+            await self._store.save(unknown, lost, also=witness.testify(now))
             return
         failpoint("after_answer")
         self._metrics.submits.labels(choice.provider, "accepted").inc()
@@ -142,20 +146,24 @@ class Buyer:
         except ConflictError:  # They are at it just now.
             await self._come_late(job, update, account)
 
-    async def _refused(self, job: Job, error: ProviderError, choice: Choice) -> None:
-        """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
+    async def _refused(self, job: Job, error: ProviderError, choice: Choice, heard: Sequence[Statement]) -> None:
+        """
+        Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know.
+
+        What was ``heard`` is kept where nobody knows what it means.
+        """
         now = self._clock()
         wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
         self._health.turned_down(self._shop.accounts[choice.account], job.id, choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
-            await self._ends.later(job, wait / 1000)
+            await self._ends.later(job, wait / 1000, also=heard)
         elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
             # What was sent before may still be on its way, and find the provider in another mood.
             await self._ends.later(job, UNDER_WAY)
         elif error.billed is not Billed.NO or error.again is Again.NEVER:
             lost = standing(job, Outcome.UNKNOWN, now, error.message)
-            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
+            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost, also=heard)
         elif error.again is Again.HERE:
             self._ends.free(job)
             busy = Problem(code=TURNED_AWAY, message=f"{choice.provider} did not take it: {error.message}")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.jobs import in_doubt, settle_, unknown
+from gateway.cli.jobs import evidence, in_doubt, settle_, unknown
+from gateway.store.evidence import Kind, keep
 from providers.base.errors import Indeterminate
 from tests import databases
 from tests.make import listing, price
@@ -60,4 +61,29 @@ def test_what_is_in_doubt_is_listed_until_somebody_can_tell(engine: Engine, caps
     with pytest.raises(SystemExit):
         main(["jobs", "settle", late, "--usd", "0.25"])
     assert f"the money of {late} is not in doubt" in capsys.readouterr().err
+    engine.close()
+
+
+def test_what_nobody_could_read_is_shown_to_operators(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its beginning beside the order that is in doubt, whole by its video; it commands no terminal."""
+
+    async def lose() -> str:
+        lost, _ = await order(engine)
+        attempt = (await engine.job(lost)).attempt or ""
+        said = f"HTTP 200 text/html: \x1b[2J task-4711\n{'x' * 600} the end"
+        await engine.store.database.write(keep(attempt, Kind.ANSWER, said, engine.now))
+        return lost
+
+    lost = asyncio.run(lose())
+    capsys.readouterr()
+    unknown()
+    listed = capsys.readouterr().out
+    assert "    answer: HTTP 200 text/html: [2J task-4711 xxx" in listed
+    assert "the end" not in listed
+    evidence(lost)
+    shown = capsys.readouterr().out
+    assert "the end\n1 kept\n" in shown
+    assert "\x1b" not in listed + shown
+    with pytest.raises(SystemExit):
+        main(["jobs", "evidence", "video_none"])
     engine.close()

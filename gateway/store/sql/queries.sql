@@ -745,3 +745,22 @@ INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt) ON
 
 -- task_owner --
 SELECT attempt FROM tasks WHERE account = :account AND task = :task;
+
+-- evidence_keep --
+INSERT INTO evidence (attempt, kind, at, said) VALUES (:attempt, :kind, :at, :said)
+ON CONFLICT (attempt, kind) DO UPDATE SET at = excluded.at, said = excluded.said;
+
+-- evidence_of_job --
+SELECT evidence.attempt, evidence.kind, evidence.at, evidence.said
+FROM evidence JOIN attempts ON attempts.id = evidence.attempt
+WHERE attempts.job = :job ORDER BY evidence.at, evidence.kind;
+
+-- orphan_note --
+INSERT INTO orphans (attempt, task, account, job, found_at, seen_at)
+VALUES (:attempt, :task, :account, :job, :found_at, NULL) ON CONFLICT (attempt, task) DO NOTHING;
+
+-- orphans_unseen --
+SELECT * FROM orphans WHERE seen_at IS NULL ORDER BY found_at, attempt;
+
+-- orphan_seen --
+UPDATE orphans SET seen_at = :now WHERE attempt = :attempt AND seen_at IS NULL RETURNING attempt;
