@@ -106,6 +106,12 @@ class Metrics:
             "Dollars spent on what this process saw the end of, by the id of the key that ordered it.",
             *("provider", "model", "key"),
         )
+        self.excess = self._counter(
+            "over_estimate_usd",
+            "Dollars providers charged beyond what was set aside, of what this process saw the end of.",
+            *("provider", "model"),
+        )
+        self.words = self._counter("unknown_words", "Looks at tasks that stood in a word nobody knows.", "provider")
         self._keys: set[str] = set()
         """Keys with a label of their own."""
         self.rests = self._counter("account_rests", "Times an account was given a rest, by why.", "account", "kind")
@@ -155,6 +161,8 @@ class Metrics:
                 self._keys.add(entry.owner)
             key = entry.owner if entry.owner in self._keys else "others"
             self.spend.labels(entry.provider, entry.model, key).inc(entry.usd_micros / 1_000_000)
+            if entry.kind == "excess":
+                self.excess.labels(entry.provider, entry.model).inc(entry.usd_micros / 1_000_000)
 
     def take_census(self, counts: Mapping[str, int], aside: int, oldest: int | None, now: int) -> None:
         """Take over how many jobs there are in each state, how many are put aside, and since when the oldest waits."""

@@ -201,7 +201,9 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
             raise UsageError(f"there is no {job}")
         settled, postings, told = settle(found, amount, now())
         await store.save(settled, postings=postings, also=told)
-        return f"{job} cost ${amount / 1_000_000:.6g}"
+        over = sum(each.entry.usd_micros for each in postings if each.entry.kind == "excess")
+        more = f", ${over / 1_000_000:.6g} more than was set aside" if over else ""
+        return f"{job} cost ${amount / 1_000_000:.6g}{more}"
 
     _decide(config, work)
 

@@ -96,6 +96,7 @@ class Buyer:
             await self._store.save(unknown, lost, also=witness.testify(now))
             return
         failpoint("after_answer")
+        log.info("attempt.submitted", **names(job), usd=choice.usd_micros / 1_000_000, task=update.task.id)
         self._metrics.submits.labels(choice.provider, "accepted").inc()
         account.accepted(self._clock())
         assert job.attempt is not None

@@ -1,20 +1,27 @@
 """
-Keep what a provider answered to an order and nobody could read: it may name the task that was bought.
+Keep what a provider said that nobody could read: what it answered to an order, and its word for how a task stands.
 
-Operators alone see it, who may adopt a task by it; it is in no answer to a client, no log and no metric.
+An answer may name the task that was bought. Operators alone see it, who may adopt the task; it is in no answer to a
+client, no log and no metric.
 """
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+import structlog
 from msgspec.structs import replace
 
+from gateway.jobs.job import Job
 from gateway.offers.accounts import Account
 from gateway.store.database import Statement
 from gateway.store.evidence import Kind, keep
+from gateway.telemetry import Metrics, names
 from providers.base.errors import ProviderError
 from providers.base.order import Order
+from providers.base.task import State, Update
 from providers.base.wire import LEAST_SECRET, MOST_HEARD, Call, Download, Reply, Wire, beginning
+
+log = structlog.get_logger()
 
 
 class Witness:
@@ -71,6 +78,15 @@ class Witness:
             return []
         body = beginning(self._body, _secrets(self._order, self._account)).decode("utf-8", "replace")
         return [keep(self._order.attempt, Kind.ANSWER, f"{self._head}: {body}", now)]
+
+
+def strange(job: Job, update: Update, metrics: Metrics, now: int) -> list[Statement]:
+    """Raise the alarm over a word for how a task stands that nobody here knows, and write it; it is no verdict."""
+    if update.state is not State.UNKNOWN or job.attempt is None:
+        return []
+    log.warning("task.state_unknown", **names(job), word=update.raw_state)
+    metrics.words.labels((job.offer or "").partition(":")[0]).inc()
+    return [keep(job.attempt, Kind.WORD, update.raw_state[:MOST_HEARD], now)]
 
 
 def _head(status: int, media_type: str) -> str:

@@ -16,7 +16,8 @@ from gateway.store.evidence import of_job
 from providers.base.errors import Indeterminate, Unavailable
 from providers.base.listing import Secret
 from providers.base.order import Order
-from providers.base.task import Update
+from providers.base.task import State as TaskState
+from providers.base.task import Task, Update
 from providers.base.wire import MOST_HEARD, Call, Download, Reply, Wire
 from tests.make import listing
 from tests.scripted import Engine, running
@@ -156,3 +157,20 @@ async def test_nothing_is_kept_where_nothing_was_said(engine: Misread, answer: E
     job = await engine.accept()
     await engine.turn()
     assert await engine.evidence(job.id) == []
+
+
+async def test_a_word_nobody_knows_raises_an_alarm_and_is_kept(tmp_path: Path) -> None:
+    """It is counted by provider and logged, and no verdict; an operator sees the last one, whatever it is made of."""
+    engine = Engine(tmp_path)
+    strange = [Update(state=TaskState.UNKNOWN, task=Task("t"), raw_state=word) for word in ("PONDERING", "GR\0WN")]
+    engine.provider.polls = [*strange, running("t")]
+    job = await engine.accept()
+    with capture_logs() as logs:
+        for _ in range(3):
+            await engine.turn(seconds=60)
+    assert (await engine.job(job.id)).state is State.RUNNING
+    assert [each["word"] for each in logs if each["event"] == "task.state_unknown"] == ["PONDERING", "GR\0WN"]
+    assert engine.metrics.registry.get_sample_value("reelgate_unknown_words_total", {"provider": "acme"}) == 2
+    assert [(each.kind, each.said) for each in await of_job(engine.store.database, job.id)] == [("word", "GR WN")]
+    assert "GR" not in msgspec.json.encode(answers.attempt((await engine.store.attempts(job.id))[0], job)).decode()
+    engine.close()
