@@ -127,6 +127,7 @@ class Metrics:
         self.deliveries = self._counter("deliveries", "Webhooks sent, by what came of it.", "outcome")
         self.lateness = self._gauge("loop_late_seconds", "How late the loop was with its last tick.")
         self.aside = self._gauge("jobs_put_aside", "Open jobs whose steps brought the gateway down.")
+        self.ownerless = self._gauge("tasks_ownerless", "Tasks that were bought, are nobody's, and were not seen to.")
         self.oldest = self._gauge(
             "jobs_oldest_queued_seconds",
             "How long ago the oldest job was accepted that waits for its order; 0 where none waits.",

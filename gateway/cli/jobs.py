@@ -17,6 +17,7 @@ from gateway.jobs.wish import read_choice
 from gateway.settings import micros
 from gateway.store.database import ConflictError
 from gateway.store.evidence import Evidence, of_job
+from gateway.store.orphans import see_to, unseen
 from gateway.store.store import Store, TakenError
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
@@ -92,6 +93,31 @@ def in_doubt(*, config: Config = None) -> None:
         task = f"task {msgspec.json.decode(job.task)['id']}" if job.task else "no task known"
         print(f"{_order(job, job.completed_at or job.created_at)}  {problem.get('code', '')}  {task}")
     print(f"{len(jobs)} in doubt")
+
+
+@app.command
+def orphans(*, seen: str = "", config: Config = None) -> None:
+    """
+    List tasks that were bought and that no video will collect: look for them at their provider.
+
+    Parameters
+    ----------
+    seen
+        Take the tasks of this attempt off the list: you have seen to them.
+    config
+        The gateway's config.toml.
+    """
+    if seen:
+        if not on_store(config, lambda store: see_to(store.database, seen, now())):
+            raise UsageError(f"no task of {seen} is on the list")
+        print(f"{seen} is off the list")
+        return
+    left = on_store(config, lambda store: unseen(store.database))
+    for each in left:
+        where, whose = each.account or "account unknown", each.job or "video unknown"
+        found = f"found {moment(each.found_at // 1000)}"
+        print(f"{each.attempt}  {where}  task {plain(each.task)}  {whose}  {found}")
+    print(f"{len(left)} ownerless")
 
 
 def _order(job: Job, at: int) -> str:

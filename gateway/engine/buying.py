@@ -22,6 +22,7 @@ from gateway.jobs.wish import Choice, Problem, Wish, read_whole, read_wish
 from gateway.money.billing import in_doubt
 from gateway.offers.accounts import Account
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
+from gateway.store.orphans import Orphan, note
 from gateway.telemetry import names
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
 from providers.base.task import Update
@@ -100,7 +101,7 @@ class Buyer:
         self._metrics.submits.labels(choice.provider, "accepted").inc()
         account.accepted(self._clock())
         assert job.attempt is not None
-        self._receipts.note(job.attempt, as_json(update.task))
+        self._receipts.note(job.attempt, as_json(update.task), account.name)
         failpoint("after_receipt")
         try:
             await self._watcher.observe(job, update, account)
@@ -134,7 +135,12 @@ class Buyer:
         told = {**names(job), "task": update.task.id}
         if found is None or found.attempt != job.attempt or not (found.state in ORDERED or in_doubt(found)):
             known = found is not None and found.attempt == job.attempt and found.task is not None
-            (log.info if known else log.error)("answer.overtaken" if known else "task.ownerless", **told)
+            if known:
+                log.info("answer.overtaken", **told)
+                return
+            attempt, task, now = job.attempt or "", update.task.id, self._clock()
+            lost = Orphan(attempt=attempt, task=task, account=account.name, job=job.id, found_at=now)
+            await note(self._store.database, lost)
             return
         log.warning("answer.late", **told)
         try:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.jobs import evidence, in_doubt, settle_, unknown
+from gateway.cli.jobs import evidence, in_doubt, orphans, settle_, unknown
 from gateway.store.evidence import Kind, keep
+from gateway.store.orphans import Orphan, note
 from providers.base.errors import Indeterminate
 from tests import databases
 from tests.make import listing, price
@@ -86,4 +87,28 @@ def test_what_nobody_could_read_is_shown_to_operators(engine: Engine, capsys: py
     assert "\x1b" not in listed + shown
     with pytest.raises(SystemExit):
         main(["jobs", "evidence", "video_none"])
+    engine.close()
+
+
+def test_a_task_that_is_nobodys_is_listed_until_it_is_seen_to(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor finds it, too; it commands no terminal."""
+    made = Orphan(attempt="att_1", task="t-7\x1b[2J", account="acme", job="", found_at=engine.now)
+    asyncio.run(note(engine.store.database, made))
+    capsys.readouterr()
+    orphans()
+    said = capsys.readouterr().out
+    assert "att_1  acme  task t-7 [2J  video unknown  found 2027-" in said
+    assert "1 ownerless" in said
+    for code in (1, 0):
+        with pytest.raises(SystemExit) as end:
+            main(["doctor"])
+        assert end.value.code == code
+        assert ("FOUND  task_ownerless" in capsys.readouterr().out) is bool(code)
+        if code:
+            orphans(seen="att_1")
+    with pytest.raises(SystemExit):
+        main(["jobs", "orphans", "--seen", "att_1"])
+    assert "no task of att_1 is on the list" in capsys.readouterr().err
     engine.close()
