@@ -424,6 +424,26 @@ SELECT count(*) FROM keys;
 -- key_revoke --
 UPDATE keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING *;
 
+-- key_limit --
+-- No row comes back where somebody changed it meanwhile, or it is not in force.
+UPDATE keys SET limits = :limits
+WHERE id = :id AND revoked_at IS NULL AND coalesce(limits, '') = :before AND (expires_at IS NULL OR expires_at > :now)
+RETURNING *;
+
+-- budget_used --
+-- What counts against a budget: its sums, or where no purchase has opened it yet, what it would begin with.
+SELECT coalesce(
+    (SELECT held + spent + suspense FROM budgets WHERE id = :id),
+    (
+        SELECT sum(CASE 'available' WHEN debit THEN usd_micros WHEN credit THEN -usd_micros ELSE 0 END)
+        FROM entries WHERE owner = :owner AND job >= :first_job AND job < :last_job
+    ),
+    0
+);
+
+-- jobs_of_buyer --
+SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL;
+
 -- file_insert --
 INSERT INTO files (id, tenant, filename, purpose, media_type, sha256, bytes, width, height, created_at, seconds, expires_at)
 VALUES (:id, :tenant, :filename, :purpose, :media_type, :sha256, :bytes, :width, :height, :created_at, :seconds, :expires_at);
