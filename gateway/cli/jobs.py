@@ -3,7 +3,7 @@
 what is in doubt, and deciding it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 from cyclopts import App
@@ -40,16 +40,13 @@ def unknown(*, config: Config = None) -> None:
     """
 
     async def look(store: Store) -> list[tuple[Job, list[Evidence]]]:
-        return [(job, await of_job(store.database, job.id)) for job in await store.unknown()]
+        return await _explained(store, await store.unknown())
 
     found = on_store(config, look)
     for job, told in found:
         aside = "  put aside" if job.aside_at is not None else ""
         print(f"{_order(job, job.started_at or job.created_at)}  attempt {job.attempt}{aside}")
-        for each in told:
-            if each.attempt == job.attempt:
-                whole = plain(each.said)
-                print(f"    {each.kind}: {whole[:SHOWN]}{'...' if len(whole) > SHOWN else ''}")
+        _tell(told)
     print(f"{len(found)} unknown")
 
 
@@ -87,12 +84,17 @@ def in_doubt(*, config: Config = None) -> None:
     config
         The gateway's config.toml.
     """
-    jobs = on_store(config, lambda store: store.in_doubt())
-    for job in jobs:
+
+    async def look(store: Store) -> list[tuple[Job, list[Evidence]]]:
+        return await _explained(store, await store.in_doubt())
+
+    found = on_store(config, look)
+    for job, told in found:
         problem = msgspec.json.decode(job.error or "{}")
         task = f"task {msgspec.json.decode(job.task)['id']}" if job.task else "no task known"
         print(f"{_order(job, job.completed_at or job.created_at)}  {problem.get('code', '')}  {task}")
-    print(f"{len(jobs)} in doubt")
+        _tell(told)
+    print(f"{len(found)} in doubt")
 
 
 @app.command
@@ -118,6 +120,19 @@ def orphans(*, seen: str = "", config: Config = None) -> None:
         found = f"found {moment(each.found_at // 1000)}"
         print(f"{each.attempt}  {where}  task {plain(each.task)}  {whose}  {found}")
     print(f"{len(left)} ownerless")
+
+
+async def _explained(store: Store, jobs: Sequence[Job]) -> list[tuple[Job, list[Evidence]]]:
+    """Add to jobs what was said of their last orders that nobody could read."""
+    told = [(job, await of_job(store.database, job.id)) for job in jobs]
+    return [(job, [each for each in said if each.attempt == job.attempt]) for job, said in told]
+
+
+def _tell(told: Iterable[Evidence]) -> None:
+    """Print how each begins."""
+    for each in told:
+        whole = plain(each.said)
+        print(f"    {each.kind}: {whole[:SHOWN]}{'...' if len(whole) > SHOWN else ''}")
 
 
 def _order(job: Job, at: int) -> str:

@@ -86,7 +86,8 @@ class Buyer:
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
-            await self._refused(job, error, choice, witness.testify(self._clock()))
+            unread = error.billed is not Billed.NO
+            await self._refused(job, error, choice, witness.testify(self._clock()) if unread else ())
             return
         except Exception as error:
             # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.

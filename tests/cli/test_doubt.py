@@ -81,6 +81,10 @@ def test_what_nobody_could_read_is_shown_to_operators(engine: Engine, capsys: py
     listed = capsys.readouterr().out
     assert "    answer: HTTP 200 text/html: [2J task-4711 xxx" in listed
     assert "the end" not in listed
+    asyncio.run(engine.run(lost))
+    capsys.readouterr()
+    in_doubt()  # Where it is once the order was given up.
+    assert "    answer: HTTP 200 text/html: [2J task-4711 xxx" in capsys.readouterr().out
     evidence(lost)
     shown = capsys.readouterr().out
     assert "the end\n1 kept\n" in shown

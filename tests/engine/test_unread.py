@@ -6,14 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 from structlog.testing import capture_logs
 
 from gateway.api import answers
 from gateway.engine.operator import adopt
 from gateway.jobs.job import Outcome, State
 from gateway.store.evidence import of_job
-from providers.base.errors import Indeterminate, Unavailable
+from providers.base.errors import Indeterminate, Throttled, Unavailable
 from providers.base.listing import Secret
 from providers.base.order import Order
 from providers.base.task import State as TaskState
@@ -173,4 +173,24 @@ async def test_a_word_nobody_knows_raises_an_alarm_and_is_kept(tmp_path: Path) -
     assert engine.metrics.registry.get_sample_value("reelgate_unknown_words_total", {"provider": "acme"}) == 2
     assert [(each.kind, each.said) for each in await of_job(engine.store.database, job.id)] == [("word", "GR WN")]
     assert "GR" not in msgspec.json.encode(answers.attempt((await engine.store.attempts(job.id))[0], job)).decode()
+    engine.close()
+
+
+async def test_a_plain_no_takes_no_evidence_away(tmp_path: Path) -> None:
+    """An order that is free to repeat is turned away the next time: what was answered the first time stays."""
+    engine = Misread(tmp_path)
+    engine.provider.listing = replace(engine.provider.listing, submit_class="A")
+    job = await engine.accept()
+    await engine.turn()
+
+    def busy(_: Reply) -> None:
+        raise Throttled("too much at once")
+
+    engine.read = busy
+    engine.seller.answer = Reply(status=429, headers={}, body=b"slow down")
+    for _ in range(3):
+        await engine.turn(seconds=120)
+    assert (await engine.job(job.id)).state is State.UNKNOWN
+    (said,) = await engine.evidence(job.id)
+    assert CANARY in said
     engine.close()
