@@ -294,7 +294,7 @@ async def _work(
     except StoreUnavailableError as error:
         log.error("gateway.not_started", reason=str(error))
         raise
-    await report(store.database, receipts)
+    await report(store.database, receipts, desk.clock())
     await line.recount()
     working = vital(asyncio.create_task(worker.run())) if settings.worker.enabled else None
     cleaning = vital(asyncio.create_task(cleaner.run())) if settings.worker.enabled else None

@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 from gateway.door.guesses import networks
 from gateway.network.guard import make_rules
 from gateway.offers.asking import AUTO
-from gateway.settings import AccountSettings, OfferSettings, RoutingSettings, Settings, SettingsError, local_path
+from gateway.settings import (
+    AccountSettings,
+    OfferSettings,
+    RoutingSettings,
+    Settings,
+    SettingsError,
+    local_path,
+    micros,
+)
 from gateway.store.database import is_postgres
 from providers.base.listing import is_amount, listings
 
@@ -43,6 +51,13 @@ BOUNDS = (
     ("worker", "renderers", 1, 64),
 )
 """Numbers with a least and a most."""
+AMOUNTS = (
+    ("routing", "price_ceiling_usd"),
+    ("budget", "day_usd"),
+    ("budget", "month_usd"),
+    ("budget", "total_usd"),
+)
+"""Dollars, or nothing."""
 
 
 HTTP = ("https://", "http://")
@@ -61,10 +76,12 @@ def mistakes(settings: Settings) -> Iterator[Mistake]:
     for name, offer in settings.offers.items():
         yield from ((("offers", name, *key), said) for key, said in _of_offer(name, offer))
     yield from _of_routing(settings)
-    for name in ("day_usd", "month_usd", "total_usd"):
-        said = getattr(settings.budget, name)
-        if said and not is_amount(said):
-            yield ("budget", name), f'is {said!r}; write plain dollars in quotes, like "50.00"'
+    for section, name in AMOUNTS:
+        said = getattr(getattr(settings, section), name)
+        try:
+            micros(said)
+        except SettingsError:
+            yield (section, name), f'is {said!r}; write plain dollars in quotes, like "50.00", with at most 6 decimals'
     yield from _of_places(settings)
 
 

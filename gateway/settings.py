@@ -133,6 +133,13 @@ class RoutingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     default_model: str = "sora-2"
     max_attempts: int = 3
     """How many orders of one job may come to nothing: refused, or failed for nothing."""
+    price_ceiling_usd: str = ""
+    """Exact decimal dollars no job is ordered above, whatever its call allows; empty for no limit."""
+
+    @property
+    def ceiling(self) -> int | None:
+        """Read it as micro-dollars."""
+        return micros(self.price_ceiling_usd)
 
 
 class BudgetSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -106,6 +106,12 @@ class Metrics:
             "Dollars spent on what this process saw the end of, by the id of the key that ordered it.",
             *("provider", "model", "key"),
         )
+        self.excess = self._counter(
+            "over_estimate_usd",
+            "Dollars providers charged beyond what was set aside, of what this process saw the end of.",
+            *("provider", "model"),
+        )
+        self.words = self._counter("unknown_words", "Looks at tasks that stood in a word nobody knows.", "provider")
         self._keys: set[str] = set()
         """Keys with a label of their own."""
         self.rests = self._counter("account_rests", "Times an account was given a rest, by why.", "account", "kind")
@@ -121,6 +127,7 @@ class Metrics:
         self.deliveries = self._counter("deliveries", "Webhooks sent, by what came of it.", "outcome")
         self.lateness = self._gauge("loop_late_seconds", "How late the loop was with its last tick.")
         self.aside = self._gauge("jobs_put_aside", "Open jobs whose steps brought the gateway down.")
+        self.ownerless = self._gauge("tasks_ownerless", "Tasks that were bought, are nobody's, and were not seen to.")
         self.oldest = self._gauge(
             "jobs_oldest_queued_seconds",
             "How long ago the oldest job was accepted that waits for its order; 0 where none waits.",
@@ -155,6 +162,8 @@ class Metrics:
                 self._keys.add(entry.owner)
             key = entry.owner if entry.owner in self._keys else "others"
             self.spend.labels(entry.provider, entry.model, key).inc(entry.usd_micros / 1_000_000)
+            if entry.kind == "excess":
+                self.excess.labels(entry.provider, entry.model).inc(entry.usd_micros / 1_000_000)
 
     def take_census(self, counts: Mapping[str, int], aside: int, oldest: int | None, now: int) -> None:
         """Take over how many jobs there are in each state, how many are put aside, and since when the oldest waits."""

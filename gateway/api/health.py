@@ -10,6 +10,7 @@ from gateway.api.desk import Incoming, Reply, desk, reply
 from gateway.clips.shelf import ShelfError
 from gateway.problems import ProblemError
 from gateway.store.database import BusyError, StoreUnavailableError
+from gateway.store.orphans import unseen
 from gateway.store.store import Store
 from gateway.telemetry import Metrics
 
@@ -71,6 +72,7 @@ async def count(store: Store, metrics: Metrics, clock: Callable[[], int]) -> Non
         if metrics.counted_at is None:
             raise
         return
+    metrics.ownerless.set(len(await unseen(store.database)))
     metrics.take_census(counts, await store.put_aside(), oldest, clock())
 
 

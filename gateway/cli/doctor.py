@@ -2,10 +2,11 @@
 
 import sys
 
-from gateway.cli.common import Config, settings_of
+from gateway.cli.common import Config, plain, settings_of
 from gateway.cli.store import on_store, unattended
 from gateway.engine.findings import NO_ACCOUNT
 from gateway.store.database import Row, bodies
+from gateway.store.orphans import Orphan, unseen
 from gateway.store.store import Store
 
 MOST = 20
@@ -16,7 +17,7 @@ def doctor(*, config: Config = None) -> None:
     """
     Look for what must never be: two open orders of a job, money held for ever, jobs forgotten. Reads only.
 
-    Jobs that wait for an account which is not configured any more are named too.
+    Jobs that wait for an account which is not configured any more, and tasks that are nobody's, are named too.
 
     Parameters
     ----------
@@ -25,10 +26,10 @@ def doctor(*, config: Config = None) -> None:
     """
     settings = settings_of(config)
 
-    async def look(store: Store) -> tuple[dict[str, list[Row]], dict[str, int]]:
-        return await store.ailments(), await unattended(store, settings)
+    async def look(store: Store) -> tuple[dict[str, list[Row]], dict[str, int], list[Orphan]]:
+        return await store.ailments(), await unattended(store, settings), await unseen(store.database)
 
-    found, waiting = on_store(config, look)
+    found, waiting, ownerless = on_store(config, look)
     for name, body in bodies("doctor").items():
         said = " ".join(line.removeprefix("--").strip() for line in body.splitlines() if line.startswith("--"))
         rows = found.get(name, [])
@@ -39,4 +40,8 @@ def doctor(*, config: Config = None) -> None:
     print(f"{'FOUND' if waiting else 'ok':5}  {NO_ACCOUNT:16} {said}")
     for account, count in waiting.items():
         print(f"       {account} {count}")
-    sys.exit(1 if found or waiting else 0)
+    said = "A task was bought and is nobody's; reelgate jobs orphans --seen ATTEMPT once you have seen to it."
+    print(f"{'FOUND' if ownerless else 'ok':5}  {'task_ownerless':16} {said}")
+    for each in ownerless[:MOST]:
+        print(f"       {each.attempt} {each.account} {plain(each.task)}")
+    sys.exit(1 if found or waiting or ownerless else 0)

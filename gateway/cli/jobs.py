@@ -3,12 +3,12 @@
 what is in doubt, and deciding it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 from cyclopts import App
 
-from gateway.cli.common import Config, UsageError, moment
+from gateway.cli.common import Config, UsageError, moment, plain
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
@@ -16,11 +16,16 @@ from gateway.jobs.job import OPEN, Attempt, Job
 from gateway.jobs.wish import read_choice
 from gateway.settings import micros
 from gateway.store.database import ConflictError
+from gateway.store.evidence import Evidence, of_job
+from gateway.store.orphans import see_to, unseen
 from gateway.store.store import Store, TakenError
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
 app.default(list_)
 app.command(show)
+
+SHOWN = 400
+"""Characters shown of what was said, in a list."""
 
 
 @app.command
@@ -33,11 +38,40 @@ def unknown(*, config: Config = None) -> None:
     config
         The gateway's config.toml.
     """
-    jobs = on_store(config, lambda store: store.unknown())
-    for job in jobs:
+
+    async def look(store: Store) -> list[tuple[Job, list[Evidence]]]:
+        return await _explained(store, await store.unknown())
+
+    found = on_store(config, look)
+    for job, told in found:
         aside = "  put aside" if job.aside_at is not None else ""
         print(f"{_order(job, job.started_at or job.created_at)}  attempt {job.attempt}{aside}")
-    print(f"{len(jobs)} unknown")
+        _tell(told)
+    print(f"{len(found)} unknown")
+
+
+@app.command
+def evidence(job: str, *, config: Config = None) -> None:
+    """
+    Show what a video's orders were answered that the gateway could not read; a task's name may stand in it.
+
+    Parameters
+    ----------
+    job
+        The video's id.
+    config
+        The gateway's config.toml.
+    """
+
+    async def look(store: Store) -> list[Evidence]:
+        if await store.any_job(job) is None:
+            raise UsageError(f"there is no {job}")
+        return await of_job(store.database, job)
+
+    told = on_store(config, look)
+    for each in told:
+        print(f"{each.attempt}  {each.kind}  {moment(each.at // 1000)}\n{plain(each.said)}")
+    print(f"{len(told)} kept")
 
 
 @app.command
@@ -50,12 +84,55 @@ def in_doubt(*, config: Config = None) -> None:
     config
         The gateway's config.toml.
     """
-    jobs = on_store(config, lambda store: store.in_doubt())
-    for job in jobs:
+
+    async def look(store: Store) -> list[tuple[Job, list[Evidence]]]:
+        return await _explained(store, await store.in_doubt())
+
+    found = on_store(config, look)
+    for job, told in found:
         problem = msgspec.json.decode(job.error or "{}")
         task = f"task {msgspec.json.decode(job.task)['id']}" if job.task else "no task known"
         print(f"{_order(job, job.completed_at or job.created_at)}  {problem.get('code', '')}  {task}")
-    print(f"{len(jobs)} in doubt")
+        _tell(told)
+    print(f"{len(found)} in doubt")
+
+
+@app.command
+def orphans(*, seen: str = "", config: Config = None) -> None:
+    """
+    List tasks that were bought and that no video will collect: look for them at their provider.
+
+    Parameters
+    ----------
+    seen
+        Take the tasks of this attempt off the list: you have seen to them.
+    config
+        The gateway's config.toml.
+    """
+    if seen:
+        if not on_store(config, lambda store: see_to(store.database, seen, now())):
+            raise UsageError(f"no task of {seen} is on the list")
+        print(f"{seen} is off the list")
+        return
+    left = on_store(config, lambda store: unseen(store.database))
+    for each in left:
+        where, whose = each.account or "account unknown", each.job or "video unknown"
+        found = f"found {moment(each.found_at // 1000)}"
+        print(f"{each.attempt}  {where}  task {plain(each.task)}  {whose}  {found}")
+    print(f"{len(left)} ownerless")
+
+
+async def _explained(store: Store, jobs: Sequence[Job]) -> list[tuple[Job, list[Evidence]]]:
+    """Add to jobs what was said of their last orders that nobody could read."""
+    told = [(job, await of_job(store.database, job.id)) for job in jobs]
+    return [(job, [each for each in said if each.attempt == job.attempt]) for job, said in told]
+
+
+def _tell(told: Iterable[Evidence]) -> None:
+    """Print how each begins."""
+    for each in told:
+        whole = plain(each.said)
+        print(f"    {each.kind}: {whole[:SHOWN]}{'...' if len(whole) > SHOWN else ''}")
 
 
 def _order(job: Job, at: int) -> str:
@@ -165,7 +242,9 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
             raise UsageError(f"there is no {job}")
         settled, postings, told = settle(found, amount, now())
         await store.save(settled, postings=postings, also=told)
-        return f"{job} cost ${amount / 1_000_000:.6g}"
+        over = sum(each.entry.usd_micros for each in postings if each.entry.kind == "excess")
+        more = f", ${over / 1_000_000:.6g} more than was set aside" if over else ""
+        return f"{job} cost ${amount / 1_000_000:.6g}{more}"
 
     _decide(config, work)
 

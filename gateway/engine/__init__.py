@@ -9,6 +9,7 @@ How a job moves: bought once, watched, collected, ended; asked after where its e
 ``choosing``    says whom to order from now
 ``buying``      hands an order over; money leaves there alone
 ``doubts``      finds out what became of an order nobody knows of
+``unread``      keeps what an order was answered that nobody could read
 ``absence``     weighs the word of a provider that it has no such order
 ``watching``    looks at a task until its provider's verdict
 ``collecting``  ends a job with the clips of its task, or without

@@ -13,6 +13,7 @@ from gateway.engine.ending import Ends
 from gateway.engine.findings import TURNED_AWAY, problem_of
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
+from gateway.engine.unread import Witness
 from gateway.engine.watching import Watcher
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
@@ -21,6 +22,7 @@ from gateway.jobs.wish import Choice, Problem, Wish, read_whole, read_wish
 from gateway.money.billing import in_doubt
 from gateway.offers.accounts import Account
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
+from gateway.store.orphans import Orphan, note
 from gateway.telemetry import names
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
 from providers.base.task import Update
@@ -74,28 +76,33 @@ class Buyer:
         account = self._shop.accounts[choice.account]
         # What is sent again under the same key may come as late as it likes.
         wire = account.wire if job.state is State.UNKNOWN else self._on_time(job, account)
+        witness = Witness(wire, account)
         try:
-            update = await account.provider.submit(self._orders.write(job, wish, choice, files), wire)
+            order = witness.attend(self._orders.write(job, wish, choice, files))
+            update = await account.provider.submit(order, witness)
         except Withheld as withheld:
             await self._withdraw(job, withheld)
             return
         except ProviderError as error:
             self._metrics.submits.labels(choice.provider, error.kind).inc()
             log.info("attempt.refused", **names(job), kind=error.kind, code=error.code)
-            await self._refused(job, error, choice)
+            unread = error.billed is not Billed.NO
+            await self._refused(job, error, choice, witness.testify(self._clock()) if unread else ())
             return
         except Exception as error:
             # A crash of ours after the call may have left: nobody can tell, so nobody may buy again.
             log.exception("submit.crashed", **names(job), exc_info=error)
             now = self._clock()
             lost = standing(job, Outcome.UNKNOWN, now, "the gateway failed while it read the answer")
-            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
+            unknown = move(job, State.UNKNOWN, now, due_at=now + 1000)
+            await self._store.save(unknown, lost, also=witness.testify(now))
             return
         failpoint("after_answer")
+        log.info("attempt.submitted", **names(job), usd=choice.usd_micros / 1_000_000, task=update.task.id)
         self._metrics.submits.labels(choice.provider, "accepted").inc()
         account.accepted(self._clock())
         assert job.attempt is not None
-        self._receipts.note(job.attempt, as_json(update.task))
+        self._receipts.note(job.attempt, as_json(update.task), account.name)
         failpoint("after_receipt")
         try:
             await self._watcher.observe(job, update, account)
@@ -129,7 +136,12 @@ class Buyer:
         told = {**names(job), "task": update.task.id}
         if found is None or found.attempt != job.attempt or not (found.state in ORDERED or in_doubt(found)):
             known = found is not None and found.attempt == job.attempt and found.task is not None
-            (log.info if known else log.error)("answer.overtaken" if known else "task.ownerless", **told)
+            if known:
+                log.info("answer.overtaken", **told)
+                return
+            attempt, task, now = job.attempt or "", update.task.id, self._clock()
+            lost = Orphan(attempt=attempt, task=task, account=account.name, job=job.id, found_at=now)
+            await note(self._store.database, lost)
             return
         log.warning("answer.late", **told)
         try:
@@ -142,20 +154,24 @@ class Buyer:
         except ConflictError:  # They are at it just now.
             await self._come_late(job, update, account)
 
-    async def _refused(self, job: Job, error: ProviderError, choice: Choice) -> None:
-        """Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know."""
+    async def _refused(self, job: Job, error: ProviderError, choice: Choice, heard: Sequence[Statement]) -> None:
+        """
+        Decide what a submit without a task means: wait, try elsewhere, end, or admit not to know.
+
+        What was ``heard`` is kept where nobody knows what it means.
+        """
         now = self._clock()
         wait = int(1000 * backoff(job.attempts + job.tries, error.retry_after, random.random()))  # noqa: S311
         self._health.turned_down(self._shop.accounts[choice.account], job.id, choice.model, error, now)
         if job.state is State.UNKNOWN and not isinstance(error, Invalid | Refused):
             # Turned away at the door this time; that says nothing of the first time.
-            await self._ends.later(job, wait / 1000)
+            await self._ends.later(job, wait / 1000, also=heard)
         elif job.state is State.UNKNOWN and now - job.updated_at < UNDER_WAY * 1000:
             # What was sent before may still be on its way, and find the provider in another mood.
             await self._ends.later(job, UNDER_WAY)
         elif error.billed is not Billed.NO or error.again is Again.NEVER:
             lost = standing(job, Outcome.UNKNOWN, now, error.message)
-            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost)
+            await self._store.save(move(job, State.UNKNOWN, now, due_at=now + 1000), lost, also=heard)
         elif error.again is Again.HERE:
             self._ends.free(job)
             busy = Problem(code=TURNED_AWAY, message=f"{choice.provider} did not take it: {error.message}")

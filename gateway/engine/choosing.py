@@ -58,6 +58,7 @@ class Chooser:
             and job.created_at // DAY_MS == now // DAY_MS
             and self.can_take(first, now, called=called)
             and self.in_time(job, first, now)
+            and self._shop.affords(first)  # What it was accepted under may have been a higher one.
         ):
             return [first], ""  # Decided when it was accepted, by the same prices.
         pinned = pin(wish, first.spec)

@@ -9,7 +9,8 @@ from gateway.events.events import announce
 from gateway.failpoints import failpoint
 from gateway.jobs.job import IN_VAIN, Attempt, Job, State, as_json, move
 from gateway.jobs.wish import Problem
-from gateway.money.billing import Bill, closed
+from gateway.money.billing import Bill, closed, hold_of
+from gateway.money.ledger import Posting
 from gateway.store.database import Statement
 from gateway.telemetry import names
 
@@ -52,8 +53,20 @@ class Ends:
         if attempts:
             self.free(job)
         self._metrics.ended(job)
-        self._metrics.spent(postings)
+        self.booked(job, postings)
         log.info("job.ended", **names(job), state=job.state)
+
+    def booked(self, job: Job, postings: Sequence[Posting]) -> None:
+        """Count what was spent, and say what became of what was set aside; most loudly where it was too little."""
+        held = hold_of(job)
+        if held is None or not postings:
+            return
+        self._metrics.spent(postings)
+        usd = None if held.charged is None else held.charged / 1_000_000
+        log.info("hold.settled", **names(job), billing=held.billing, usd=usd)
+        over = sum(each.entry.usd_micros for each in postings if each.entry.kind == "excess")
+        if over:
+            log.warning("estimate.exceeded", **names(job), usd=usd, over_usd=over / 1_000_000)
 
     async def may_try_again(self, job: Job) -> bool:
         """Whether another order may be made for a job whose open one came to nothing; a busy seller's word is none."""

@@ -23,6 +23,8 @@ RESTING = "account_resting"
 """The code of what a job says while it waits for an account that rests for long."""
 TURNED_AWAY = "turned_away"
 """The code of what a job says while it waits to be ordered again where its order was not taken."""
+FULL = "media_full"
+"""The code of what a job says while it waits for room for its clip."""
 NEWER = "version_newer"
 """The code of what a job says while it waits for a program that can read all it asks for."""
 CONTAINERS = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}
@@ -108,11 +110,11 @@ def sentence(said: str) -> str:
 
 
 def waiting_for(job: Job) -> str | None:
-    """Say what a job under way waits for beside its turn: an account that is not there or rests, a newer program."""
+    """Say what a job under way waits for beside its turn: an account that is gone or rests, room, a newer program."""
     if job.error is None or job.state.final:
         return None
     problem = msgspec.json.decode(job.error, type=Problem)
-    return problem.message if problem.code in {NO_ACCOUNT, RESTING, TURNED_AWAY, NEWER} else None
+    return problem.message if problem.code in {NO_ACCOUNT, RESTING, TURNED_AWAY, FULL, NEWER} else None
 
 
 def resumed(job: Job) -> Job:

@@ -14,10 +14,11 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from gateway.clips.room import NO_ROOM
 from gateway.engine.buying import Buyer
 from gateway.engine.choosing import Chooser
 from gateway.engine.ending import Ends
-from gateway.engine.findings import NO_ACCOUNT, RESTING, resumed, sentence, waiting_for
+from gateway.engine.findings import FULL, NO_ACCOUNT, RESTING, resumed, sentence, waiting_for
 from gateway.engine.line import LONGEST_MS
 from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
@@ -69,7 +70,7 @@ class Intents:
             return
         able = [each for each in able if self._chooser.in_time(job, each, now)]
         if not able:
-            lacks = self._chooser.lacks(first)
+            lacks = self._chooser.lacks(first) or (NO_ROOM if self._line.shut else None)
             why = f"{sentence(lacks)}, so nobody could order it" if lacks else "No offer took the job"
             last = f": {turned_away}" if turned_away and not lacks else "."
             late = Problem(code="deadline_exceeded", message=f"{why} in time{last}")
@@ -165,6 +166,8 @@ class Intents:
         if lacks:
             log.warning("account.missing", **names(job), state=job.state, reason=lacks)
             error = error or as_json(Problem(code=NO_ACCOUNT, message=lacks))
+        elif self._line.shut:
+            error = error or as_json(Problem(code=FULL, message=NO_ROOM))
         elif shut := self._shop.accounts[able[0].account].shut(able[0].model, now):
             error = error or as_json(Problem(code=RESTING, message=shut))
         queued = move(job, State.QUEUED, now, due_at=due, account=able[0].account, error=error, **counted)

@@ -12,6 +12,7 @@ from gateway.engine.absence import Absence
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher, Misses, made_of, noted
 from gateway.engine.tools import Tools
+from gateway.engine.unread import strange
 from gateway.events.events import tell_settled
 from gateway.events.hooks import take_task
 from gateway.jobs.finished import ClipError, Finished, Missed
@@ -89,7 +90,7 @@ class Late:
         job = replace(job, task=as_json(update.task))
         if update.usage:
             job = replace(job, usage=as_json(self._shop.settle(job, update.usage)))
-        bill = bill_of(update.fault, update.usage)
+        bill, own = bill_of(update.fault, update.usage), (*own, *strange(job, update, self._metrics, self._clock()))
         match VERDICTS[update.state]:
             case State.STORING:
                 task = update.task
@@ -139,7 +140,7 @@ class Late:
         else:
             made = replace(standing(job, outcome, now, "known after its end", job.task), ended_at=job.completed_at)
             await self._store.save(job, made, postings=postings, also=told)
-        self._metrics.spent(postings)
+        self._ends.booked(job, postings)
         log.info("job.settled", **names(job), bill=bill)
         found = await self._store.any_job(job.id)
         if found is not None and found.deleted_at is not None and job.deleted_at is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.json import encode
 
+from gateway.clips.room import Room
 from gateway.engine.shares import Shares
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Choice
@@ -30,10 +31,13 @@ Place = tuple[str, str]
 class Line:
     """Know who waits where, and call the first when there is a place."""
 
-    def __init__(self, store: Store, accounts: Mapping[str, Account], clock: Callable[[], int], shares: Shares) -> None:
+    def __init__(
+        self, store: Store, accounts: Mapping[str, Account], clock: Callable[[], int], shares: Shares, room: Room
+    ) -> None:
         self._store = store
         self._accounts = accounts
         self._shares = shares
+        self._room = room
         self._clock = clock
         self._waited: set[Place] = set()
         """Places at accounts of this process for which somebody may be waiting."""
@@ -48,10 +52,15 @@ class Line:
         """Whether a job that was not called may be ordered there now: there is a place that suits nobody who waits."""
         return self.has_room(choice, now) and not self._callable(choice.account, now)
 
+    @property
+    def shut(self) -> bool:
+        """Whether nobody is ordered for, whoever has a place: what came of it could not be kept here."""
+        return not self._room.is_left()
+
     def has_room(self, choice: Choice, now: int) -> bool:
-        """Whether there is a place for who was called: at the account, and among the steps that are its share."""
+        """Whether there is a place for who was called: at the account, among the steps that are its share, and here."""
         account = self._accounts[choice.account]
-        return account.has_room(choice.model, now) and self._shares.left(account.name) > 0
+        return not self.shut and account.has_room(choice.model, now) and self._shares.left(account.name) > 0
 
     async def join(self, job: Job, choices: Sequence[Choice]) -> list[Statement]:
         """Write that a job waits for these places and no others; one it waits for already keeps its turn."""
@@ -81,7 +90,7 @@ class Line:
         """Lease those whose turn it is wherever there is a place."""
         now = self._clock()
         called: list[Job] = []
-        if now < self._halted_until:
+        if now < self._halted_until or (self._waited and self.shut):
             return called
         for name in sorted({name for name, _ in self._waited}):
             models = self._callable(name, now)

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gateway.clips.keeping import Keeper
 from gateway.clips.media import Media
+from gateway.clips.room import Room
 from gateway.engine.line import Line
 from gateway.engine.orders import Orders
 from gateway.engine.shares import Shares
@@ -70,7 +71,7 @@ class Tools(Struct, frozen=True, kw_only=True):
             health=Health(metrics),
             hooks=hooks,
             shares=shares,
-            line=Line(store, shop.accounts, clock, shares),
+            line=Line(store, shop.accounts, clock, shares, Room(media, clock)),
             lease_ms=int(lease_seconds * 1000),
             retention_ms=retention_ms,
             doubt_ms=doubt_ms,

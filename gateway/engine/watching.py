@@ -16,6 +16,7 @@ from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher, noted
 from gateway.engine.findings import NO_ACCOUNT, alone, resumed, sentence, verdict, waiting_for
 from gateway.engine.tools import Tools
+from gateway.engine.unread import strange
 from gateway.events.events import foretell
 from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
@@ -57,6 +58,7 @@ class Watcher:
         self._store = tools.store
         self._shop = tools.shop
         self._clock = tools.clock
+        self._metrics = tools.metrics
         self._health = tools.health
         self._hooks = tools.hooks
         self._lease = tools.lease_ms
@@ -167,8 +169,7 @@ class Watcher:
         listing = account.provider.listing
         task = as_json(update.task)
         state = VERDICTS[update.state]
-        if update.state is TaskState.UNKNOWN:
-            log.warning("task.state_unknown", **names(job), word=update.raw_state)
+        own = (*own, *strange(job, update, self._metrics, now))
         seen = {"task": task, "progress": update.progress, "error": None}
         if update.usage:
             seen["usage"] = as_json(self._shop.settle(job, update.usage))

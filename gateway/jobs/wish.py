@@ -180,7 +180,7 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold something the client should know that did not stop the job."""
 
     type: str
-    """unsupported, sandbox, mismatch, result_lost."""
+    """unsupported, sandbox, mismatch, result_lost, late, over_estimate."""
     feature: str
     details: str
     result_links: tuple[ResultLink, ...] = ()

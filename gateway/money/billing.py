@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.jobs.job import LATE_LEAST, Job
-from gateway.jobs.wish import Choice, read_choice
+from gateway.jobs.wish import Choice, Notice, read_choice
 from gateway.money.ledger import About, Billing, Hold, Posting, add, close
 from providers.base.task import Fault, Usage
 
@@ -46,7 +46,7 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     price = choice.usd_micros if counted is None else counted
     charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
     done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE)
-    job = replace(job, hold=msgspec.json.encode(done).decode())
+    job = _written(job, held, done)
     if in_doubt(job):
         job = replace(job, due_at=now + int(1000 * LATE_LEAST))
     return job, postings
@@ -71,7 +71,19 @@ def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:
     if held is None:
         return job, []
     done, postings = close(_about(job, held), held, charge, now, told=True)
-    return replace(job, hold=msgspec.json.encode(done).decode()), postings
+    return _written(job, held, done), postings
+
+
+def _written(job: Job, held: Hold, done: Hold) -> Job:
+    """Write what became of a job's money; who pays more than was set aside is told so."""
+    job = replace(job, hold=msgspec.json.encode(done).decode())
+    if (done.charged or 0) <= held.usd_micros or done.charged == held.charged:
+        return job
+    cost, quoted = (done.charged or 0) / 1_000_000, held.usd_micros / 1_000_000
+    details = f"it was quoted at ${quoted:.6g} and cost ${cost:.6g}"
+    notices = msgspec.json.decode(job.warnings, type=list[Notice])
+    more = Notice(type="over_estimate", feature="cost", details=details)
+    return replace(job, warnings=msgspec.json.encode([*notices, more]).decode())
 
 
 def raised(job: Job, choice: Choice, attempt: str, now: int) -> tuple[Job, list[Posting]]:

@@ -32,6 +32,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     """Shares by offer or provider, for the policy ``split``."""
     speeds: Mapping[str, float] = {}
     """Seconds an offer was observed to take; the listing's word stands for the others."""
+    ceiling: int | None = None
+    """Micro-dollars no job is ordered above, whatever its call allows."""
 
 
 DEFAULT = Terms()
@@ -107,7 +109,7 @@ def choose(
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
-    lines = [_prefer(line, preferences) for line in table(request, sellers, aliases, on=on)]
+    lines = [_prefer(line, preferences, terms.ceiling) for line in table(request, sellers, aliases, on=on)]
     if any(not seller.listing.sandbox for seller in sellers) and not _names_sandbox(request, preferences):
         lines = [
             _refuse(line, Refusal("model", "the sandbox is chosen only by name while a real account is enabled"))
@@ -252,16 +254,20 @@ def _share(line: Line, shares: Mapping[str, float]) -> float:
     return max(0.0, shares.get(line.name, shares.get(line.provider, 0.0)))
 
 
-def _prefer(line: Line, preferences: Preferences) -> Line:
-    """Leave out a line the client does not want."""
+def _prefer(line: Line, preferences: Preferences, most: int | None) -> Line:
+    """Leave out a line the client does not want, or that asks more than this gateway pays."""
     if preferences.only and line.provider not in preferences.only:
         return _refuse(line, Refusal("provider", f"provider.only does not name {line.provider}"))
     if line.provider in preferences.ignore:
         return _refuse(line, Refusal("provider", f"provider.ignore names {line.provider}"))
-    ceiling = preferences.max_usd_micros
-    if line.choice and ceiling is not None and line.choice.usd_micros > ceiling:
-        price = line.choice.usd_micros / 1_000_000
-        return _refuse(line, Refusal("max_cost_usd", f"{line.provider} charges ${price:.6g}, above max_cost_usd"))
+    if line.choice:
+        price = line.choice.usd_micros
+        said = f"{line.provider} charges ${price / 1_000_000:.6g}, above"
+        if most is not None and price > most:
+            said = f"{said} the ${most / 1_000_000:.6g} this gateway pays for a video at most"
+            return _refuse(line, Refusal("max_cost_usd", said))
+        if preferences.max_usd_micros is not None and price > preferences.max_usd_micros:
+            return _refuse(line, Refusal("max_cost_usd", f"{said} max_cost_usd"))
     return line
 
 

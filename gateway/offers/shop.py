@@ -43,7 +43,7 @@ class Shop:
         self.routing = routing
         self._clock = clock
         self._times: dict[str, deque[float]] = {}
-        self._terms = Terms(policy=routing.policy, order=routing.order, split=routing.split)
+        self._terms = Terms(policy=routing.policy, order=routing.order, split=routing.split, ceiling=routing.ceiling)
 
     @property
     def sellers(self) -> list[Seller]:
@@ -81,6 +81,10 @@ class Shop:
             terms=terms,
             lot=(wish.user or lot or token_hex(8)) if split else "",
         )
+
+    def affords(self, choice: Choice) -> bool:
+        """Whether the operator lets an order cost as much."""
+        return self._terms.ceiling is None or choice.usd_micros <= self._terms.ceiling
 
     def resting(self, wish: Wish) -> dict[tuple[str, str], int]:
         """

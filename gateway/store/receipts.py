@@ -24,11 +24,13 @@ PEERS = 64
 """Processes that may keep notes in one folder."""
 
 
-class _Note(Struct, frozen=True):
+class Note(Struct, frozen=True):
     """Hold one note as written."""
 
     attempt: str
     task: str
+    account: str = ""
+    """Where it was ordered; empty in older notes."""
 
 
 class Receipts:
@@ -38,7 +40,7 @@ class Receipts:
         self._folder = folder
         self._file: int | None = None
         self._next = 0
-        self._noted: dict[str, str] = {}
+        self._noted: dict[str, Note] = {}
 
     def open(self) -> None:
         """
@@ -61,12 +63,12 @@ class Receipts:
             os.close(self._file)
             self._file = None
 
-    def note(self, attempt: str, task: str) -> None:
+    def note(self, attempt: str, task: str, account: str = "") -> None:
         """Note which task an attempt has been given; a handle too long for a slot is kept in memory alone."""
         if len(self._noted) >= SLOTS:
             del self._noted[next(iter(self._noted))]
-        self._noted[attempt] = task
-        text = msgspec.json.encode(_Note(attempt, task))
+        noted = self._noted[attempt] = Note(attempt, task, account)
+        text = msgspec.json.encode(noted)
         if self._file is None or len(text) > SLOT - 16:
             return
         head = b"%08x%08x" % (zlib.crc32(text), len(text))
@@ -74,13 +76,14 @@ class Receipts:
         self._next = (self._next + 1) % SLOTS
 
     @property
-    def noted(self) -> Mapping[str, str]:
-        """Every note there is: which task an attempt was given."""
+    def noted(self) -> Mapping[str, Note]:
+        """Every note there is, by the attempt: which task it was given."""
         return self._noted
 
     def get(self, attempt: str | None) -> str | None:
         """Look up which task an attempt was given."""
-        return self._noted.get(attempt or "")
+        noted = self._noted.get(attempt or "")
+        return None if noted is None else noted.task
 
     def sync(self) -> None:
         """Wait until the notes are on disk."""
@@ -107,7 +110,7 @@ class Receipts:
                 text = data[at + 16 : at + 16 + size]
                 if zlib.crc32(text) != check:
                     continue
-                note = msgspec.json.decode(text, type=_Note)
+                note = msgspec.json.decode(text, type=Note)
             except (ValueError, msgspec.MsgspecError):
                 continue
-            self._noted[note.attempt] = note.task
+            self._noted[note.attempt] = note

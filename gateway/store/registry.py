@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gateway.money.ledger import Budget
 from gateway.store.database import Database, Statement, first_of, page, record_of
 
 FIRST = ""
@@ -79,6 +80,22 @@ class Registry:
         """Put a key out of force; ``None`` where it is unknown or already is."""
         (rows,) = await self._database.write(Statement("key_revoke", {"id": id_, "now": self._clock()}))
         return first_of(Key, rows)
+
+    async def limit_key(self, key: Key, limits: str) -> Key | None:
+        """Change what a key may spend and do, from now on; ``None`` where it moved meanwhile or is not in force."""
+        asked = {"id": key.id, "limits": limits, "before": key.limits or "", "now": self._clock()}
+        (rows,) = await self._database.write(Statement("key_limit", asked))
+        return first_of(Key, rows)
+
+    async def used(self, budget: Budget) -> int:
+        """Say how many micro-dollars count against a budget: set aside, spent, or in doubt."""
+        ((used,),) = await self._database.read("budget_used", budget)
+        return int(used)
+
+    async def under_way(self, buyer: str) -> int:
+        """Count the jobs of a key that have not ended."""
+        ((count,),) = await self._database.read("jobs_of_buyer", {"buyer": buyer})
+        return int(count)
 
     async def add_file(self, file: File) -> None:
         """Keep what is known of an uploaded input."""

@@ -74,6 +74,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         billed: Billed | None = None,
         scope: Scope | None = None,
+        heard: bytes = b"",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -83,6 +84,8 @@ class ProviderError(Exception):
         """Seconds the provider asked us to wait, if it did."""
         self.billed: Billed = billed or self._billed
         self.scope: Scope = scope or self._scope
+        self.heard = heard
+        """How an answer began that did not come whole, without secrets: for operators alone."""
 
     _billed: ClassVar[Billed] = Billed.NO
 

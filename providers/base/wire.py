@@ -108,6 +108,8 @@ CLIPS = ("video/", "audio/", "image/", "application/octet-stream", "binary/")
 LEAST_SECRET = 8
 """Fewest characters of what is taken for a secret: a shorter text stands in answers by chance."""
 HIDDEN = b"[hidden]"
+MOST_HEARD = 4096
+"""Bytes kept of an answer that nobody could read, or that broke off."""
 
 
 class UnsentError(httpx.TransportError):
@@ -224,19 +226,21 @@ class HttpWire:
         :raises Indeterminate: a call that buys left and no whole answer came back.
         :raises Malformed: the answer is larger than any dialect's.
         """
+        answer, body = None, bytearray()
         try:
             answer = await self._open(call)
             try:
-                body = bytearray()
                 async for chunk in answer.stream:
                     body += chunk
                     if len(body) > self._max_bytes:
                         msg = f"the answer is larger than {self._max_bytes} bytes"
-                        raise Malformed(msg, status=answer.status)
+                        raise Malformed(msg, status=answer.status, heard=beginning(body, answer.secrets))
             finally:
                 await answer.stream.aclose()
         except BROKEN as error:
-            raise judge(error, call) from error
+            lost = judge(error, call)
+            lost.heard = beginning(body, answer.secrets) if answer else b""
+            raise lost from error
         return hide(Reply(status=answer.status, headers=answer.headers, body=bytes(body)), answer.secrets)
 
     @asynccontextmanager
@@ -327,6 +331,17 @@ def hide(reply: Reply, secrets: tuple[str, ...]) -> Reply:
             clean = {name: value.replace(secret, HIDDEN.decode()) for name, value in reply.headers.items()}
             reply = replace(reply, headers=clean)
     return reply
+
+
+def beginning(body: bytes | bytearray, secrets: Iterable[str]) -> bytes:
+    """Take secrets out of how a body begins, also one that is cut at its end; pure."""
+    text = bytes(body[:MOST_HEARD])
+    for secret in secrets:
+        raw = secret.encode("latin-1", "replace")
+        text = text.replace(raw, HIDDEN)
+        begun = next((size for size in range(len(raw) - 1, LEAST_SECRET // 2, -1) if text.endswith(raw[:size])), 0)
+        text = text[: len(text) - begun]
+    return text[:MOST_HEARD]
 
 
 def _carrier(transport: httpx.AsyncBaseTransport) -> Carrier:

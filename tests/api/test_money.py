@@ -1,6 +1,7 @@
 """Money as clients and operators see it: refused in words, shown to whom it concerns, stopped at once."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ PAID = """
 [offers."sandbox:sandbox/demo"]
 usd = "0.25"
 per = "second"
+[routing]
+price_ceiling_usd = "2.50"
 [budget]
 day_usd = "10.00"
 """
@@ -66,6 +69,40 @@ def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
     assert call(paid, other, "GET", "/v1/spend").json()["data"] == []
     assert call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "cat 9"}).status_code == 402
     assert call(paid, other, "POST", "/v1/videos", CLIP).status_code == 200
+
+
+def test_no_video_costs_more_than_the_operator_lets(paid: Server) -> None:
+    """A quote says why, and so does the order, whatever it would pay itself; what costs just so much is quoted."""
+    key = paid.create_key("--name", "rich")
+    dear = {**CLIP, "seconds": 11, "max_cost_usd": 100}
+    (line,) = call(paid, key, "POST", "/v1/quotes", dear).json()["data"]
+    assert not line["can"]
+    (reason,) = line["reasons"]
+    assert reason["message"] == "sandbox charges $2.75, above the $2.5 this gateway pays for a video at most"
+    refused = call(paid, key, "POST", "/v1/videos", dear)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "no_offer")
+    assert reason["message"] in refused.json()["detail"]
+    (line,) = call(paid, key, "POST", "/v1/quotes", {**dear, "seconds": 10}).json()["data"]
+    assert line["can"]
+
+
+def test_a_keys_limits_are_changed_while_it_is_used(paid: Server) -> None:
+    """Raised, lowered or taken away: what runs keeps to it within a second, and the list shows what is taken."""
+    key = paid.create_key("--name", "growing", "--budget-usd", "0.30", "--rate", "600/min")
+    ordered = [call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": f"grows {n}"}).status_code for n in range(2)]
+    assert ordered == [200, 402]
+
+    assert "$0.25 of $0.5 ever, 600 requests" in paid.cli("keys", "set", "growing", "--budget-usd", "0.50").stdout
+    eventually(lambda: call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "more"}).status_code == 200, seconds=10)
+    said = paid.cli("keys", "set", "growing", "--budget-usd", "none", "--day-usd", "0.20", "--jobs", "4").stdout
+    assert re.search(r"growing: \$0.5 of \$0.2 today, 600 requests a minute, [012] of 4 videos under way", said)
+    assert said.partition(": ")[2] in paid.cli("keys", "list").stdout
+    eventually(lambda: call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "less"}).status_code == 402, seconds=10)
+    said = paid.cli("keys", "set", "growing", "--day-usd", "none", "--rate", "1/min", "--jobs", "none").stdout
+    assert said.endswith("growing: 1 requests a minute\n")
+    eventually(lambda: call(paid, key, "GET", "/v1/models").status_code == 429, seconds=10)
+    assert paid.cli("keys", "set", "growing", "--rate", "none").stdout.endswith("growing: no limits\n")
+    eventually(lambda: call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "any"}).status_code == 200, seconds=10)
 
 
 def test_sellers_are_compared_by_what_came_of_their_orders(paid: Server) -> None:
@@ -143,6 +180,8 @@ def test_operators_see_and_stop_spending(paid: Server) -> None:
     "words",
     [
         ["keys", "create", "--name", "x", "--rate", "fast"], ["keys", "create", "--name", "x", "--budget-usd", "lots"],
+        ["keys", "set", "nobody", "--jobs", "1"], ["keys", "set", "first"], ["keys", "set", "first", "--jobs", "0"],
+        ["keys", "set", "first", "--rate", "fast"], ["keys", "set", "first", "--day-usd", "x"],
         ["spend", "--by", "colour"], ["compare", "--by", "day"],
         ["spend", "--since", "soon"], ["jobs", "adopt", "video_1", "t"],
         ["jobs", "resubmit", "video_1"], ["jobs", "settle", "video_1", "--usd", "x"],

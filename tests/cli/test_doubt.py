@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.jobs import in_doubt, settle_, unknown
+from gateway.cli.jobs import evidence, in_doubt, orphans, settle_, unknown
+from gateway.store.evidence import Kind, keep
+from gateway.store.orphans import Orphan, note
 from providers.base.errors import Indeterminate
 from tests import databases
 from tests.make import listing, price
@@ -60,4 +62,57 @@ def test_what_is_in_doubt_is_listed_until_somebody_can_tell(engine: Engine, caps
     with pytest.raises(SystemExit):
         main(["jobs", "settle", late, "--usd", "0.25"])
     assert f"the money of {late} is not in doubt" in capsys.readouterr().err
+    engine.close()
+
+
+def test_what_nobody_could_read_is_shown_to_operators(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its beginning beside the order that is in doubt, whole by its video; it commands no terminal."""
+
+    async def lose() -> str:
+        lost, _ = await order(engine)
+        attempt = (await engine.job(lost)).attempt or ""
+        said = f"HTTP 200 text/html: \x1b[2J task-4711\n{'x' * 600} the end"
+        await engine.store.database.write(keep(attempt, Kind.ANSWER, said, engine.now))
+        return lost
+
+    lost = asyncio.run(lose())
+    capsys.readouterr()
+    unknown()
+    listed = capsys.readouterr().out
+    assert "    answer: HTTP 200 text/html: [2J task-4711 xxx" in listed
+    assert "the end" not in listed
+    asyncio.run(engine.run(lost))
+    capsys.readouterr()
+    in_doubt()  # Where it is once the order was given up.
+    assert "    answer: HTTP 200 text/html: [2J task-4711 xxx" in capsys.readouterr().out
+    evidence(lost)
+    shown = capsys.readouterr().out
+    assert "the end\n1 kept\n" in shown
+    assert "\x1b" not in listed + shown
+    with pytest.raises(SystemExit):
+        main(["jobs", "evidence", "video_none"])
+    engine.close()
+
+
+def test_a_task_that_is_nobodys_is_listed_until_it_is_seen_to(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor finds it, too; it commands no terminal."""
+    made = Orphan(attempt="att_1", task="t-7\x1b[2J", account="acme", job="", found_at=engine.now)
+    asyncio.run(note(engine.store.database, made))
+    capsys.readouterr()
+    orphans()
+    said = capsys.readouterr().out
+    assert "att_1  acme  task t-7 [2J  video unknown  found 2027-" in said
+    assert "1 ownerless" in said
+    for code in (1, 0):
+        with pytest.raises(SystemExit) as end:
+            main(["doctor"])
+        assert end.value.code == code
+        assert ("FOUND  task_ownerless" in capsys.readouterr().out) is bool(code)
+        if code:
+            orphans(seen="att_1")
+    with pytest.raises(SystemExit):
+        main(["jobs", "orphans", "--seen", "att_1"])
+    assert "no task of att_1 is on the list" in capsys.readouterr().err
     engine.close()

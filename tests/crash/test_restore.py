@@ -6,8 +6,9 @@ from pathlib import Path
 
 import structlog
 
+from gateway.api.health import count
 from gateway.jobs.job import State
-from gateway.store.orphans import report
+from gateway.store.orphans import report, see_to, unseen
 from gateway.store.receipts import Receipts
 from tests.scripted import Engine, clip, running
 
@@ -25,7 +26,7 @@ async def restored(folder: Path) -> int:
     receipts.open()
     try:
         await engine.store.start_over()
-        return await report(engine.store.database, receipts)
+        return await report(engine.store.database, receipts, engine.now)
     finally:
         receipts.close()
         engine.close()
@@ -55,6 +56,21 @@ async def test_what_was_bought_after_the_backup_is_said_to_be_nobodys(tmp_path: 
     assert sorted(lost) == sorted(each["attempt"] for each in logs if each["event"] == "task.ownerless")
 
     again = Engine(tmp_path)
+    found = await unseen(again.store.database)
+    assert sorted(lost) == sorted(each.attempt for each in found)
+    assert {("acme", each.attempt, "", again.now) for each in found} == {
+        (each.account, each.task, each.job, each.found_at)
+        for each in found  # The scripted provider calls tasks so.
+    }
+    assert await see_to(again.store.database, lost[0], again.now) == 1
+    assert await see_to(again.store.database, lost[0], again.now) == 0
+    again.close()
+    assert await restored(tmp_path) == 3  # Each start looks anew, and what was seen to stays so.
+
+    again = Engine(tmp_path)
+    assert sorted(lost[1:]) == sorted(each.attempt for each in await unseen(again.store.database))
+    await count(again.store, again.metrics, again.clock)
+    assert again.metrics.registry.get_sample_value("reelgate_tasks_ownerless") == 2
     assert (await again.run(open_.id)).state is State.SUCCEEDED
     assert again.provider.ledger == []
     again.close()

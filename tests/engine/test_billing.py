@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.api.answers import video
 from gateway.clock import DAY_MS
@@ -121,6 +122,37 @@ async def test_clips_flow_filtered_are_not_charged(tmp_path: Path, message: str,
     usage = video(job)["usage"]
     assert (charged, charged // 20_000) == (1_000_000 * usage["cost"], int(usage["credits"]))
     engine.close()
+
+
+@pytest.mark.parametrize("charged", [PRICE - 1, PRICE, PRICE + 1, 2 * PRICE])
+async def test_nobody_pays_more_than_was_set_aside_in_silence(engine: Engine, charged: int) -> None:
+    """The video says so, the log does, and a figure; of what fits nobody says a word."""
+    engine.provider.polls = [running("t", usage=Usage(usd_micros=charged))]
+    with capture_logs() as logs:
+        job = await engine.run((await engine.accept()).id)
+
+    over = [each["details"] for each in msgspec.json.decode(video(job)["warnings"]) if each["type"] == "over_estimate"]
+    loud = [(each["usd"], each["over_usd"]) for each in logs if each["event"] == "estimate.exceeded"]
+    labels = {"provider": "acme", "model": "maker/one"}
+    figure = engine.metrics.registry.get_sample_value("reelgate_over_estimate_usd_total", labels)
+    if charged <= PRICE:
+        assert (over, loud, figure) == ([], [], None)
+        return
+    assert over == [f"it was quoted at $0.4 and cost ${charged / 1_000_000:.6g}"]
+    assert (loud, figure) == ([(charged / 1_000_000, (charged - PRICE) / 1_000_000)], (charged - PRICE) / 1_000_000)
+
+
+async def test_a_job_is_followed_through_the_log(engine: Engine) -> None:
+    """What was ordered where, for how much, as which task; what it cost; and its end: each once, and no prompt."""
+    with capture_logs() as logs:
+        job = await engine.run((await engine.accept(prompt="canary-prompt")).id)
+    told = [each for each in logs if each.get("job") == job.id]
+    assert [each["event"] for each in told] == ["attempt.submitted", "hold.settled", "job.ended"]
+    assert all(each["attempt"] == job.attempt for each in told)
+    assert {(each["offer"], each["account"]) for each in told} == {("acme:maker/one", "acme")}
+    assert (told[0]["usd"], told[0]["task"]) == (0.4, job.attempt)  # The scripted provider calls tasks so.
+    assert (told[1]["usd"], told[1]["billing"]) == (0.4, "billed")
+    assert "canary" not in str(logs)
 
 
 async def test_what_cost_more_than_quoted_is_one_purchase(engine: Engine) -> None:

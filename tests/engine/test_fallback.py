@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.api import answers
 from gateway.door.accept import Repeat, fingerprint_of
@@ -137,6 +138,21 @@ async def test_where_nobody_else_may_make_it_the_verdict_is_the_end(
     assert charged(job) == ("not_billed", 0)
     assert await tried(engine, job) == [("cheap", Outcome.FAILED, BROKE)]
     assert [len(each.ledger) for each in engine.providers.values()] == [1, 0][: len(sold)]
+
+
+async def test_nobody_is_ordered_from_above_the_operators_ceiling(make: Make) -> None:
+    """Neither what would take the turn of another, nor what was accepted under a higher ceiling."""
+    engine = make(CHEAP, FAIR, routing=RoutingSettings(price_ceiling_usd="1.00"))
+    engine.providers["cheap"].polls = [failed()]
+    job = await engine.run((await order(engine)).id)
+    assert (job.state, [len(each.ledger) for each in engine.providers.values()]) == (State.FAILED, [1, 0])
+
+    waiting = await order(engine)
+    engine.shop._terms = replace(engine.shop._terms, ceiling=799_999)  # As after a start with a lower one.
+    job = await engine.run(waiting.id)
+    assert (job.state, problem(job).code, charged(job)) == (State.FAILED, "no_offer", ("not_billed", 0))
+    assert "above the $0.799999 this gateway pays" in problem(job).message
+    assert [len(each.ledger) for each in engine.providers.values()] == [1, 0]
 
 
 async def test_so_many_are_asked_and_no_more(make: Make) -> None:

@@ -9,6 +9,7 @@ import structlog
 from gateway.engine.sending import SEND_MS
 from gateway.jobs.job import CONFIRM, UNDER_WAY, Outcome, State
 from gateway.money.billing import in_doubt
+from gateway.store.orphans import unseen
 from providers.base.order import Order
 from providers.base.task import Update
 from providers.base.wire import Call, Reply, Wire
@@ -98,6 +99,8 @@ async def test_an_answer_nobody_waits_for_is_said(engine: Overtaken) -> None:
         await engine.turn()
     (said,) = [each for each in logs if each["event"] == "task.ownerless"]
     assert (said["task"], said["job"], said["log_level"]) == ("lost", job.id, "error")
+    (orphan,) = await unseen(engine.store.database)
+    assert (orphan.task, orphan.account, orphan.job, orphan.attempt) == ("lost", "acme", job.id, said["attempt"])
 
     assert (await engine.run(job.id)).state is State.SUCCEEDED
     first, second = await engine.store.attempts(job.id)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from gateway.api.answers import video
 from gateway.api.calls import remove_clips
@@ -98,6 +99,20 @@ async def look_on(engine: Engine, job: Job, *, days: float = 40) -> Job:
 async def books(engine: Engine, job: Job) -> dict[Book, int]:
     assert await engine.store.ailments() == {}
     return {book: sum_ for book, sum_ in drift(await engine.store.entries(job.id)).items() if sum_}
+
+
+async def test_what_it_cost_beyond_its_quote_is_told_late_too(engine: Engine) -> None:
+    """By the provider's word, or by an operator's, which has no figure of its own."""
+    before = await given_up(engine)
+    engine.provider.polls = [done("t", usage=Usage(usd_micros=PRICE + 100_000))]
+    with capture_logs() as logs:
+        job = await look_on(engine, before)
+    assert [each["over_usd"] for each in logs if each["event"] == "estimate.exceeded"] == [0.1]
+    assert "cost $0.5" in next(each.details for each in notices(job) if each.type == "over_estimate")
+
+    other, postings, also = settle(await lost(engine), PRICE + 200_000, engine.now)
+    await engine.store.save(other, postings=postings, also=also)
+    assert "cost $0.6" in next(each.details for each in notices(other) if each.type == "over_estimate")
 
 
 async def test_a_clip_that_comes_late_is_kept_and_paid_for(engine: Engine) -> None:

@@ -373,8 +373,11 @@ async def test_a_full_disk_is_waited_for(engine: Kept, host: Host) -> None:
 
 async def test_no_byte_is_asked_for_that_has_no_room(engine: Kept, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is nearly full is not filled: neither by what is announced nor by a try at it."""
+    engine.provider.submits.append(running("t"))
+    job = await engine.accept()
+    await engine.turn()  # It is ordered while there is room.
     monkeypatch.setattr(engine.media, "free_bytes", lambda: 64 * MB + 1000)
-    job = await engine.stored()
+    await engine.turn(seconds=5)
     assert (1, {"storage": 1}) == (len(host.asked), engine.outcomes())
     assert [] == list(engine.media.incoming.iterdir())
     monkeypatch.setattr(engine.media, "free_bytes", lambda: 1000)

@@ -637,6 +637,7 @@ def open_market(drawn_: list[dict[str, Any]]) -> list[Seller]:
     fields=requests,
     policy=st.sampled_from(sorted(WHY)),
     ceiling=st.none() | st.integers(0, 50_000_000),
+    most=st.none() | st.integers(0, 50_000_000),
     lot=st.text(max_size=5),
     warn=st.booleans(),
 )
@@ -645,6 +646,7 @@ def test_no_decision_is_one_that_cannot_be(
     fields: dict[str, Any],
     policy: str,
     ceiling: int | None,
+    most: int | None,
     lot: str,
     warn: bool,
 ) -> None:
@@ -655,7 +657,7 @@ def test_no_decision_is_one_that_cannot_be(
     """
     sellers, wanted = open_market(drawn_), Request(prompt="a cat", **fields)
     preferences = Preferences(max_usd_micros=ceiling, on_unsupported="warn" if warn else "error")
-    terms = Terms(policy=policy, split={"s0": 3, "s1": 1, "s2:maker/one": 2}, order=["s2", "s0"])
+    terms = Terms(policy=policy, split={"s0": 3, "s1": 1, "s2:maker/one": 2}, order=["s2", "s0"], ceiling=most)
 
     def decide(these: list[Seller]) -> Decision | None:
         try:
@@ -674,7 +676,7 @@ def test_no_decision_is_one_that_cannot_be(
         assert choice is not None
         assert not {"*", line.offer.model} & set(mine.shut)
         assert mine.credits_left is None or not choice.credits or int(choice.credits) <= mine.credits_left
-        assert ceiling is None or choice.usd_micros <= ceiling
+        assert all(each is None or choice.usd_micros <= each for each in (ceiling, most))
         for name in CHOICES:
             assert getattr(choice.spec, name) in getattr(line.offer, name)
             assert name not in fields or getattr(choice.spec, name) == fields[name]
@@ -722,3 +724,17 @@ def test_a_ceiling_is_kept_to_the_micro_dollar() -> None:
     assert [400_000] == [line.choice.usd_micros for line in at.ranked if line.choice]
     assert () == below.ranked
     assert "cheap charges $0.4, above max_cost_usd" == told(below)["cheap"]
+
+
+@pytest.mark.parametrize("asked", [None, 100_000, 399_999, 9_000_000])
+def test_nobody_is_paid_more_than_the_operator_lets(asked: int | None) -> None:
+    """Whatever the call allows: of the two ceilings the lower one holds, and the refusal names one that refuses."""
+    wanted = Preferences(max_usd_micros=asked)
+    at = choose(request(), wanted, SELLERS, ALIASES, on=DAY, terms=Terms(ceiling=400_000))
+    below = choose(request(), wanted, SELLERS, ALIASES, on=DAY, terms=Terms(ceiling=399_999))
+    assert ([400_000] if asked in {None, 9_000_000} else []) == [
+        each.choice.usd_micros for each in at.ranked if each.choice
+    ]
+    assert () == below.ranked
+    assert "cheap charges $0.4, above the $0.399999 this gateway pays for a video at most" == told(below)["cheap"]
+    assert not choose(request(), ANY, SELLERS, ALIASES, on=DAY, terms=Terms(ceiling=0)).ranked

@@ -275,10 +275,32 @@ async def test_an_endless_answer_is_cut(httpx_mock: HTTPXMock) -> None:
     """No answer takes more memory than any dialect needs."""
     httpx_mock.add_response(content=b"x" * 2048)
     async with httpx.AsyncHTTPTransport() as transport:
-        with pytest.raises(Malformed):
+        with pytest.raises(Malformed) as caught:
             await HttpWire(transport, max_bytes=1024).send(
                 Call(method="GET", url="https://acme.test/a", repeatable=True)
             )
+    assert caught.value.heard == b"x" * 2048
+
+
+@pytest.mark.parametrize("cut", [0, 3, 12, 26])
+async def test_what_came_of_an_answer_is_not_lost_with_it(cut: int) -> None:
+    """It may name what was bought; the key it was asked with is hidden in it, and so is half of it at the end."""
+    key = "canary-key-of-acme-7Qz-abc"
+    said = f'{{"id": "t1", "key": "{key}", "again": "{key[:cut]}'.encode()
+
+    async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + said)
+        await writer.drain()
+
+    async with upstream(break_off) as url, AiohttpTransport() as transport:
+        carrier = HttpWire(transport, HomeAuth(url, {"authorization": f"Bearer {key}"}))
+        with pytest.raises(Indeterminate) as caught:
+            await carrier.send(buying(url))
+
+    hidden = {0: b"", 3: b"can", 12: b"", 26: b"[hidden]"}[cut]
+    assert caught.value.heard == b'{"id": "t1", "key": "[hidden]", "again": "' + hidden
+    assert "t1" not in f"{caught.value}{caught.value.message}"
 
 
 async def test_errors_carry_no_address(httpx_mock: HTTPXMock) -> None:

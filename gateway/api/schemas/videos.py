@@ -46,7 +46,9 @@ THIRTEEN = {
 VIDEO = {
     **THIRTEEN,
     "status_detail": word(*DETAIL.values(), "expired", about="How it stands, exactly."),
-    "waiting": maybe(text("What it waits for beside its turn: an account that is not configured, or rests for long.")),
+    "waiting": maybe(
+        text("What it waits for beside its turn: an account that is not configured or rests for long, or room for it.")
+    ),
     "started_at": maybe(moment("When its provider took it.")),
     "updated_at": moment(),
     "eta_seconds": maybe(

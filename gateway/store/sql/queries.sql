@@ -424,6 +424,26 @@ SELECT count(*) FROM keys;
 -- key_revoke --
 UPDATE keys SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING *;
 
+-- key_limit --
+-- No row comes back where somebody changed it meanwhile, or it is not in force.
+UPDATE keys SET limits = :limits
+WHERE id = :id AND revoked_at IS NULL AND coalesce(limits, '') = :before AND (expires_at IS NULL OR expires_at > :now)
+RETURNING *;
+
+-- budget_used --
+-- What counts against a budget: its sums, or where no purchase has opened it yet, what it would begin with.
+SELECT coalesce(
+    (SELECT held + spent + suspense FROM budgets WHERE id = :id),
+    (
+        SELECT sum(CASE 'available' WHEN debit THEN usd_micros WHEN credit THEN -usd_micros ELSE 0 END)
+        FROM entries WHERE owner = :owner AND job >= :first_job AND job < :last_job
+    ),
+    0
+);
+
+-- jobs_of_buyer --
+SELECT count(*) FROM jobs WHERE buyer = :buyer AND completed_at IS NULL;
+
 -- file_insert --
 INSERT INTO files (id, tenant, filename, purpose, media_type, sha256, bytes, width, height, created_at, seconds, expires_at)
 VALUES (:id, :tenant, :filename, :purpose, :media_type, :sha256, :bytes, :width, :height, :created_at, :seconds, :expires_at);
@@ -745,3 +765,22 @@ INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt) ON
 
 -- task_owner --
 SELECT attempt FROM tasks WHERE account = :account AND task = :task;
+
+-- evidence_keep --
+INSERT INTO evidence (attempt, kind, at, said) VALUES (:attempt, :kind, :at, :said)
+ON CONFLICT (attempt, kind) DO UPDATE SET at = excluded.at, said = excluded.said;
+
+-- evidence_of_job --
+SELECT evidence.attempt, evidence.kind, evidence.at, evidence.said
+FROM evidence JOIN attempts ON attempts.id = evidence.attempt
+WHERE attempts.job = :job ORDER BY evidence.at, evidence.kind;
+
+-- orphan_note --
+INSERT INTO orphans (attempt, task, account, job, found_at, seen_at)
+VALUES (:attempt, :task, :account, :job, :found_at, NULL) ON CONFLICT (attempt, task) DO NOTHING;
+
+-- orphans_unseen --
+SELECT * FROM orphans WHERE seen_at IS NULL ORDER BY found_at, attempt;
+
+-- orphan_seen --
+UPDATE orphans SET seen_at = :now WHERE attempt = :attempt AND seen_at IS NULL RETURNING attempt;
