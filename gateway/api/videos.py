@@ -1,6 +1,6 @@
 """``/v1/videos``: OpenAI's contract to the letter, and a little more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from litestar import delete, get, post
@@ -8,11 +8,13 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
+from gateway.api.answers import Outlook
 from gateway.api.calls import is_dry, job_of, remove_clips, take_in
 from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import Body
+from gateway.api.outlook import outlook, stands_in_line
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
 from gateway.ids import is_id
@@ -90,19 +92,23 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     services, tenant = desk(request), caller(request).tenant
     if "prefer" in request.headers:
         job, waited = await wait(request, services, await job_of(request, video_id))
-        return _stands(services, job, waited)
+        return await _stands(services, job, await outlook(services, job), waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
-    if "if-none-match" in request.headers:
-        etag = _etag(video_id, *version)
-        if lists(request.headers["if-none-match"], etag):
-            return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
+    known = request.headers.get("if-none-match", "")
+    if known and lists(known, etag := _etag(video_id, *version)):
+        return _unchanged(etag)
     # Clients ask far more often than anything changes.
     shown = services.shown.get((video_id, version))
-    if shown is None:
-        shown = services.shown.put((video_id, version), _stands(services, await job_of(request, video_id)))
-    return shown
+    if shown is not None:
+        return shown
+    job = await job_of(request, video_id)
+    ahead = await outlook(services, job)
+    if stands_in_line(job):  # Its place changes, though the job does not.
+        etag = _etag(job.id, job.seq, job.cancel_requested, ahead.position)
+        return _unchanged(etag) if lists(known, etag) else await _stands(services, job, ahead)
+    return services.shown.put((video_id, version), await _stands(services, job, ahead))
 
 
 @delete(
@@ -142,7 +148,7 @@ async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
             409, "video_finished", f"Video '{job.id}' has ended already.", headers={"x-should-retry": "false"}
         )
     services.wake()
-    return _answer(services, asked)
+    return await _answer(services, asked)
 
 
 @get(
@@ -197,13 +203,15 @@ async def _order(
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
         headers["idempotency-replayed"] = "true"
-    return _answer(desk(request), job, headers)
+    return await _answer(desk(request), job, headers)
 
 
-def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
+async def _answer(
+    services: Desk, job: Job, headers: Mapping[str, str] | None = None, ahead: Outlook | None = None
+) -> Reply:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
-    shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
+    shown = answers.video(job, ahead or await outlook(services, job))
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
     if not job.state.final:
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
@@ -212,14 +220,20 @@ def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> 
     return reply(shown, out)
 
 
-def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
+async def _stands(services: Desk, job: Job, ahead: Outlook, headers: Mapping[str, str] | None = None) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
-    return _answer(services, job, {"etag": _etag(job.id, job.seq, job.cancel_requested), **(headers or {})})
+    etag = _etag(job.id, job.seq, job.cancel_requested, ahead.position)
+    return await _answer(services, job, {"etag": etag, **(headers or {})}, ahead)
 
 
-def _etag(id_: str, seq: int, cancel_requested: int) -> str:
+def _unchanged(etag: str) -> Reply:
+    """Answer that a video stands as its client knows."""
+    return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
+
+
+def _etag(id_: str, seq: int, cancel_requested: int, position: int | None = None) -> str:
     """Name how a video stands: where the name is the same, nothing has changed."""
-    return f'W/"{id_}-{seq}-{int(cancel_requested)}"'
+    return f'W/"{id_}-{seq}-{int(cancel_requested)}{"" if position is None else f"-{position}"}"'
 
 
 HANDLERS = (

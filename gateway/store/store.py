@@ -237,6 +237,10 @@ class Store(Registry):
         rows = await self._database.read("lines_of_job" if job else "lines_all", {"job": job})
         return [(row[0], row[1]) for row in rows]
 
+    async def ahead(self, job: str, most: int) -> list[tuple[str, int]]:
+        """Count who comes before a job at each account it stands in line at, up to ``most``."""
+        return [(row[0], row[1]) for row in await self._database.read("lines_ahead", {"job": job, "most": most})]
+
     async def next_due(self) -> int | None:
         """Say when the next job is due."""
         ((due,),) = await self._database.read("jobs_next_due")
@@ -426,6 +430,11 @@ class Store(Registry):
                 "orders_by", ends
             )
         ]
+
+    async def took(self, *, newest: int, each: int) -> list[tuple[str, float]]:
+        """Say of the newest orders how many seconds those that were made took: of each offer the last few, in order."""
+        rows = await self._database.survey("attempts_took", {"newest": newest, "each": each})
+        return [(offer, milliseconds / 1000) for offer, milliseconds in rows]
 
     async def ailments(self) -> dict[str, list[Row]]:
         """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""

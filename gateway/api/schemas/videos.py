@@ -49,8 +49,14 @@ VIDEO = {
     "waiting": maybe(text("What it waits for beside its turn: an account that is not configured, or rests for long.")),
     "started_at": maybe(moment("When its provider took it.")),
     "updated_at": moment(),
+    "queue_position": maybe(
+        whole("Its place in the line for a full account: 1 is next. Not told in lists, nor beyond the first thousand.")
+    ),
     "eta_seconds": maybe(
-        whole("How many seconds after `updated_at` the end is due, where enough like it were seen to end.")
+        whole(
+            "How many seconds after `updated_at` the end is due, with those before it in line, where enough like it "
+            "were seen to end."
+        )
     ),
     "provider": text("Who makes it; `sandbox` makes test clips."),
     "resolved_model": text("The model it is made with, where `model` is an alias or a wish."),

@@ -161,6 +161,29 @@ RETURNING *;
 -- lines_all --
 SELECT account, model FROM lines GROUP BY account, model;
 
+-- lines_ahead --
+-- How many come before a job at each account it stands in line at, whatever models they want there: turns go over all of
+-- them. However many wait, it reads three rows of the index for each model, and :most of those before it.
+WITH RECURSIVE mine AS (
+    SELECT account, min(turn) AS turn FROM lines WHERE job = :job GROUP BY account
+),
+wanted (account, turn, model) AS (
+    SELECT account, turn, (SELECT min(lines.model) FROM lines WHERE lines.account = mine.account) FROM mine
+    UNION ALL
+    SELECT account, turn,
+        (SELECT min(lines.model) FROM lines WHERE lines.account = wanted.account AND lines.model > wanted.model)
+    FROM wanted WHERE wanted.model IS NOT NULL
+)
+SELECT mine.account, (
+    SELECT count(DISTINCT before.job) FROM (
+        SELECT lines.job FROM wanted CROSS JOIN lines
+        WHERE wanted.account = mine.account AND lines.account = wanted.account AND lines.model = wanted.model
+            AND (lines.turn, lines.job) < (mine.turn, :job)
+        LIMIT :most
+    ) AS before
+)
+FROM mine;
+
 -- lines_of_job --
 SELECT account, model FROM lines WHERE job = :job;
 
@@ -344,6 +367,18 @@ SELECT coalesce(jobs.buyer, ''), attempts.offer, attempts.account, attempts.outc
 FROM attempts JOIN jobs ON jobs.id = attempts.job
 WHERE attempts.id >= :first AND attempts.id < :last
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
+
+-- attempts_took --
+-- How many milliseconds the orders took whose clips were kept in time: of each offer the last few, newest last. However
+-- many there are, no more than the newest of all are read.
+SELECT offer, took FROM (
+    SELECT newest.id, newest.offer, newest.ended_at - newest.intent_at AS took,
+        row_number() OVER (PARTITION BY newest.offer ORDER BY newest.id DESC) AS place
+    FROM (SELECT id, job, offer, outcome, intent_at, ended_at FROM attempts ORDER BY id DESC LIMIT :newest) AS newest
+    JOIN jobs ON jobs.id = newest.job
+    WHERE newest.outcome = 'succeeded' AND jobs.state = 'succeeded' AND jobs.attempt = newest.id
+) AS made
+WHERE place <= :each ORDER BY id;
 
 -- buying_allowed --
 -- No row while an operator has halted purchases, nor for a job its client has cancelled.
