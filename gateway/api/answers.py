@@ -174,6 +174,9 @@ def _error(job: Job) -> dict[str, Any] | None:
             "message": "The video was cancelled.",
             "type": "invalid_request_error",
             "param": None,
+            "retryable": False,
+            "provider": None,
+            "provider_code": None,
         }
     if job.state is not State.FAILED or job.error is None:
         return None
@@ -228,12 +231,15 @@ def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     counted = said.get("seconds", seconds * clips)
     credits_ = said.get("credits", _credits(choice, clips))
     free = held is not None and held.billing is Billing.NOT_BILLED
+    cost = usd(choice.usd_micros if charged is None else charged)
+    billed = 0 if free else counted
     return {
-        "cost": usd(choice.usd_micros if charged is None else charged),
+        "cost": cost,
         "currency": "USD",
         "estimated": not free and (held is None or charged is None or not held.told),
         "billing": held.billing if held else None,
-        "billed_seconds": 0 if free else counted,
+        "billed_seconds": billed,
+        "unit_price": round(cost / billed, 6) if billed else None,
         "credits": "0" if free and credits_ is not None else credits_,
         "price_source": choice.source,
     }

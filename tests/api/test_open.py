@@ -301,7 +301,10 @@ def test_cancelling_stops_the_work(server: Server) -> None:
     assert server.post(f"/v1/videos/{id_}/cancel", {}).status_code == 200
     eventually(lambda: server.get(f"/v1/videos/{id_}").json()["status"] == "failed")
 
-    assert server.get(f"/v1/videos/{id_}").json()["error"]["code"] == "cancelled"
+    error = server.get(f"/v1/videos/{id_}").json()["error"]
+    assert ("cancelled", False, None, None) == (
+        error["code"], error["retryable"], error["provider"], error["provider_code"],
+    )  # fmt: skip
     again = server.post(f"/v1/videos/{id_}/cancel", {})
     assert (again.status_code, again.headers["x-should-retry"]) == (409, "false")
 

@@ -115,7 +115,8 @@ USAGE = {
     "estimated": flag("Whether the provider may still say otherwise."),
     "billing": maybe(word(*Billing, about="What became of its money.")),
     "billed_seconds": number(),
-    "credits": maybe(text("What it takes of a plan, where it is paid for in credits.")),
+    "unit_price": maybe(number("What each of these seconds costs, in dollars.")),
+    "credits": maybe(text("The provider's own units: what it takes of a plan, where it is paid for in credits.")),
     "price_source": text("The page the price is from."),
 }
 
@@ -180,7 +181,7 @@ def _request() -> Schema:
 SCHEMAS: dict[str, Schema] = {
     **ASKED,
     "Video": record(VIDEO, object_="video"),
-    "VideoError": record(ERROR, seldom=("retryable", "provider", "provider_code", "result_links")),
+    "VideoError": record(ERROR, seldom=("result_links",)),
     "VideoOutput": record(OUTPUT),
     "VideoUsage": record(USAGE),
     "VideoRequest": _request(),
