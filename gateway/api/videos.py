@@ -17,6 +17,7 @@ from gateway.api.forms import Body
 from gateway.api.outlook import outlook, stands_in_line
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
+from gateway.api.wanted import ASKED, link, wanted
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid, missing_video
@@ -73,13 +74,29 @@ async def remix_video(request: Incoming, video_id: str) -> ASGIApp:
 
 @get("/videos", opt=READ, operation_id="listVideos")
 async def list_videos(request: Incoming) -> ASGIApp:
-    """List videos, newest first; ``after``, ``limit`` (1 to 100) and ``order`` page through them."""
-    after, limit, newest_first = page_of(request, "video")
-    store, tenant = desk(request).store, caller(request).tenant
-    if after is not None and not await store.owns(after, tenant):
-        raise bad_cursor()
-    found = await store.jobs(tenant, after=after, limit=limit, newest_first=newest_first)
-    return reply(page([answers.video(job) for job in found.jobs], more=found.more))
+    """
+    List videos, newest first; ``after`` or ``before``, ``limit`` (1 to 100) and ``order`` page through them.
+
+    ``status``, ``provider`` and ``model``, each once or several times, ``key``, ``since`` and ``until`` say which.
+    """
+    after, limit, newest_first = page_of(request, "video", "before", *ASKED)
+    services, tenant = desk(request), caller(request).tenant
+    before = request.query_params.get("before")
+    cursor, way = (after, "after") if before is None else (before, "before")
+    if (after and before) or (before is not None and not is_id("video", before)):
+        raise bad_cursor("before")
+    if cursor is not None and not await services.store.owns(cursor, tenant):
+        raise bad_cursor(way)
+    found = await services.store.jobs(
+        tenant,
+        after=cursor,
+        limit=limit,
+        newest_first=newest_first if before is None else not newest_first,
+        wanted=wanted(request, services),
+    )
+    jobs = found.jobs if before is None else found.jobs[::-1]
+    headers = {"link": link(request, way, found.jobs[-1].id)} if found.more else {}
+    return reply(page([answers.video(job) for job in jobs], more=found.more), headers)
 
 
 @get(

@@ -16,6 +16,7 @@ from gateway.jobs.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.money.comparing import Came
 from gateway.money.ledger import FOR_EVER, Book, BudgetRow, Entry, Posting, Spent
 from gateway.store.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
+from gateway.store.lists import EVERY, Page, Wanted, rows_of
 from gateway.store.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
@@ -72,13 +73,6 @@ REFUSED: dict[str, type[ConflictError]] = {
     "task_take": TakenError,
 }
 """What a statement that touched no row means, where it is not that somebody else was first."""
-
-
-class Page(Struct, frozen=True):
-    """Hold one page of a list."""
-
-    jobs: list[Job]
-    more: bool
 
 
 class Store(Registry):
@@ -207,10 +201,17 @@ class Store(Registry):
         rows = await self._database.read("job_read", {"id": id_})
         return bool(rows) and _job(rows[0]).tenant == tenant
 
-    async def jobs(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> Page:
-        """List a tenant's jobs, a page at a time."""
+    async def jobs(
+        self, tenant: str, *, after: str | None, limit: int, newest_first: bool, wanted: Wanted = EVERY
+    ) -> Page:
+        """List a tenant's jobs, or those that are wanted, a page at a time."""
         query, start = ("jobs_newest", LAST) if newest_first else ("jobs_oldest", FIRST)
-        rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
+        if wanted == EVERY:
+            asked = {"tenant": tenant, "after": after or start, "most": limit + 1}
+            rows = await self._database.read(query, asked)
+        else:
+            found = rows_of(self._database, tenant, wanted, after=after, most=limit + 1, newest_first=newest_first)
+            rows = [*await found]
         return Page([_job(row) for row in rows[:limit]], len(rows) > limit)
 
     async def claim(

@@ -7,6 +7,7 @@ from gateway.api.content import VARIANTS
 from gateway.api.files import MOST_LISTED
 from gateway.api.schemas.bodies import ORDERS
 from gateway.api.schemas.words import Schema, number, text, whole
+from gateway.api.wanted import WORDS
 from gateway.api.webhooks import DELIVERY
 from gateway.money import comparing, spending
 
@@ -16,6 +17,12 @@ Parameter = dict[str, Any]
 def _query(name: str, about: str = "", **schema: Any) -> Parameter:
     """Describe a query parameter."""
     return {"name": name, "in": "query", "schema": schema, **({"description": about} if about else {})}
+
+
+def _several(name: str, about: str, **schema: Any) -> Parameter:
+    """Describe a query parameter that may come several times: any of them will do."""
+    words = {"type": "string", **schema}
+    return {**_query(name, about, type="array", items=words), "style": "form", "explode": True}
 
 
 def _header(name: str, about: str, **schema: Any) -> Parameter:
@@ -46,6 +53,8 @@ def _id(prefix: str) -> str:
     return f"{prefix}_[0-9a-f]{{32}}"
 
 
+TIME = "a day (UTC), `2026-11-01`, or seconds since the epoch."
+TIMES = "^([0-9]{1,11}|[0-9]{4}-[0-9]{2}-[0-9]{2})$"
 DRY_RUN = _query(
     "dry_run",
     "Only say what it would cost: the answer is that of `/v1/quotes`, and nothing is kept or bought.",
@@ -68,7 +77,21 @@ PARAMETERS: dict[str, list[Parameter]] = {
     **{name: [DRY_RUN, REPEAT, PREFER] for name in ORDERS},
     "retrieveVideo": [PREFER, IF_NONE_MATCH],
     "streamVideo": [SEEN],
-    "listVideos": _paging(_id("video")),
+    "listVideos": [
+        *_paging(_id("video")),
+        _query(
+            "before",
+            "The page that ends before this id, in place of `after`.",
+            type="string",
+            pattern=f"^{_id('video')}$",
+        ),
+        _several("status", "As `status` or `status_detail` says it.", enum=[*WORDS]),
+        _several("provider", "Who makes it."),
+        _several("model", "The model, as it was chosen or as it was asked for."),
+        _query("key", "The id of the key that ordered it.", type="string", pattern="^[ -~]+$"),
+        _query("since", f"Ordered then or later: {TIME}", type="string", pattern=TIMES),
+        _query("until", f"Ordered before then, or up to the end of the day: {TIME}", type="string", pattern=TIMES),
+    ],
     "listFiles": [*_paging(_id("file"), usual=MOST_LISTED, most=MOST_LISTED), _query("purpose", type="string")],
     "listWebhookEndpoints": _paging(_id("whep")),
     "listWebhookDeliveries": _paging(DELIVERY.pattern)[:2],
@@ -111,6 +134,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Location": _said(text(), "Where to go on."),
     "Preference-Applied": _said(text(), "Which wish of `Prefer` was followed."),
     "Idempotency-Replayed": _said(text(const="true"), "Sent where this is an earlier call's video."),
+    "Link": _said(text(), 'Where the list goes on: `rel="next"`, or `prev` where it was asked for `before` an id.'),
     "Last-Modified": _said(text(), "When it was made."),
     "Accept-Ranges": _said(text(), "That parts of it can be asked for."),
     "Content-Range": _said(text(), "Which part of it this is."),
@@ -128,6 +152,7 @@ SENT: dict[tuple[str, str], tuple[str, ...]] = {
     **{(name, "200"): _ORDERED for name in ORDERS},
     ("retrieveVideo", "200"): (*_STANDS, "Etag", "Preference-Applied"),
     ("retrieveVideo", "304"): ("Etag",),
+    ("listVideos", "200"): ("Link",),
     ("cancelVideo", "200"): _STANDS,
     ("downloadVideo", "200"): _BYTES,
     ("downloadVideo", "206"): (*_BYTES, "Content-Range"),

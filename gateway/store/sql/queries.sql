@@ -62,6 +62,107 @@ SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id < :after
 -- jobs_oldest --
 SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id > :after ORDER BY id LIMIT :most;
 
+-- jobs_kinds --
+-- Which states and offers a tenant has jobs of: one look at the index for each pair there is, however many jobs.
+WITH RECURSIVE kinds (state, offer) AS (
+    SELECT each.column1, (
+        SELECT min(jobs.offer) FROM jobs
+        WHERE jobs.state = each.column1 AND jobs.tenant = :tenant AND jobs.deleted_at IS NULL
+    )
+    FROM (VALUES ('queued'), ('submitting'), ('unknown'), ('running'), ('storing'), ('succeeded'), ('failed'), ('cancelled')) AS each
+    UNION ALL
+    SELECT kinds.state, (
+        SELECT min(jobs.offer) FROM jobs
+        WHERE jobs.state = kinds.state AND jobs.tenant = :tenant AND jobs.deleted_at IS NULL AND jobs.offer > kinds.offer
+    )
+    FROM kinds WHERE kinds.offer IS NOT NULL
+)
+SELECT state, offer FROM kinds WHERE offer IS NOT NULL;
+
+-- jobs_newest_of --
+-- CROSS JOIN makes SQLite begin with the pairs of state and offer; of each no more is read than could be answered.
+SELECT * FROM jobs WHERE id IN (
+    SELECT jobs.id FROM json_each(:kinds) AS kind CROSS JOIN jobs
+    WHERE jobs.rowid IN (
+        SELECT one.rowid FROM jobs AS one
+        WHERE one.state = json_extract(kind.value, '$[0]') AND one.tenant = :tenant
+            AND one.offer = json_extract(kind.value, '$[1]') AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (:key = '' OR one.buyer = :key)
+            AND (:expired = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                json_extract(kind.value, '$[2]') = 0
+                OR json_extract(one.wish, '$.request.model') IN (SELECT value FROM json_each(:names))
+            )
+        ORDER BY one.id DESC LIMIT :most
+    )
+    ORDER BY jobs.id DESC LIMIT :most
+)
+ORDER BY id DESC;
+
+-- jobs_newest_of on postgresql --
+SELECT * FROM jobs WHERE id IN (
+    SELECT found.id FROM json_array_elements(CAST(CAST(:kinds AS TEXT) AS JSON)) AS kind (value)
+    CROSS JOIN LATERAL (
+        SELECT one.id FROM jobs AS one
+        WHERE one.state = kind.value ->> 0 AND one.tenant = :tenant
+            AND one.offer = kind.value ->> 1 AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (CAST(:key AS TEXT) = '' OR one.buyer = CAST(:key AS TEXT))
+            AND (CAST(:expired AS BIGINT) = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                kind.value ->> 2 = '0'
+                OR CAST(one.wish AS JSON) -> 'request' ->> 'model'
+                    IN (SELECT json_array_elements_text(CAST(CAST(:names AS TEXT) AS JSON)))
+            )
+        ORDER BY one.id DESC LIMIT :most
+    ) AS found
+    ORDER BY found.id DESC LIMIT :most
+)
+ORDER BY id DESC;
+
+-- jobs_oldest_of --
+-- CROSS JOIN makes SQLite begin with the pairs of state and offer; of each no more is read than could be answered.
+SELECT * FROM jobs WHERE id IN (
+    SELECT jobs.id FROM json_each(:kinds) AS kind CROSS JOIN jobs
+    WHERE jobs.rowid IN (
+        SELECT one.rowid FROM jobs AS one
+        WHERE one.state = json_extract(kind.value, '$[0]') AND one.tenant = :tenant
+            AND one.offer = json_extract(kind.value, '$[1]') AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (:key = '' OR one.buyer = :key)
+            AND (:expired = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                json_extract(kind.value, '$[2]') = 0
+                OR json_extract(one.wish, '$.request.model') IN (SELECT value FROM json_each(:names))
+            )
+        ORDER BY one.id LIMIT :most
+    )
+    ORDER BY jobs.id LIMIT :most
+)
+ORDER BY id;
+
+-- jobs_oldest_of on postgresql --
+SELECT * FROM jobs WHERE id IN (
+    SELECT found.id FROM json_array_elements(CAST(CAST(:kinds AS TEXT) AS JSON)) AS kind (value)
+    CROSS JOIN LATERAL (
+        SELECT one.id FROM jobs AS one
+        WHERE one.state = kind.value ->> 0 AND one.tenant = :tenant
+            AND one.offer = kind.value ->> 1 AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (CAST(:key AS TEXT) = '' OR one.buyer = CAST(:key AS TEXT))
+            AND (CAST(:expired AS BIGINT) = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                kind.value ->> 2 = '0'
+                OR CAST(one.wish AS JSON) -> 'request' ->> 'model'
+                    IN (SELECT json_array_elements_text(CAST(CAST(:names AS TEXT) AS JSON)))
+            )
+        ORDER BY one.id LIMIT :most
+    ) AS found
+    ORDER BY found.id LIMIT :most
+)
+ORDER BY id;
+
 -- attempt_known --
 SELECT id FROM attempts WHERE id = :id;
 
