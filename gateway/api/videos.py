@@ -234,6 +234,7 @@ async def _answer(
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
         out["openai-poll-after-ms"] = str(wait)
         out["retry-after"] = str(max(1, wait // 1000))
+        out["retry-after-ms"] = str(wait)
     return reply(shown, out)
 
 

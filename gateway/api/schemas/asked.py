@@ -126,6 +126,12 @@ def _said(schema: Schema, about: str) -> dict[str, Any]:
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": _said(text(), "What this call is called in the gateway's log."),
     "Retry-After": _said(whole(), "After how many seconds to ask again."),
+    "Retry-After-Ms": _said(whole(), "The same in milliseconds."),
+    "RateLimit-Policy": _said(text(), "Of a key with a rate: how many calls (q) it may make in how many seconds (w)."),
+    "RateLimit": _said(text(), "How many of them are left (r), and in how many seconds all are back (t)."),
+    "X-RateLimit-Limit-Requests": _said(whole(), "Of a key with a rate: how many calls it may make a minute."),
+    "X-RateLimit-Remaining-Requests": _said(whole(), "How many of them are left."),
+    "X-RateLimit-Reset-Requests": _said(text(examples=["12s"]), "When all are back."),
     "X-Should-Retry": _said(text(enum=["true", "false"]), "Whether an SDK should repeat the call by itself."),
     "X-Reelgate-Provider": _said(text(), "Who makes the video."),
     "X-Reelgate-Cost-Usd": _said(number(), "What it costs, in dollars."),
@@ -144,7 +150,11 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 """Every header worth reading, and what it says."""
 
-_STANDS = ("X-Reelgate-Provider", "X-Reelgate-Cost-Usd", "Openai-Poll-After-Ms", "Retry-After")
+RATED = (
+    *("RateLimit-Policy", "RateLimit"),
+    *(f"X-RateLimit-{word}-Requests" for word in ("Limit", "Remaining", "Reset")),
+)
+_STANDS = ("X-Reelgate-Provider", "X-Reelgate-Cost-Usd", "Openai-Poll-After-Ms", "Retry-After", "Retry-After-Ms")
 _ORDERED = (*_STANDS, "Location", "Preference-Applied", "Idempotency-Replayed")
 _BYTES = ("Etag", "Last-Modified", "Accept-Ranges", "Content-Disposition", "Repr-Digest")
 
@@ -162,11 +172,11 @@ SENT: dict[tuple[str, str], tuple[str, ...]] = {
     ("downloadFile", "307"): ("Location",),
 }
 """What an answer says in its headers, by operation and status."""
-REFUSED = ("Retry-After", "X-Should-Retry", "WWW-Authenticate", "Content-Range")
+REFUSED = ("Retry-After", "Retry-After-Ms", "X-Should-Retry", "WWW-Authenticate", "Content-Range")
 """What one says that is no success."""
 
 
 def headers_of(operation: str, status: str) -> dict[str, Any]:
     """Name the headers of an answer."""
     more = REFUSED if status.endswith("XX") else SENT.get((operation, status), ())
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *more)}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *RATED, *more)}
