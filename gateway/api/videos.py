@@ -25,6 +25,11 @@ from providers.base.order import Mode
 
 READ: dict[str, Any] = {"scope": "read"}
 WRITE: dict[str, Any] = {"scope": "write"}
+DEPRECATED = dict.fromkeys(("sora-2", "sora-2-pro"), "@1774310400")
+"""
+Names of models their maker has deprecated, and since when (RFC 9745): OpenAI on 2026-03-24, by its models page as of
+2026-11-21. It switched them off on 2026-09-24; here they go on as aliases, so none has a ``Sunset``.
+"""
 
 
 @post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
@@ -230,6 +235,8 @@ async def _answer(
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
     shown = answers.video(job, ahead or await outlook(services, job))
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
+    if (since := DEPRECATED.get(shown["model"])) is not None:
+        out["deprecation"] = since
     if not job.state.final:
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
         out["openai-poll-after-ms"] = str(wait)

@@ -455,6 +455,15 @@ def test_answers_carry_an_id(server: Server) -> None:
     assert own.headers["openai-processing-ms"].isdigit()
 
 
+@pytest.mark.parametrize(("model", "since"), [("sora-2", "@1774310400"), ("google/veo-3.1-fast", None)])
+def test_a_name_its_maker_has_deprecated_says_so(server: Server, model: str, since: str | None) -> None:
+    """At the order and ever after, and goes on being served."""
+    ordered = server.post("/v1/videos", {"model": model, "prompt": "a kite", "seconds": "4"})
+    seen = server.get(f"/v1/videos/{ordered.json()['id']}")
+    assert [(200, since)] * 2 == [(each.status_code, each.headers.get("deprecation")) for each in (ordered, seen)]
+    assert "sunset" not in seen.headers
+
+
 def test_a_trace_is_found_in_the_log(server: Server) -> None:
     """By its id, beside the job that was ordered in it; what is no trace is not written."""
     trace = "0af7651916cd43dd8448eb211c80319c"

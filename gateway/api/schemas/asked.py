@@ -135,6 +135,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "X-Should-Retry": _said(text(enum=["true", "false"]), "Whether an SDK should repeat the call by itself."),
     "X-Reelgate-Provider": _said(text(), "Who makes the video."),
     "X-Reelgate-Cost-Usd": _said(number(), "What it costs, in dollars."),
+    "Deprecation": _said(text(), "Since when its maker calls the model deprecated that was asked for (RFC 9745)."),
     "Openai-Poll-After-Ms": _said(whole(), "While it is being made: after how many milliseconds to ask again."),
     "Etag": _said(text(), "By which `If-None-Match` asks whether anything has changed."),
     "Location": _said(text(), "Where to go on."),
@@ -154,7 +155,10 @@ RATED = (
     *("RateLimit-Policy", "RateLimit"),
     *(f"X-RateLimit-{word}-Requests" for word in ("Limit", "Remaining", "Reset")),
 )
-_STANDS = ("X-Reelgate-Provider", "X-Reelgate-Cost-Usd", "Openai-Poll-After-Ms", "Retry-After", "Retry-After-Ms")
+_STANDS = (
+    *("X-Reelgate-Provider", "X-Reelgate-Cost-Usd", "Deprecation"),
+    *("Openai-Poll-After-Ms", "Retry-After", "Retry-After-Ms"),
+)
 _ORDERED = (*_STANDS, "Location", "Preference-Applied", "Idempotency-Replayed")
 _BYTES = ("Etag", "Last-Modified", "Accept-Ranges", "Content-Disposition", "Repr-Digest")
 
