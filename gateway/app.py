@@ -57,6 +57,7 @@ from gateway.network.abroad import Abroad
 from gateway.network.guard import make_rules
 from gateway.offers.accounts import Unused, open_accounts, stand_in
 from gateway.offers.shop import Shop
+from gateway.offers.speeds import Speeds
 from gateway.offers.timing import Timed
 from gateway.settings import NetworkSettings, Settings, SettingsError, is_loopback
 from gateway.store.database import StoreUnavailableError, clock_of, connect
@@ -301,6 +302,7 @@ async def _work(
     if settings.worker.enabled:
         telling.start()
     timing = vital(asyncio.create_task(admission.keep_time()))
+    learning = vital(asyncio.create_task(Speeds(store, desk.shop).run()))
     names = sorted(desk.shop.accounts)
     log.info("gateway.started", host=settings.server.host, port=settings.server.port, accounts=names)
     try:
@@ -308,6 +310,7 @@ async def _work(
     finally:
         telling.watch.close()
         timing.cancel()
+        learning.cancel()
         worker.stop()
         if cleaning is not None:
             cleaning.cancel()

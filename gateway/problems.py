@@ -41,6 +41,8 @@ class ProblemError(Exception):
         self.message = message
         self.param = param
         self.headers = dict(headers or {})
+        if wait := self.headers.get("retry-after"):
+            self.headers["retry-after-ms"] = f"{wait}000"  # As OpenAI's SDKs ask first.
         self.errors = errors or []
 
     def body(self, request_id: str) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class ProblemError(Exception):
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.message,
+            "instance": f"urn:reelgate:request:{request_id}",
             "error": {"message": self.message, "type": kind, "param": self.param, "code": self.code},
             "errors": self.errors,
             "request_id": request_id,

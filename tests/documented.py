@@ -8,7 +8,8 @@ import httpx
 from jsonschema import Draft202012Validator
 
 SAID_OF_ALL = re.compile(
-    r"x-reelgate-.*|openai-poll-.*|retry-after|etag|location|preference-applied|idempotency-replayed|content-range"
+    r"x-reelgate-.*|openai-poll-.*|retry-after.*|etag|location|preference-applied|idempotency-replayed|content-range|link|deprecation"
+    r"|ratelimit.*|x-ratelimit-.*"
 )
 """Headers a client reads: where they are sent, the document says so."""
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import asdict
 
 from gateway.engine.findings import waiting_for
@@ -51,8 +52,22 @@ DETAIL = {
 }
 
 
-def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
-    """Write one job as a Video; ``observed_seconds`` is how long its offer was seen to take."""
+class Outlook(Struct, frozen=True):
+    """Hold what is known of how long a job will take."""
+
+    observed: float | None = None
+    """Seconds its offer was observed to take."""
+    position: int | None = None
+    """Its place in the line for a full account, 1 for the first; none where it stands in none, or far back."""
+    wait: float | None = None
+    """Seconds after its last move until its turn should come; none where nobody can tell."""
+
+
+UNKNOWN = Outlook()
+
+
+def video(job: Job, ahead: Outlook = UNKNOWN) -> dict[str, Any]:
+    """Write one job as a Video, with what is known of how long it will take."""
     wish = read_wish(job.wish)
     choice = read_choice(job.quote)
     request = wish.request
@@ -78,7 +93,8 @@ def video(job: Job, observed_seconds: float | None = None) -> dict[str, Any]:
         "waiting": waiting_for(job),
         "started_at": whole_seconds(job.started_at),
         "updated_at": job.updated_at // 1000,
-        "eta_seconds": _eta(job, observed_seconds),
+        "queue_position": ahead.position,
+        "eta_seconds": _eta(job, ahead),
         "provider": choice.provider,
         "resolved_model": choice.model,
         "operation": job.operation,
@@ -138,11 +154,15 @@ def poll_after_ms(typical_seconds: float) -> int:
     return int(max(250, min(10_000, typical_seconds * 50)))
 
 
-def _eta(job: Job, observed: float | None) -> int | None:
+def _eta(job: Job, ahead: Outlook) -> int | None:
     """Say how many seconds after ``updated_at`` the end is due, where that was observed; no guess once it is late."""
-    if observed is None or job.started_at is None or job.state.final:
+    if ahead.observed is None or job.state.final:
         return None
-    left = observed - (job.updated_at - job.started_at) / 1000
+    if job.state is State.QUEUED:
+        return None if ahead.wait is None or waiting_for(job) else round(ahead.wait + ahead.observed)
+    if job.started_at is None:
+        return None
+    left = ahead.observed - (job.updated_at - job.started_at) / 1000
     return round(left) if left > 0 else None
 
 
@@ -154,6 +174,9 @@ def _error(job: Job) -> dict[str, Any] | None:
             "message": "The video was cancelled.",
             "type": "invalid_request_error",
             "param": None,
+            "retryable": False,
+            "provider": None,
+            "provider_code": None,
         }
     if job.state is not State.FAILED or job.error is None:
         return None
@@ -208,12 +231,15 @@ def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
     counted = said.get("seconds", seconds * clips)
     credits_ = said.get("credits", _credits(choice, clips))
     free = held is not None and held.billing is Billing.NOT_BILLED
+    cost = usd(choice.usd_micros if charged is None else charged)
+    billed = 0 if free else counted
     return {
-        "cost": usd(choice.usd_micros if charged is None else charged),
+        "cost": cost,
         "currency": "USD",
         "estimated": not free and (held is None or charged is None or not held.told),
         "billing": held.billing if held else None,
-        "billed_seconds": 0 if free else counted,
+        "billed_seconds": billed,
+        "unit_price": round(cost / billed, 6) if billed else None,
         "credits": "0" if free and credits_ is not None else credits_,
         "price_source": choice.source,
     }

@@ -10,6 +10,7 @@ from gateway.api.desk import Desk, Incoming, caller, check_query, desk, repeat_o
 from gateway.api.wishes import media, wish
 from gateway.clips.shelf import ShelfError
 from gateway.door.accept import fingerprint_of
+from gateway.door.answering import trace_of
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.jobs.wish import read_wish
@@ -58,6 +59,9 @@ async def take_in(
     :raises ProblemError: what is wrong with the call, or why nobody can do it.
     """
     job, new = await _kept(request, call, mode, operation, echo)
+    if new and (trace := trace_of(request.scope)):
+        # By which whoever follows a trace finds every later line of the job. It goes to no seller, who joins no trace.
+        log.info("job.traced", job=job.id, trace=trace)
     request.scope[ORDERED] = job.id  # type: ignore[literal-required]
     return job, new
 

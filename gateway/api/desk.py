@@ -266,9 +266,13 @@ def page_of(
     return after, limit, order == "desc"
 
 
-def bad_cursor() -> ProblemError:
-    """Describe a cursor that no page ended with."""
-    return ProblemError(400, "invalid_cursor", "after is the id a page ended with.", param="after")
+def bad_cursor(word: str = "after") -> ProblemError:
+    """Describe a cursor that no page ended with, or began."""
+    told = {
+        "after": "after is the id a page ended with.",
+        "before": "before is the id a page began with, without after.",
+    }
+    return ProblemError(400, "invalid_cursor", told[word], param=word)
 
 
 def page(data: Sequence[dict[str, Any]], *, more: bool) -> dict[str, Any]:

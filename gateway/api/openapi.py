@@ -16,7 +16,7 @@ from litestar.routes import BaseRoute
 from litestar.types import ASGIApp
 
 from gateway.api.desk import Incoming, Reply, reply
-from gateway.api.schemas import bodies, market, sums, told, videos
+from gateway.api.schemas import bodies, examples, market, sums, told, videos
 from gateway.api.schemas.asked import HEADERS, PARAMETERS, headers_of
 from gateway.api.schemas.words import Schema, ref, refs
 from gateway.events.events import CANCELED, COMPLETED, FAILED, SETTLED, TYPES
@@ -138,6 +138,8 @@ def _complete(operation: dict[str, Any]) -> None:
     operation["summary"] = re.sub(r"(?<=[a-z])([A-Z])", lambda found: f" {found[1].lower()}", name).capitalize()
     if (body := bodies.body_of(name)) is not None:
         operation["requestBody"] = body
+        if name in examples.CALLS:
+            body["content"]["application/json"]["examples"] = examples.shown(examples.CALLS[name])
     operation.setdefault("parameters", []).extend(PARAMETERS.get(name, []))
     if name in OPEN:
         operation["security"] = []
@@ -149,8 +151,18 @@ def _complete(operation: dict[str, Any]) -> None:
         "5XX": {"description": "Not your fault.", "content": problem},
     }
     operation["responses"] = {
-        status: {**answer, "headers": headers_of(name, status)} for status, answer in answers.items()
+        status: {**_exemplified(name, status, answer), "headers": headers_of(name, status)}
+        for status, answer in answers.items()
     }
+
+
+def _exemplified(name: str, status: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """Add what an answer looks like, where there are examples."""
+    values = examples.written().get((name, status))
+    if values is None:
+        return answer
+    shown = examples.shown(values)
+    return {**answer, "content": {kind: {**each, "examples": shown} for kind, each in answer["content"].items()}}
 
 
 def _success(name: str) -> dict[str, Any]:

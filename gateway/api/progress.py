@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from gateway.api import answers
 from gateway.api.calls import job_of
 from gateway.api.desk import Desk, Incoming, Reply, desk
+from gateway.api.outlook import outlook
 from gateway.api.streams import Stream
 from gateway.events.events import ENDS
 from gateway.events.sse import write_event
@@ -80,7 +81,7 @@ async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
     while True:
         looks = (job.state, job.progress, job.offer, job.cancel_requested)
         if job.seq > seen and looks != told:
-            yield event(job, answers.video(job, services.shop.speeds.get(job.offer or "")))
+            yield event(job, answers.video(job, await outlook(services, job)))
             told, quiet = looks, asyncio.get_running_loop().time()
         if job.state.final or watch.closed:
             return

@@ -1,6 +1,6 @@
 """``/v1/videos``: OpenAI's contract to the letter, and a little more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from litestar import delete, get, post
@@ -8,13 +8,16 @@ from litestar.types import ASGIApp
 from msgspec.structs import replace
 
 from gateway.api import answers
+from gateway.api.answers import Outlook
 from gateway.api.calls import is_dry, job_of, remove_clips, take_in
 from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
 from gateway.api.forms import Body
+from gateway.api.outlook import outlook, stands_in_line
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
+from gateway.api.wanted import ASKED, link, wanted
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid, missing_video
@@ -22,6 +25,11 @@ from providers.base.order import Mode
 
 READ: dict[str, Any] = {"scope": "read"}
 WRITE: dict[str, Any] = {"scope": "write"}
+DEPRECATED = dict.fromkeys(("sora-2", "sora-2-pro"), "@1774310400")
+"""
+Names of models their maker has deprecated, and since when (RFC 9745): OpenAI on 2026-03-24, by its models page as of
+2026-11-21. It switched them off on 2026-09-24; here they go on as aliases, so none has a ``Sunset``.
+"""
 
 
 @post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
@@ -71,13 +79,29 @@ async def remix_video(request: Incoming, video_id: str) -> ASGIApp:
 
 @get("/videos", opt=READ, operation_id="listVideos")
 async def list_videos(request: Incoming) -> ASGIApp:
-    """List videos, newest first; ``after``, ``limit`` (1 to 100) and ``order`` page through them."""
-    after, limit, newest_first = page_of(request, "video")
-    store, tenant = desk(request).store, caller(request).tenant
-    if after is not None and not await store.owns(after, tenant):
-        raise bad_cursor()
-    found = await store.jobs(tenant, after=after, limit=limit, newest_first=newest_first)
-    return reply(page([answers.video(job) for job in found.jobs], more=found.more))
+    """
+    List videos, newest first; ``after`` or ``before``, ``limit`` (1 to 100) and ``order`` page through them.
+
+    ``status``, ``provider`` and ``model``, each once or several times, ``key``, ``since`` and ``until`` say which.
+    """
+    after, limit, newest_first = page_of(request, "video", "before", *ASKED)
+    services, tenant = desk(request), caller(request).tenant
+    before = request.query_params.get("before")
+    cursor, way = (after, "after") if before is None else (before, "before")
+    if (after and before) or (before is not None and not is_id("video", before)):
+        raise bad_cursor("before")
+    if cursor is not None and not await services.store.owns(cursor, tenant):
+        raise bad_cursor(way)
+    found = await services.store.jobs(
+        tenant,
+        after=cursor,
+        limit=limit,
+        newest_first=newest_first if before is None else not newest_first,
+        wanted=wanted(request, services),
+    )
+    jobs = found.jobs if before is None else found.jobs[::-1]
+    headers = {"link": link(request, way, found.jobs[-1].id)} if found.more else {}
+    return reply(page([answers.video(job) for job in jobs], more=found.more), headers)
 
 
 @get(
@@ -90,19 +114,23 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     services, tenant = desk(request), caller(request).tenant
     if "prefer" in request.headers:
         job, waited = await wait(request, services, await job_of(request, video_id))
-        return _stands(services, job, waited)
+        return await _stands(services, job, await outlook(services, job), waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
-    if "if-none-match" in request.headers:
-        etag = _etag(video_id, *version)
-        if lists(request.headers["if-none-match"], etag):
-            return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
+    known = request.headers.get("if-none-match", "")
+    if known and lists(known, etag := _etag(video_id, *version)):
+        return _unchanged(etag)
     # Clients ask far more often than anything changes.
     shown = services.shown.get((video_id, version))
-    if shown is None:
-        shown = services.shown.put((video_id, version), _stands(services, await job_of(request, video_id)))
-    return shown
+    if shown is not None:
+        return shown
+    job = await job_of(request, video_id)
+    ahead = await outlook(services, job)
+    if stands_in_line(job):  # Its place changes, though the job does not.
+        etag = _etag(job.id, job.seq, job.cancel_requested, ahead.position)
+        return _unchanged(etag) if lists(known, etag) else await _stands(services, job, ahead)
+    return services.shown.put((video_id, version), await _stands(services, job, ahead))
 
 
 @delete(
@@ -142,7 +170,7 @@ async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
             409, "video_finished", f"Video '{job.id}' has ended already.", headers={"x-should-retry": "false"}
         )
     services.wake()
-    return _answer(services, asked)
+    return await _answer(services, asked)
 
 
 @get(
@@ -197,29 +225,40 @@ async def _order(
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
         headers["idempotency-replayed"] = "true"
-    return _answer(desk(request), job, headers)
+    return await _answer(desk(request), job, headers)
 
 
-def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
+async def _answer(
+    services: Desk, job: Job, headers: Mapping[str, str] | None = None, ahead: Outlook | None = None
+) -> Reply:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
-    shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
+    shown = answers.video(job, ahead or await outlook(services, job))
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
+    if (since := DEPRECATED.get(shown["model"])) is not None:
+        out["deprecation"] = since
     if not job.state.final:
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
         out["openai-poll-after-ms"] = str(wait)
         out["retry-after"] = str(max(1, wait // 1000))
+        out["retry-after-ms"] = str(wait)
     return reply(shown, out)
 
 
-def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
+async def _stands(services: Desk, job: Job, ahead: Outlook, headers: Mapping[str, str] | None = None) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
-    return _answer(services, job, {"etag": _etag(job.id, job.seq, job.cancel_requested), **(headers or {})})
+    etag = _etag(job.id, job.seq, job.cancel_requested, ahead.position)
+    return await _answer(services, job, {"etag": etag, **(headers or {})}, ahead)
 
 
-def _etag(id_: str, seq: int, cancel_requested: int) -> str:
+def _unchanged(etag: str) -> Reply:
+    """Answer that a video stands as its client knows."""
+    return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
+
+
+def _etag(id_: str, seq: int, cancel_requested: int, position: int | None = None) -> str:
     """Name how a video stands: where the name is the same, nothing has changed."""
-    return f'W/"{id_}-{seq}-{int(cancel_requested)}"'
+    return f'W/"{id_}-{seq}-{int(cancel_requested)}{"" if position is None else f"-{position}"}"'
 
 
 HANDLERS = (

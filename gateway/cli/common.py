@@ -166,11 +166,11 @@ def refusal(answer: httpx.Response) -> RefusedError:
         return RefusedError(answer.status_code, "http", f"HTTP {answer.status_code}{hint}")
 
 
-def items(client_: httpx.Client, path: str) -> Iterator[dict[str, Any]]:
-    """Go through a list, newest first, to its end."""
+def items(client_: httpx.Client, path: str, **asked: Any) -> Iterator[dict[str, Any]]:
+    """Go through a list, newest first, to its end; ``asked`` is by what it is asked for."""
     after: dict[str, str] = {}
     while True:
-        page = call(client_, "GET", path, params={"limit": 100, **after})
+        page = call(client_, "GET", path, params={"limit": 100, **asked, **after})
         yield from page["data"]
         if not page["has_more"]:
             return

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
@@ -64,19 +65,12 @@ def list_(
     strangers = sorted(set(status) - WORDS)
     if strangers:
         raise UsageError(f"--status {strangers[0]} is no status; there are {', '.join(sorted(WORDS))}")
-    after = since_of(since, now() // 1000) if since else 0
-    found: list[Video] = []
-    more = False
+    asked: dict[str, Any] = {"status": status, "provider": provider, "model": model, "limit": min(100, limit + 1)}
+    asked |= {"key": key} if key else {}
+    asked |= {"since": max(0, since_of(since, now() // 1000))} if since else {}
     with client(url) as http:
-        for video in items(http, "/v1/videos"):
-            if video["created_at"] < after:
-                break
-            if not fits(video, set(status), set(provider), set(model), key):
-                continue
-            more = len(found) == limit
-            if more:
-                break
-            found.append(video)
+        found: list[Video] = list(islice(items(http, "/v1/videos", **asked), limit + 1))
+    more, found = len(found) > limit, found[:limit]
     if json_:
         print(json.dumps(found, indent=2))
         return
@@ -118,16 +112,6 @@ def show(
         table.add_row(name, escape(plain(value)))
     console.print(table)
     console.print(attempts_table(attempts))
-
-
-def fits(video: Video, status: set[str], provider: set[str], model: set[str], key: str) -> bool:
-    """Whether a video is one of those asked for; an empty set asks for all."""
-    return (
-        (not status or bool({video["status"], video["status_detail"]} & status))
-        and (not provider or video["provider"] in provider)
-        and (not model or bool({video["model"], video["resolved_model"]} & model))
-        and key in {"", video["key"]}
-    )
 
 
 def since_of(text: str, now: int) -> int:

@@ -90,9 +90,10 @@ def places(video: Video, folder: Path) -> list[Path]:
 
 
 def standing(video: Video) -> str:
-    """Write how a video stands: where, how far, how long it will take, at what price."""
+    """Write how a video stands: where, how far, behind whom, how long it will take, at what price."""
+    line = f", {video['queue_position']}. in line" if video.get("queue_position") else ""
     eta = f", about {video['eta_seconds']} s to go" if video["eta_seconds"] else ""
-    return f"{video['status_detail']} at {video['provider']}, {video['progress']:.0f}%{eta}, {price(video)}"
+    return f"{video['status_detail']} at {video['provider']}, {video['progress']:.0f}%{line}{eta}, {price(video)}"
 
 
 def price(video: Video) -> str:

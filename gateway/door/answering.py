@@ -1,5 +1,6 @@
 """Turn whatever is raised while a call is answered into the error its client sees, in its dialect's words."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,9 @@ from gateway.store.database import BusyError, StoreUnavailableError
 from gateway.store.store import MismatchError
 
 log = structlog.get_logger()
+
+TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+NO_TRACE = b"0" * 32
 
 
 def understand(error: Exception, scope: Mapping[str, Any]) -> ProblemError:
@@ -82,11 +86,25 @@ def _understood(error: Exception, scope: Mapping[str, Any]) -> ProblemError:  # 
 
 def names_of(scope: Mapping[str, Any]) -> dict[str, str]:
     """Name a request in a log line: its route, never its address, whose ids, tokens and query are the caller's own."""
+    trace = trace_of(scope)
     return {
         "request_id": scope.get("request_id", ""),
         "method": scope.get("method", ""),
         "path": scope.get("path_template", ""),
+        **({"trace": trace} if trace else {}),
     }
+
+
+def trace_of(scope: Mapping[str, Any]) -> str:
+    """
+    Read the id of the trace a request is part of (W3C Trace Context); empty where it is part of none.
+
+    >>> trace_of({"headers": [(b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]})
+    '0af7651916cd43dd8448eb211c80319c'
+    """
+    said = [value for name, value in scope.get("headers", ()) if name == b"traceparent"]
+    found = TRACE.fullmatch(said[0]) if len(said) == 1 else None
+    return found[1].decode() if found and found[1] != NO_TRACE else ""
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -18,13 +18,14 @@ from prometheus_client import Counter, Histogram
 from gateway.door.admission import Admission, asker, overloaded
 from gateway.door.answering import names_of, understand
 from gateway.door.hearing import Hearing, Said
+from gateway.door.rates import RATED, told
 from gateway.ids import chance
 from gateway.problems import WRITTEN, ProblemError, Render, render
 from gateway.telemetry import Metrics
 
 log = structlog.get_logger()
 
-REQUEST_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+REQUEST_ID = re.compile(r"[\w-]{1,128}", re.ASCII)
 HOST = re.compile(rb"([\w.-]+|\[[\w:.%]+\])(:[0-9]{1,5})?")
 MAX_HEAD = 64 * 2**10
 """Most bytes of headers; the server below us takes six times as many."""
@@ -74,7 +75,8 @@ class Edge:
                 own = (b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % round(spent * 1000))
                 if not said.ended and let_in:
                     self._admission.leave(let_in)  # What is still to come is no work.
-                message["headers"] = [*await self._heard(said, message["headers"], spent), *own]
+                rate = told(*scope[RATED]) if RATED in scope else ()  # type: ignore[literal-required]
+                message["headers"] = [*await self._heard(said, message["headers"], spent), *own, *rate]
             await send(message)
 
         try:
@@ -119,16 +121,16 @@ class Edge:
         accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
         found = self._refusals.get((write, wait, accept))
         if found is None:
-            status, headers, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
-            found = status, [(name.encode(), value.encode()) for name, value in headers.items()], body
+            status, named, body = write(overloaded(wait), Headers.from_scope(scope), ANY_ID)
+            found = status, [(name.encode(), value.encode()) for name, value in named.items()], body
             if len(self._refusals) < MOST_REFUSALS:
                 self._refusals[write, wait, accept] = found
         status, head, body = found
         id_ = request_id.encode()
         body = body.replace(ANY_ID.encode(), id_)
         own = (b"content-length", b"%d" % len(body)), (b"x-request-id", id_)
-        told = [*await self._heard(said, head), *own]
-        await send({"type": "http.response.start", "status": status, "headers": told})
+        headers = [*await self._heard(said, head), *own]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _count(self, scope: HTTPScope, status: int, seconds: float) -> None:

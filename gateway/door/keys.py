@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gateway.door.guesses import Guesses
 from gateway.door.origins import foreign
-from gateway.door.rates import Allowance, take
+from gateway.door.rates import RATED, Allowance, take
 from gateway.money.ledger import NONE, Limits
 from gateway.problems import ProblemError
 from gateway.store.registry import Key
@@ -121,7 +121,7 @@ class Gatekeeper:
         if scope not in caller.scopes:
             raise ProblemError(403, "insufficient_scope", f"This key lacks the scope {scope!r}.")
         if caller.limits.per_minute:
-            self._count(caller.key, caller.limits.per_minute, now)
+            self._count(connection, caller.key, caller.limits.per_minute, now)
         return caller
 
     async def stands(self, key: str) -> bool:
@@ -139,13 +139,14 @@ class Gatekeeper:
         message = f"Too many wrong API keys came from there; send one that is in force, or come back in {wait} s."
         return ProblemError(429, "too_many_wrong_keys", message, headers={"retry-after": str(wait)})
 
-    def _count(self, key: str, per_minute: int, now: int) -> None:
+    def _count(self, connection: ASGIConnection[Any, Any, Any, Any], key: str, per_minute: int, now: int) -> None:
         """
-        Count a request against a key's rate, in this process.
+        Count a request against a key's rate, in this process, and note what is left for its answer.
 
         :raises ProblemError: 429, saying when to come back.
         """
         self._allowance[key], wait = take(self._allowance.get(key), per_minute, now)
+        connection.scope[RATED] = self._allowance[key][1], per_minute  # type: ignore[literal-required]
         if wait:
             message = f"This key may make {per_minute} requests a minute; come back in {wait} s."
             raise ProblemError(429, "rate_limit_exceeded", message, headers={"retry-after": str(wait)})

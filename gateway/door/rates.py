@@ -1,7 +1,9 @@
-"""Hold to so many a minute: a minute's worth at once, filling up evenly; pure."""
+"""Hold to so many a minute, and say what is left: a minute's worth at once, filling up evenly; pure."""
 
 import math
 
+RATED = "reelgate.rate"
+"""Where a request's scope holds the key's rate, and what is left of it."""
 Allowance = tuple[int, float]
 """Up to when it was reckoned, in milliseconds, and what was left by then."""
 
@@ -20,3 +22,20 @@ def take(held: Allowance | None, per_minute: int, now: int) -> tuple[Allowance, 
     if left < 1:
         return (now, left), max(1, math.ceil((1 - left) * 60 / per_minute))
     return (now, left - 1), 0
+
+
+def told(left: float, per_minute: int) -> list[tuple[bytes, bytes]]:
+    """
+    Write what is left as headers, in the words of the IETF's draft and in OpenAI's; it resets when all is back.
+
+    >>> told(12.5, 60)[:2]
+    [(b'ratelimit-policy', b'"default";q=60;w=60'), (b'ratelimit', b'"default";r=12;t=48')]
+    """
+    reset = math.ceil((per_minute - left) * 60 / per_minute)
+    return [
+        (b"ratelimit-policy", b'"default";q=%d;w=60' % per_minute),
+        (b"ratelimit", b'"default";r=%d;t=%d' % (left, reset)),
+        (b"x-ratelimit-limit-requests", b"%d" % per_minute),
+        (b"x-ratelimit-remaining-requests", b"%d" % left),
+        (b"x-ratelimit-reset-requests", b"%ds" % reset),
+    ]

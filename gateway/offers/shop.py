@@ -1,7 +1,7 @@
 """Know what can be bought here and now: the accounts at work, the aliases and the routing settings."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from secrets import token_hex
 from statistics import median
@@ -102,6 +102,15 @@ class Shop:
         times.append(seconds)
         if len(times) >= ENOUGH:
             self._terms = replace(self._terms, speeds={**self._terms.speeds, offer: median(times)})
+
+    def recall(self, took: Iterable[tuple[str, float]]) -> None:
+        """Take over how long offers took, oldest first; of those that are not named, what was seen here stays."""
+        times: dict[str, deque[float]] = {}
+        for offer, seconds in took:
+            times.setdefault(offer, deque(maxlen=KEPT)).append(seconds)
+        self._times |= times
+        speeds = {offer: median(each) for offer, each in times.items() if len(each) >= ENOUGH}
+        self._terms = replace(self._terms, speeds={**self._terms.speeds, **speeds})
 
     def settle(self, job: Job, usage: Usage) -> Usage:
         """Put what a provider counted into dollars, by the price it was quoted at."""

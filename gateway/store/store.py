@@ -16,6 +16,7 @@ from gateway.jobs.job import SUSPECT, Attempt, Job, Outcome, State
 from gateway.money.comparing import Came
 from gateway.money.ledger import FOR_EVER, Book, BudgetRow, Entry, Posting, Spent
 from gateway.store.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
+from gateway.store.lists import EVERY, Page, Wanted, rows_of
 from gateway.store.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
@@ -72,13 +73,6 @@ REFUSED: dict[str, type[ConflictError]] = {
     "task_take": TakenError,
 }
 """What a statement that touched no row means, where it is not that somebody else was first."""
-
-
-class Page(Struct, frozen=True):
-    """Hold one page of a list."""
-
-    jobs: list[Job]
-    more: bool
 
 
 class Store(Registry):
@@ -207,10 +201,17 @@ class Store(Registry):
         rows = await self._database.read("job_read", {"id": id_})
         return bool(rows) and _job(rows[0]).tenant == tenant
 
-    async def jobs(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> Page:
-        """List a tenant's jobs, a page at a time."""
+    async def jobs(
+        self, tenant: str, *, after: str | None, limit: int, newest_first: bool, wanted: Wanted = EVERY
+    ) -> Page:
+        """List a tenant's jobs, or those that are wanted, a page at a time."""
         query, start = ("jobs_newest", LAST) if newest_first else ("jobs_oldest", FIRST)
-        rows = await self._database.read(query, {"tenant": tenant, "after": after or start, "most": limit + 1})
+        if wanted == EVERY:
+            asked = {"tenant": tenant, "after": after or start, "most": limit + 1}
+            rows = await self._database.read(query, asked)
+        else:
+            found = rows_of(self._database, tenant, wanted, after=after, most=limit + 1, newest_first=newest_first)
+            rows = [*await found]
         return Page([_job(row) for row in rows[:limit]], len(rows) > limit)
 
     async def claim(
@@ -236,6 +237,10 @@ class Store(Registry):
         """List the accounts and models somebody, or one job, stands in line for."""
         rows = await self._database.read("lines_of_job" if job else "lines_all", {"job": job})
         return [(row[0], row[1]) for row in rows]
+
+    async def ahead(self, job: str, most: int) -> list[tuple[str, int]]:
+        """Count who comes before a job at each account it stands in line at, up to ``most``."""
+        return [(row[0], row[1]) for row in await self._database.read("lines_ahead", {"job": job, "most": most})]
 
     async def next_due(self) -> int | None:
         """Say when the next job is due."""
@@ -426,6 +431,11 @@ class Store(Registry):
                 "orders_by", ends
             )
         ]
+
+    async def took(self, *, newest: int, each: int) -> list[tuple[str, float]]:
+        """Say of the newest orders how many seconds those that were made took: of each offer the last few, in order."""
+        rows = await self._database.survey("attempts_took", {"newest": newest, "each": each})
+        return [(offer, milliseconds / 1000) for offer, milliseconds in rows]
 
     async def ailments(self) -> dict[str, list[Row]]:
         """Find what breaks a law of the store (``sql/doctor.sql``), by the law's name; read-only."""

@@ -140,7 +140,7 @@ def check_problem(answer: Answer) -> None:
     body = answer.json
     said = body["error"]
     assert answer.headers["content-type"] in {"application/problem+json", "application/json"}
-    assert sorted(body) == ["detail", "error", "errors", "request_id", "status", "title", "type"]
+    assert sorted(body) == ["detail", "error", "errors", "instance", "request_id", "status", "title", "type"]
     assert sorted(said) == ["code", "message", "param", "type"]
     assert body["type"] == f"urn:reelgate:problem:{said['code']}"
     assert body["status"] == answer.status
@@ -149,6 +149,7 @@ def check_problem(answer: Answer) -> None:
     assert said["param"] is None or isinstance(said["param"], str)
     assert said["type"].endswith("_error")
     assert body["request_id"] == answer.headers["x-request-id"]
+    assert body["instance"] == f"urn:reelgate:request:{body['request_id']}"
 
 
 def check_discreet(answer: Answer, *secrets: str) -> None:

@@ -147,6 +147,16 @@ def test_a_rate_is_kept_and_says_when_to_come_back(paid: Server) -> None:
     answers = [call(paid, key, "GET", "/v1/models") for _ in range(7)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 12
+    assert int(answers[-1].headers["retry-after-ms"]) == 1000 * int(answers[-1].headers["retry-after"])
+    for answer, left in zip(answers, (4, 3, 2, 1, 0, 0, 0), strict=True):
+        said = answer.headers
+        assert (said["ratelimit-policy"], said["x-ratelimit-limit-requests"]) == ('"default";q=5;w=60', "5")
+        assert said["x-ratelimit-remaining-requests"] == str(left)
+        reset = int(said["x-ratelimit-reset-requests"].removesuffix("s"))
+        assert said["ratelimit"] == f'"default";r={left};t={reset}'
+        assert 12 * (4 - left) <= reset <= 60
+    free = call(paid, paid.create_key("--name", "free"), "GET", "/v1/models")
+    assert not [name for name in free.headers if "rate" in name]
     assert answers[-1].json()["error"]["code"] == "rate_limit_exceeded"
 
 

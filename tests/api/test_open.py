@@ -301,7 +301,10 @@ def test_cancelling_stops_the_work(server: Server) -> None:
     assert server.post(f"/v1/videos/{id_}/cancel", {}).status_code == 200
     eventually(lambda: server.get(f"/v1/videos/{id_}").json()["status"] == "failed")
 
-    assert server.get(f"/v1/videos/{id_}").json()["error"]["code"] == "cancelled"
+    error = server.get(f"/v1/videos/{id_}").json()["error"]
+    assert ("cancelled", False, None, None) == (
+        error["code"], error["retryable"], error["provider"], error["provider_code"],
+    )  # fmt: skip
     again = server.post(f"/v1/videos/{id_}/cancel", {})
     assert (again.status_code, again.headers["x-should-retry"]) == (409, "false")
 
@@ -440,11 +443,38 @@ def test_health_and_metrics(server: Server, clip: dict[str, object]) -> None:
 def test_answers_carry_an_id(server: Server) -> None:
     """A sane request id is kept, any other replaced; what was asked twice can be found in the log."""
     own = httpx.get(f"{server.url}/health/live", headers={"x-request-id": "mine-1"}, trust_env=False)
+    most, longer = (
+        httpx.get(f"{server.url}/health/live", headers={"x-request-id": "a" * size}, trust_env=False)
+        for size in (128, 129)
+    )
     odd = httpx.get(f"{server.url}/health/live", headers={"x-request-id": "a b;c" * 50}, trust_env=False)
 
     assert own.headers["x-request-id"] == "mine-1"
     assert odd.headers["x-request-id"].startswith("req_")
+    assert (most.headers["x-request-id"], longer.headers["x-request-id"][:4]) == ("a" * 128, "req_")
     assert own.headers["openai-processing-ms"].isdigit()
+
+
+@pytest.mark.parametrize(("model", "since"), [("sora-2", "@1774310400"), ("google/veo-3.1-fast", None)])
+def test_a_name_its_maker_has_deprecated_says_so(server: Server, model: str, since: str | None) -> None:
+    """At the order and ever after, and goes on being served."""
+    ordered = server.post("/v1/videos", {"model": model, "prompt": "a kite", "seconds": "4"})
+    seen = server.get(f"/v1/videos/{ordered.json()['id']}")
+    assert [(200, since)] * 2 == [(each.status_code, each.headers.get("deprecation")) for each in (ordered, seen)]
+    assert "sunset" not in seen.headers
+
+
+def test_a_trace_is_found_in_the_log(server: Server) -> None:
+    """By its id, beside the job that was ordered in it; what is no trace is not written."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    for parent in (f"00-{trace}-b7ad6b7169203331-01", f"00-{trace}-zz-01", f"00-{'0' * 32}-b7ad6b7169203331-01"):
+        body = {**CLIP, "prompt": parent}
+        answer = httpx.post(f"{server.api}/videos", json=body, headers={"traceparent": parent}, trust_env=False)
+        assert answer.status_code == 200
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if '"trace"' in line]
+
+    assert [("job.traced", trace)] == [(line["event"], line["trace"]) for line in lines]
+    assert f"00-{trace}-b7ad6b7169203331-01" == server.get(f"/v1/videos/{lines[0]['job']}").json()["prompt"]
 
 
 def test_events_are_json(server: Server, clip: dict[str, object]) -> None:

@@ -89,6 +89,13 @@ def test_bars_are_drawn_on_a_terminal(made: Video) -> None:
     assert f"{made['id']} made by sandbox as sandbox/demo for $0.0000 as a.mp4" in plain
 
 
+def test_a_place_in_line_is_told(made: Video) -> None:
+    """Where there is one."""
+    queued = {**made, "status_detail": "queued", "progress": 0}
+    told = [watch.standing({**queued, "queue_position": place}) for place in (3, None)]
+    assert ["queued at sandbox, 0%, 3. in line, $0.0000", "queued at sandbox, 0%, $0.0000"] == told
+
+
 async def test_generate_orders_once_and_keeps_every_clip(server: Server, tmp_path: Path) -> None:
     """Even where the answer to its order is lost."""
     body = {"prompt": "generated once", "n": 2, **SMALL}

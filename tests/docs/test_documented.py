@@ -6,8 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 
 from gateway.api.forms import MEDIA
+from gateway.api.schemas.examples import CALLS
 from gateway.events.events import TYPES
 from tests.abuse.table import read
 from tests.documented import Document
@@ -176,6 +178,42 @@ def test_a_generated_client_can_order_and_read_what_it_ordered(document: Documen
     for place, each in walk(document.schemas):
         assert "array" not in each.get("type", ()) or "items" in each, place
         assert "default" not in each, place
+
+
+def examples(whole: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], Any]]:
+    """Name every example of a document, where it stands, by what schema it is, and itself."""
+    for operations in whole["paths"].values():
+        for operation in operations.values():
+            called = {"call": operation.get("requestBody", {})}
+            for where, part in {**called, **operation["responses"]}.items():
+                for content in part.get("content", {}).values():
+                    for each in content.get("examples", {}).values():
+                        yield operation["operationId"], where, content["schema"], each["value"]
+
+
+def test_examples_are_as_documented(document: Document, http: httpx.Client) -> None:
+    """Each is as its schema says, says nothing else, and is like what is answered; the main operations have some."""
+    found = [*examples(document.whole)]
+    for name, where, schema, value in found:
+        whole = {**schema, "components": document.whole["components"]}
+        faults = [f"{fault.json_path}: {fault.message}" for fault in Draft202012Validator(whole).iter_errors(value)]
+        assert (faults, []) == ([], [*document.unsaid(whole, value)]), (name, where)
+
+    orders = ("createVideo", "editVideo", "extendVideo", "remixVideo")
+    assert {(name, where) for name in orders for where in ("call", "200", "4XX", "5XX")} <= {each[:2] for each in found}
+    assert {("retrieveVideo", "200"), ("retrieveVideo", "4XX"), ("listVideos", "200"), ("quote", "call")} <= {
+        each[:2] for each in found
+    }
+    video = next(value for name, where, _, value in found if (name, where) == ("retrieveVideo", "200"))
+    assert video.keys() == http.post("/v1/videos", json=CLIP).json().keys()
+
+
+def test_what_an_example_orders_can_be_quoted(http: httpx.Client) -> None:
+    """As it stands, where it names no file."""
+    for value in CALLS["quote"].values():
+        answer = http.post("/v1/quotes", json={**value, "provider": {}})
+        assert (404 if "frame_images" in value else 200) == answer.status_code, answer.text
+        assert answer.is_error or any(each["can"] for each in answer.json()["data"])
 
 
 def test_a_form_sends_files(document: Document) -> None:

@@ -103,7 +103,8 @@ async def test_clips_the_filter_took_are_not_charged(tmp_path: Path, clips: int,
     assert (await books(engine, job))[Book.SPENT] == share
     assert f"4 clips were ordered, {clips} came" in job.warnings or clips == 4
     assert await engine.store.ailments() == {}
-    assert 8 * clips == video(job)["usage"]["billed_seconds"]
+    usage = video(job)["usage"]
+    assert (8 * clips, round(share / 8_000_000 / clips, 6)) == (usage["billed_seconds"], usage["unit_price"])
     engine.close()
 
 
@@ -186,17 +187,18 @@ async def test_a_bad_end_costs_what_the_provider_says(
 
 @pytest.mark.parametrize(
     ("billed", "usage"),
-    [(False, (0.0, 0, "0", False)), (True, (0.2, 8, "10", True)), (None, (0.2, 8, "10", True))],
+    [(False, (0.0, 0, None, "0", False)), (True, (0.2, 8, 0.025, "10", True)), (None, (0.2, 8, 0.025, "10", True))],
 )
 async def test_what_was_not_billed_shows_nothing_billed(
-    tmp_path: Path, billed: bool | None, usage: tuple[float, int, str, bool]
+    tmp_path: Path, billed: bool | None, usage: tuple[float, int, float | None, str, bool]
 ) -> None:
     """No seconds, no credits, and nothing is estimated; what was, or may have been, is as quoted, and says so."""
     engine = Engine(tmp_path, listing(prices=[price("", credits="10", per="video")], usd_credit="0.02"))
     engine.provider.polls = [ended(TaskState.FAILED, billed)]
     shown = video(await engine.run((await engine.accept()).id))["usage"]
 
-    assert usage == (shown["cost"], shown["billed_seconds"], shown["credits"], shown["estimated"])
+    words = ("cost", "billed_seconds", "unit_price", "credits", "estimated")
+    assert usage == tuple(shown[each] for each in words)
     engine.close()
 
 

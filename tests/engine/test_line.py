@@ -142,6 +142,24 @@ async def test_turns_go_round_the_buyers_over_all_models(make: Make) -> None:
     assert await engine.store.lines() == []
 
 
+async def test_a_place_is_told_as_it_will_be_called(make: Make) -> None:
+    """Who comes before is counted over all models, up to a bound; who has a place, or is done, stands nowhere."""
+    engine = make(SEVERAL, max_running=1)
+    engine.provider.submits = AGES * 30
+    jobs = {(await order(engine, each, "a")).id: "a" for each in range(5)}
+    jobs |= {(await order(engine, each, "b", MODELS[1 + each % 2])).id: "b" for each in range(4)}
+    await engine.turn()
+    running = next(iter(jobs))
+    told = {id_: await engine.store.ahead(id_, 1000) for id_ in jobs if id_ != running}
+    order_ = sorted(told, key=lambda id_: told[id_])
+    bounded = [await engine.store.ahead(id_, 3) for id_ in order_]
+
+    assert [] == await engine.store.ahead(running, 1000)
+    assert [[("acme", at)] for at in range(8)] == [told[id_] for id_ in order_]
+    assert [[("acme", min(at, 3))] for at in range(8)] == bounded
+    assert "".join(jobs[id_] for id_ in order_) == await bought(engine, jobs)
+
+
 @pytest.mark.parametrize("rests", [False, True])
 async def test_a_newer_one_overtakes_nobody_by_another_model(make: Make, rests: bool) -> None:
     """A free place is his who waited, whatever model he wants, unless his rests: then it is for who wants another."""

@@ -10,11 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 from litestar.datastructures import Headers
+from msgspec.structs import replace
 
 from gateway.api import answers
+from gateway.api.answers import Outlook
 from gateway.api.progress import wait_of
+from gateway.engine.findings import RESTING
 from gateway.events.watch import Watch
-from gateway.jobs.job import Job, State
+from gateway.jobs.job import Job, State, as_json
+from gateway.jobs.wish import Problem
 from gateway.store.database import StoreUnavailableError
 from tests.scripted import Engine, running
 from tests.server import Server, eventually
@@ -263,16 +267,32 @@ async def test_a_deleted_video_is_waited_for_no_longer(engine: Engine) -> None:
 
 async def test_an_end_is_foretold_only_from_what_was_seen(engine: Engine) -> None:
     """Seconds from ``updated_at``, by what the offer was observed to take; nothing unobserved, late or over."""
+
+    async def due(observed: float | None) -> int | None:
+        found: int | None = answers.video(await engine.job(job.id), Outlook(observed, wait=0.0))["eta_seconds"]
+        return found
+
     engine.provider.submits = [running("t", poll_after=10.0)]
     engine.provider.polls = [running("t", poll_after=10.0), running("t", poll_after=50.0)]
     job = await engine.accept()
-    assert answers.video(job, 40)["eta_seconds"] is None
+    assert [None, 40] == [await due(None), await due(40)]
     await engine.turn()
-    assert [None, 40] == [answers.video(await engine.job(job.id), seen)["eta_seconds"] for seen in (None, 40)]
+    assert [None, 40] == [await due(None), await due(40)]
     await engine.turn(seconds=10)
-    assert 30 == answers.video(await engine.job(job.id), 40)["eta_seconds"]
+    assert 30 == await due(40)
     await engine.turn(seconds=50)
-    assert answers.video(await engine.job(job.id), 40)["eta_seconds"] is None
+    assert await due(40) is None
+
+
+async def test_what_waits_before_an_order_is_foretold_with_it(engine: Engine) -> None:
+    """Its turn, where that is known, and then as long as it takes; nothing of who waits for something else."""
+    job = await engine.accept()
+    told = [answers.video(job, Outlook(40, position, wait))["eta_seconds"] for position, wait in ((3, 25.4), (3, None))]
+    rests = replace(job, error=as_json(Problem(code=RESTING, message="it rests")))
+
+    assert [65, None] == told
+    assert answers.video(rests, Outlook(40, wait=0.0))["eta_seconds"] is None
+    assert 3 == answers.video(job, Outlook(40, 3, 25.4))["queue_position"]
 
 
 def test_a_stream_nobody_reads_is_let_go(server: Server) -> None:

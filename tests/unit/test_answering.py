@@ -39,8 +39,10 @@ async def test_a_request_id_finds_why_it_went_wrong(error: Exception, event: str
     transport = httpx.ASGITransport(edge)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         with capture_logs() as said:
-            answer = await http.get("/v1/videos/a-secret?key=another")
+            headers = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+            answer = await http.get("/v1/videos/a-secret?key=another", headers=headers)
     (line,) = said
+    assert "ab" * 16 == line["trace"]
     assert (event, status) == (line["event"], answer.status_code)
     asked = {name: line[name] for name in ("request_id", "method", "path")}
     assert {"request_id": answer.headers["x-request-id"], "method": "GET", "path": "/v1/videos/{video_id}"} == asked

@@ -230,8 +230,10 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
         ("jobs_give_back", "jobs_due"),
         ("jobs_newest", "jobs_of_tenant"),
         ("jobs_oldest", "jobs_of_tenant"),
-        ("jobs_by_state", "jobs_by_state"),
-        ("jobs_oldest_queued", "jobs_by_state"),
+        ("jobs_newest_of", "jobs_listed"),
+        ("jobs_oldest_of", "jobs_listed"),
+        ("jobs_by_state", "jobs_listed"),
+        ("jobs_oldest_queued", "jobs_listed"),
         ("jobs_in_doubt", "jobs_in_doubt"),
         ("jobs_recall", "jobs_in_doubt"),
         ("attempts_of_job", "attempts_of_job"),
@@ -243,7 +245,10 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
 async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str, index: str) -> None:
     """However many jobs have ended, a scan for due ones, a list and a count read only what they answer."""
     query = queries()[name]
-    places = ("now", "until", "dead", "most", "tenant", "after", "job", "longest", "doubted", "suspect", "purpose")
+    places = (
+        *("now", "until", "dead", "most", "tenant", "after", "job", "longest", "doubted", "suspect", "purpose"),
+        *("kinds", "names", "first", "last", "key", "expired"),
+    )
     named = dict.fromkeys(places, 1)
     plan = database._reader.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.values(named)).fetchall()
     steps = [step[3] for step in plan]

@@ -77,6 +77,7 @@ PROBLEM = {
     "title": text(),
     "status": whole(),
     "detail": text("What is wrong and what to change."),
+    "instance": text("This one time it went wrong: `request_id` as an address."),
     "error": record({"message": text(), "type": text(), "param": maybe(text()), "code": text()}),
     "errors": many({"type": "object"}, "The same for each of several, where there are several."),
     "request_id": text(),

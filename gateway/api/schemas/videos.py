@@ -51,8 +51,14 @@ VIDEO = {
     ),
     "started_at": maybe(moment("When its provider took it.")),
     "updated_at": moment(),
+    "queue_position": maybe(
+        whole("Its place in the line for a full account: 1 is next. Not told in lists, nor beyond the first thousand.")
+    ),
     "eta_seconds": maybe(
-        whole("How many seconds after `updated_at` the end is due, where enough like it were seen to end.")
+        whole(
+            "How many seconds after `updated_at` the end is due, with those before it in line, where enough like it "
+            "were seen to end."
+        )
     ),
     "provider": text("Who makes it; `sandbox` makes test clips."),
     "resolved_model": text("The model it is made with, where `model` is an alias or a wish."),
@@ -111,7 +117,8 @@ USAGE = {
     "estimated": flag("Whether the provider may still say otherwise."),
     "billing": maybe(word(*Billing, about="What became of its money.")),
     "billed_seconds": number(),
-    "credits": maybe(text("What it takes of a plan, where it is paid for in credits.")),
+    "unit_price": maybe(number("What each of these seconds costs, in dollars.")),
+    "credits": maybe(text("The provider's own units: what it takes of a plan, where it is paid for in credits.")),
     "price_source": text("The page the price is from."),
 }
 
@@ -176,7 +183,7 @@ def _request() -> Schema:
 SCHEMAS: dict[str, Schema] = {
     **ASKED,
     "Video": record(VIDEO, object_="video"),
-    "VideoError": record(ERROR, seldom=("retryable", "provider", "provider_code", "result_links")),
+    "VideoError": record(ERROR, seldom=("result_links",)),
     "VideoOutput": record(OUTPUT),
     "VideoUsage": record(USAGE),
     "VideoRequest": _request(),

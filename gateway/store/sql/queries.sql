@@ -62,6 +62,107 @@ SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id < :after
 -- jobs_oldest --
 SELECT * FROM jobs WHERE tenant = :tenant AND deleted_at IS NULL AND id > :after ORDER BY id LIMIT :most;
 
+-- jobs_kinds --
+-- Which states and offers a tenant has jobs of: one look at the index for each pair there is, however many jobs.
+WITH RECURSIVE kinds (state, offer) AS (
+    SELECT each.column1, (
+        SELECT min(jobs.offer) FROM jobs
+        WHERE jobs.state = each.column1 AND jobs.tenant = :tenant AND jobs.deleted_at IS NULL
+    )
+    FROM (VALUES ('queued'), ('submitting'), ('unknown'), ('running'), ('storing'), ('succeeded'), ('failed'), ('cancelled')) AS each
+    UNION ALL
+    SELECT kinds.state, (
+        SELECT min(jobs.offer) FROM jobs
+        WHERE jobs.state = kinds.state AND jobs.tenant = :tenant AND jobs.deleted_at IS NULL AND jobs.offer > kinds.offer
+    )
+    FROM kinds WHERE kinds.offer IS NOT NULL
+)
+SELECT state, offer FROM kinds WHERE offer IS NOT NULL;
+
+-- jobs_newest_of --
+-- CROSS JOIN makes SQLite begin with the pairs of state and offer; of each no more is read than could be answered.
+SELECT * FROM jobs WHERE id IN (
+    SELECT jobs.id FROM json_each(:kinds) AS kind CROSS JOIN jobs
+    WHERE jobs.rowid IN (
+        SELECT one.rowid FROM jobs AS one
+        WHERE one.state = json_extract(kind.value, '$[0]') AND one.tenant = :tenant
+            AND one.offer = json_extract(kind.value, '$[1]') AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (:key = '' OR one.buyer = :key)
+            AND (:expired = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                json_extract(kind.value, '$[2]') = 0
+                OR json_extract(one.wish, '$.request.model') IN (SELECT value FROM json_each(:names))
+            )
+        ORDER BY one.id DESC LIMIT :most
+    )
+    ORDER BY jobs.id DESC LIMIT :most
+)
+ORDER BY id DESC;
+
+-- jobs_newest_of on postgresql --
+SELECT * FROM jobs WHERE id IN (
+    SELECT found.id FROM json_array_elements(CAST(CAST(:kinds AS TEXT) AS JSON)) AS kind (value)
+    CROSS JOIN LATERAL (
+        SELECT one.id FROM jobs AS one
+        WHERE one.state = kind.value ->> 0 AND one.tenant = :tenant
+            AND one.offer = kind.value ->> 1 AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (CAST(:key AS TEXT) = '' OR one.buyer = CAST(:key AS TEXT))
+            AND (CAST(:expired AS BIGINT) = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                kind.value ->> 2 = '0'
+                OR CAST(one.wish AS JSON) -> 'request' ->> 'model'
+                    IN (SELECT json_array_elements_text(CAST(CAST(:names AS TEXT) AS JSON)))
+            )
+        ORDER BY one.id DESC LIMIT :most
+    ) AS found
+    ORDER BY found.id DESC LIMIT :most
+)
+ORDER BY id DESC;
+
+-- jobs_oldest_of --
+-- CROSS JOIN makes SQLite begin with the pairs of state and offer; of each no more is read than could be answered.
+SELECT * FROM jobs WHERE id IN (
+    SELECT jobs.id FROM json_each(:kinds) AS kind CROSS JOIN jobs
+    WHERE jobs.rowid IN (
+        SELECT one.rowid FROM jobs AS one
+        WHERE one.state = json_extract(kind.value, '$[0]') AND one.tenant = :tenant
+            AND one.offer = json_extract(kind.value, '$[1]') AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (:key = '' OR one.buyer = :key)
+            AND (:expired = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                json_extract(kind.value, '$[2]') = 0
+                OR json_extract(one.wish, '$.request.model') IN (SELECT value FROM json_each(:names))
+            )
+        ORDER BY one.id LIMIT :most
+    )
+    ORDER BY jobs.id LIMIT :most
+)
+ORDER BY id;
+
+-- jobs_oldest_of on postgresql --
+SELECT * FROM jobs WHERE id IN (
+    SELECT found.id FROM json_array_elements(CAST(CAST(:kinds AS TEXT) AS JSON)) AS kind (value)
+    CROSS JOIN LATERAL (
+        SELECT one.id FROM jobs AS one
+        WHERE one.state = kind.value ->> 0 AND one.tenant = :tenant
+            AND one.offer = kind.value ->> 1 AND one.deleted_at IS NULL
+            AND one.id > :first AND one.id < :last
+            AND (CAST(:key AS TEXT) = '' OR one.buyer = CAST(:key AS TEXT))
+            AND (CAST(:expired AS BIGINT) = 0 OR one.state <> 'succeeded' OR one.outputs = '[]')
+            AND (
+                kind.value ->> 2 = '0'
+                OR CAST(one.wish AS JSON) -> 'request' ->> 'model'
+                    IN (SELECT json_array_elements_text(CAST(CAST(:names AS TEXT) AS JSON)))
+            )
+        ORDER BY one.id LIMIT :most
+    ) AS found
+    ORDER BY found.id LIMIT :most
+)
+ORDER BY id;
+
 -- attempt_known --
 SELECT id FROM attempts WHERE id = :id;
 
@@ -160,6 +261,29 @@ RETURNING *;
 
 -- lines_all --
 SELECT account, model FROM lines GROUP BY account, model;
+
+-- lines_ahead --
+-- How many come before a job at each account it stands in line at, whatever models they want there: turns go over all of
+-- them. However many wait, it reads three rows of the index for each model, and :most of those before it.
+WITH RECURSIVE mine AS (
+    SELECT account, min(turn) AS turn FROM lines WHERE job = :job GROUP BY account
+),
+wanted (account, turn, model) AS (
+    SELECT account, turn, (SELECT min(lines.model) FROM lines WHERE lines.account = mine.account) FROM mine
+    UNION ALL
+    SELECT account, turn,
+        (SELECT min(lines.model) FROM lines WHERE lines.account = wanted.account AND lines.model > wanted.model)
+    FROM wanted WHERE wanted.model IS NOT NULL
+)
+SELECT mine.account, (
+    SELECT count(DISTINCT before.job) FROM (
+        SELECT lines.job FROM wanted CROSS JOIN lines
+        WHERE wanted.account = mine.account AND lines.account = wanted.account AND lines.model = wanted.model
+            AND (lines.turn, lines.job) < (mine.turn, :job)
+        LIMIT :most
+    ) AS before
+)
+FROM mine;
 
 -- lines_of_job --
 SELECT account, model FROM lines WHERE job = :job;
@@ -344,6 +468,18 @@ SELECT coalesce(jobs.buyer, ''), attempts.offer, attempts.account, attempts.outc
 FROM attempts JOIN jobs ON jobs.id = attempts.job
 WHERE attempts.id >= :first AND attempts.id < :last
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
+
+-- attempts_took --
+-- How many milliseconds the orders took whose clips were kept in time: of each offer the last few, newest last. However
+-- many there are, no more than the newest of all are read.
+SELECT offer, took FROM (
+    SELECT newest.id, newest.offer, newest.ended_at - newest.intent_at AS took,
+        row_number() OVER (PARTITION BY newest.offer ORDER BY newest.id DESC) AS place
+    FROM (SELECT id, job, offer, outcome, intent_at, ended_at FROM attempts ORDER BY id DESC LIMIT :newest) AS newest
+    JOIN jobs ON jobs.id = newest.job
+    WHERE newest.outcome = 'succeeded' AND jobs.state = 'succeeded' AND jobs.attempt = newest.id
+) AS made
+WHERE place <= :each ORDER BY id;
 
 -- buying_allowed --
 -- No row while an operator has halted purchases, nor for a job its client has cancelled.

@@ -1,0 +1,65 @@
+"""Laws of what is foretold: a place in line moves up, and what was observed is known again after a restart."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.server import Server, eventually
+
+SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p"}
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Server]:
+    """A gateway whose one account makes one clip at a time."""
+    server = Server(
+        tmp_path, REELGATE__ACCOUNTS__SANDBOX__PROVIDER="sandbox", REELGATE__ACCOUNTS__SANDBOX__MAX_RUNNING="1"
+    )
+    server.module = "tests.hasty"
+    server.start()
+    yield server
+    server.stop()
+
+
+def order(server: Server, prompt: str) -> Any:
+    return server.post("/v1/videos", {**SMALL, "prompt": prompt}).json()
+
+
+def seen(server: Server, id_: str) -> Any:
+    return server.get(f"/v1/videos/{id_}").json()
+
+
+def expected(server: Server) -> Any:
+    """Read how long the offer is said to take."""
+    offers = server.get("/v1/offers").json()["data"]
+    return next(each["expected_seconds"] for each in offers if each["id"] == "sandbox:sandbox/demo")
+
+
+def test_what_is_foretold(narrow: Server) -> None:
+    """Places are told, move up without the job moving, and are part of what a client knows it by; then the seconds."""
+    first, *waiting = [order(narrow, f"[slow 1] clip {number}")["id"] for number in range(5)]
+    ids = [first, *waiting]
+    eventually(lambda: [1, 2, 3, 4] == sorted(seen(narrow, id_)["queue_position"] or 0 for id_ in waiting))
+    last = httpx.get(f"{narrow.api}/videos/{waiting[-1]}", trust_env=False)
+    known = {"if-none-match": last.headers["etag"]}
+
+    def again() -> httpx.Response:
+        return httpx.get(f"{narrow.api}/videos/{waiting[-1]}", headers=known, trust_env=False)
+
+    assert (last.json()["queue_position"], last.json()["eta_seconds"]) == (4, None)
+    eventually(lambda: again().status_code == 200)
+    assert again().json()["queue_position"] != 4
+    eventually(lambda: all(seen(narrow, id_)["status"] == "completed" for id_ in ids))
+    assert [None] * 5 == [seen(narrow, id_)["queue_position"] for id_ in ids]
+
+    before = expected(narrow)
+    narrow.stop()
+    narrow.start()
+    eventually(lambda: expected(narrow) == before)
+    behind = [order(narrow, f"[slow 1] behind {number}")["id"] for number in range(3)]
+    eventually(lambda: seen(narrow, behind[-1])["queue_position"])
+    one, *_, more = [seen(narrow, id_)["eta_seconds"] for id_ in behind]
+    assert (one or 0) < more
