@@ -11,10 +11,11 @@ from gateway.api import answers
 from gateway.api.calls import is_dry, job_of, remove_clips, take_in
 from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
+from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, leave_of, page, page_of, reply
 from gateway.api.forms import Body
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
+from gateway.clips.links import Leave
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid, missing_video
@@ -77,7 +78,8 @@ async def list_videos(request: Incoming) -> ASGIApp:
     if after is not None and not await store.owns(after, tenant):
         raise bad_cursor()
     found = await store.jobs(tenant, after=after, limit=limit, newest_first=newest_first)
-    return reply(page([answers.video(job) for job in found.jobs], more=found.more))
+    leave = leave_of(request)
+    return reply(page([answers.video(job, leave=leave) for job in found.jobs], more=found.more))
 
 
 @get(
@@ -90,18 +92,20 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     services, tenant = desk(request), caller(request).tenant
     if "prefer" in request.headers:
         job, waited = await wait(request, services, await job_of(request, video_id))
-        return _stands(services, job, waited)
+        return _stands(services, job, leave_of(request), waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
+    leave = leave_of(request)
     if "if-none-match" in request.headers:
-        etag = _etag(video_id, *version)
+        etag = _etag(video_id, *version, leave)
         if lists(request.headers["if-none-match"], etag):
             return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
     # Clients ask far more often than anything changes.
-    shown = services.shown.get((video_id, version))
+    same = (video_id, version, leave.stamp)
+    shown = services.shown.get(same)
     if shown is None:
-        shown = services.shown.put((video_id, version), _stands(services, await job_of(request, video_id)))
+        shown = services.shown.put(same, _stands(services, await job_of(request, video_id), leave))
     return shown
 
 
@@ -142,7 +146,7 @@ async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
             409, "video_finished", f"Video '{job.id}' has ended already.", headers={"x-should-retry": "false"}
         )
     services.wake()
-    return _answer(services, asked)
+    return _answer(services, asked, leave_of(request))
 
 
 @get(
@@ -197,13 +201,13 @@ async def _order(
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
         headers["idempotency-replayed"] = "true"
-    return _answer(desk(request), job, headers)
+    return _answer(desk(request), job, leave_of(request), headers)
 
 
-def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
+def _answer(services: Desk, job: Job, leave: Leave, headers: dict[str, str] | None = None) -> Reply:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
-    shown = answers.video(job, services.shop.speeds.get(job.offer or ""))
+    shown = answers.video(job, services.shop.speeds.get(job.offer or ""), leave)
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
     if not job.state.final:
         wait = answers.poll_after_ms(services.shop.typical_seconds(job.offer))
@@ -212,14 +216,15 @@ def _answer(services: Desk, job: Job, headers: dict[str, str] | None = None) -> 
     return reply(shown, out)
 
 
-def _stands(services: Desk, job: Job, headers: dict[str, str] | None = None) -> Reply:
+def _stands(services: Desk, job: Job, leave: Leave, headers: dict[str, str] | None = None) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
-    return _answer(services, job, {"etag": _etag(job.id, job.seq, job.cancel_requested), **(headers or {})})
+    etag = _etag(job.id, job.seq, job.cancel_requested, leave)
+    return _answer(services, job, leave, {"etag": etag, **(headers or {})})
 
 
-def _etag(id_: str, seq: int, cancel_requested: int) -> str:
-    """Name how a video stands: where the name is the same, nothing has changed."""
-    return f'W/"{id_}-{seq}-{int(cancel_requested)}"'
+def _etag(id_: str, seq: int, cancel_requested: int, leave: Leave) -> str:
+    """Name how a video stands, with what links: where the name is the same, nothing has changed."""
+    return f'W/"{id_}-{seq}-{int(cancel_requested)}-{leave.stamp}"'
 
 
 HANDLERS = (
