@@ -32,7 +32,7 @@ from gateway.api import (
 )
 from gateway.api.desk import Desk, Dispatch, Shown, with_heads
 from gateway.clips.cleaning import Cleaner
-from gateway.clips.links import Links, open_key
+from gateway.clips.links import HOUR_MS, Links, open_key
 from gateway.clips.media import Media, make_folder, open_media
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands
@@ -50,8 +50,11 @@ from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
 from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
+from gateway.events.letters import Reach
 from gateway.events.telling import open_telling
 from gateway.events.vault import NAME, demand_key, open_vault
+from gateway.ids import is_id
+from gateway.jobs.job import Job
 from gateway.memory import vital
 from gateway.network.abroad import Abroad
 from gateway.network.guard import make_rules
@@ -161,6 +164,12 @@ def _links_key(settings: Settings, environ: Mapping[str, str], *, shared: bool) 
     return open_vault(environ, root).links_key()
 
 
+def _reach(links: Links, clock: Callable[[], int], public_url: str, job: Job, base: str) -> Reach:
+    """Say how a job's client reaches its clips: in the name of the key that ordered them."""
+    key = job.buyer if job.buyer and is_id("key", job.buyer) else ""
+    return Reach(public_url or base, links.leave(key, clock()).to)
+
+
 def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[], "Outbound"]) -> Intake:
     """Build what gathers a call's media."""
     max_bytes = settings.server.max_body_mb * 2**20
@@ -206,11 +215,14 @@ def _build(
     accounts, unused = open_accounts(settings, environ, transport, collect, sandbox_only=not guarded)
     for account in accounts.values():
         account.wire = Timed(account.wire, metrics, account.listing.slug)
-    links = Links(_links_key(settings, environ, shared=store.shared))
+    links = Links(_links_key(settings, environ, shared=store.shared), int(settings.media.link_hours * HOUR_MS))
+    reach = partial(_reach, links, clock, settings.server.public_url.rstrip("/"))
     former = partial(stand_in, abroad=collect)
     shop = Shop(accounts, settings.aliases, settings.routing, clock, former)
     receipts = Receipts(root / "receipts")
-    telling = open_telling(settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS)
+    telling = open_telling(
+        settings, environ, store, accounts, abroad, metrics, clock, root, dialects=surfaces.DIALECTS, reach=reach
+    )
     tools = Tools.of(
         store,
         shop,

@@ -40,6 +40,7 @@ BOUNDS = (
     ("webhooks", "per_host", 1, 64),
     ("webhooks", "keep_days", 1, 3_650),
     ("media", "redirect_seconds", 0, 604_800),
+    ("media", "link_hours", 0.01, 8_760),
     ("media", "retention_days", 0, 36_500),
     ("media", "file_days", 0, 36_500),
     ("media", "max_clip_mb", 1, 1_048_576),

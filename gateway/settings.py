@@ -102,6 +102,8 @@ class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where the object store is, if not at its cloud's own address."""
     redirect_seconds: float = 300
     """How long an address of the object store's is good that a client is sent to; 0 sends the bytes through here."""
+    link_hours: float = 24
+    """How long a signed link opens a clip to whoever has no key, at least; never longer than the clip is kept."""
     retention_days: float = 30
     """Clips are removed after this long, sooner where a call asks for less; 0 keeps them for ever."""
     file_days: float = 0

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from gateway.clips.links import Leave
 from gateway.engine.findings import waiting_for
 from gateway.jobs.job import Attempt, Job, State
 from gateway.jobs.wish import (
@@ -66,13 +67,18 @@ class Outlook(Struct, frozen=True):
 UNKNOWN = Outlook()
 
 
-def video(job: Job, ahead: Outlook = UNKNOWN) -> dict[str, Any]:
-    """Write one job as a Video, with what is known of how long it will take."""
+def video(job: Job, ahead: Outlook = UNKNOWN, leave: Leave | None = None) -> dict[str, Any]:
+    """
+    Write one job as a Video, with what is known of how long it will take.
+
+    :param leave: in whose name links are given out; nobody is given one otherwise.
+    """
     wish = read_wish(job.wish)
     choice = read_choice(job.quote)
     request = wish.request
     kept = read_renditions(job.outputs) if job.outputs != "[]" else []
-    clip = next((each for each in kept if each.kind == "video"), None)
+    outputs = [_output(job, each, leave) for each in kept]
+    clip = next((each for each in outputs if each["kind"] == "video"), None)
     width, height = choice.spec.frame
     path = f"/v1/videos/{job.id}"
     return {
@@ -99,7 +105,7 @@ def video(job: Job, ahead: Outlook = UNKNOWN) -> dict[str, Any]:
         "resolved_model": choice.model,
         "operation": job.operation,
         "parent_video_id": job.parent,
-        "outputs": [_output(job, each) for each in kept],
+        "outputs": outputs,
         "usage": _usage(job, wish, choice),
         "routing": {"why": choice.why, "others": [{"offer": name, "usd": usd(at)} for name, at in choice.others]},
         "warnings": msgspec.Raw(job.warnings.encode()),
@@ -112,6 +118,7 @@ def video(job: Job, ahead: Outlook = UNKNOWN) -> dict[str, Any]:
         "urls": {
             "self": path,
             "content": f"{path}/content",
+            "download": clip and clip["link"],
             "thumbnail": f"{path}/content?variant=thumbnail",
             "cancel": f"{path}/cancel",
             "events": f"{path}/events",
@@ -200,13 +207,16 @@ def _result_links(job: Job) -> tuple[ResultLink, ...]:
     return tuple(link for each in read_notices(job.warnings) for link in each.result_links)
 
 
-def _output(job: Job, kept: Rendition) -> dict[str, Any]:
+def _output(job: Job, kept: Rendition, leave: Leave | None) -> dict[str, Any]:
     """Write one kept rendition."""
     query = f"?variant={kept.kind}&index={kept.index}"
+    linked = leave if job.state.final else None
     return {
         "index": kept.index,
         "kind": kept.kind,
         "url": f"/v1/videos/{job.id}/content{query}",
+        "link": linked and linked.to(job, kept),
+        "link_expires_at": linked and whole_seconds(linked.until(job.expires_at)),
         "content_type": kept.content_type,
         "bytes": kept.bytes,
         "sha256": kept.sha256,

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from gateway.api.forms import Body, read_body
-from gateway.clips.links import Links
+from gateway.clips.links import Leave, Links
 from gateway.clips.media import Media
 from gateway.door.accept import Acceptor, Repeat
 from gateway.door.buffers import Buffers
@@ -92,6 +92,12 @@ def desk(connection: Connection) -> Desk:
 def caller(connection: Connection) -> Caller:
     """Say who asks, as the guard found."""
     return cast("Caller", connection.scope["state"]["caller"])
+
+
+def leave_of(connection: Connection) -> Leave:
+    """Give out links in the caller's name."""
+    services = desk(connection)
+    return services.links.leave(caller(connection).key, services.clock())
 
 
 class Dispatch:

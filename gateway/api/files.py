@@ -121,7 +121,11 @@ async def retrieve_file(request: Incoming, file_id: str) -> ASGIApp:
 @get("/files/{file_id:str}/content", opt={"scope": "read"}, operation_id="downloadFile")
 async def download_file(request: Incoming, file_id: str) -> ASGIApp:
     """Download an uploaded file."""
-    file = await _file(request, file_id)
+    return await send_file(request, await _file(request, file_id))
+
+
+async def send_file(request: Incoming, file: File) -> ASGIApp:
+    """Answer a request with an upload."""
     headers = {
         "content-type": file.media_type,
         "content-length": str(file.bytes),

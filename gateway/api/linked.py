@@ -1,4 +1,9 @@
-"""Serve what a signed link opens: no key is asked for, the link is the leave to read this one file."""
+"""
+Serve what a signed link opens: no key is asked for, the link is the leave to read this one file.
+
+One that a client was given opens what the client's own key would: nothing of what was deleted, and nothing at all once
+that key is revoked. One to an input is for the provider that makes the clip, and outlives the key that ordered it.
+"""
 
 import re
 from email.utils import formatdate
@@ -7,72 +12,85 @@ from typing import Any
 from litestar import HttpMethod, route
 from litestar.types import ASGIApp
 
-from gateway.api.content import choose_bytes, deliver
+from gateway.api.content import choose_bytes, deliver, serve
 from gateway.api.desk import Incoming, desk
+from gateway.api.files import send_file
 from gateway.clips.links import MEDIA_TYPES
-from gateway.clips.media import clip_folder, input_key
+from gateway.clips.media import input_key
+from gateway.door.keys import Caller
 from gateway.ids import is_id
+from gateway.jobs.wish import read_renditions
 from gateway.problems import ProblemError
 
-CLIP = re.compile(r"[0-9]{1,2}\.(mp4|mov|webm)", re.ASCII)
 INPUT = re.compile(r"([0-9a-f]{64})\.(\w{2,4})", re.ASCII)
-MOST = 64
-"""Longest ``expires`` and ``signature`` looked at."""
 
 
-async def _open_clip(request: Incoming, video_id: str, name: str) -> ASGIApp:
-    """Download a clip by a signed link."""
-    _check(request, f"/links/clips/{video_id}/{name}")
-    known = is_id("video", video_id) and CLIP.fullmatch(name)
-    return await _serve(request, f"{clip_folder(video_id)}/{name}" if known else None, name)
+async def _open_clip(request: Incoming, seal: str, video_id: str, name: str) -> ASGIApp:
+    """Download a clip, or what was drawn of it."""
+    who = await _admit(request, seal, f"/clips/{video_id}/{name}")
+    job = await desk(request).store.job(video_id, who.tenant) if is_id("video", video_id) else None
+    kept = read_renditions(job.outputs) if job else []
+    found = next((each for each in kept if each.path.rpartition("/")[2] == name), None)
+    if job is None or found is None:
+        raise _gone()
+    return await serve(request, job, found.kind, found.index)
 
 
-async def _open_input(request: Incoming, name: str) -> ASGIApp:
-    """Download an input by a signed link."""
-    _check(request, f"/links/inputs/{name}")
-    found = INPUT.fullmatch(name)
-    # Whoever fetches an input is a provider's own program: nobody says that it follows a redirect.
-    return await _serve(request, input_key(found[1]) if found else None, name, redirect=False)
+async def _open_file(request: Incoming, seal: str, file_id: str, name: str) -> ASGIApp:
+    """Download an upload."""
+    who = await _admit(request, seal, f"/files/{file_id}/{name}")
+    file = await desk(request).store.file(file_id, who.tenant) if is_id("file", file_id) else None
+    if file is None:
+        raise _gone()
+    return await send_file(request, file)
 
 
-def _check(request: Incoming, path: str) -> None:
-    """
-    Refuse a link that is not ours, or has run out; both read the same.
-
-    :raises ProblemError: 403.
-    """
-    if not is_signed(request, path):
-        message = "This link is not in force; ask for the video again to get a new one."
-        raise ProblemError(403, "invalid_link", message)
-
-
-def is_signed(request: Incoming, path: str) -> bool:
-    """Whether a request's address says that we have signed a path, and that has not run out."""
-    query, services = request.query_params, desk(request)
-    expires, signature = query.get("expires", ""), query.get("signature", "")
-    readable = expires.isascii() and expires.isdigit() and len(expires) <= MOST and len(signature) <= MOST
-    return readable and services.links.holds(path, expires, signature, services.clock())
-
-
-async def _serve(request: Incoming, key: str | None, name: str, *, redirect: bool = True) -> ASGIApp:
-    """Send a file whole or in part."""
-    found = await desk(request).media.shelf.find(key) if key else None
-    if found is None:
-        raise ProblemError(410, "link_expired", "What this link opened is no longer kept.")
+async def _open_input(request: Incoming, seal: str, name: str) -> ASGIApp:
+    """Download an input."""
+    services, found = desk(request), INPUT.fullmatch(name)
+    if services.links.giver(f"/inputs/{name}", seal, services.clock()) is None:
+        raise _refused()
+    kept = await services.media.shelf.find(input_key(found[1])) if found else None
+    if kept is None:
+        raise _gone()
     described = {
-        "etag": f'"{found.size:x}-{found.modified:x}"',
-        "last-modified": formatdate(found.modified / 1000, usegmt=True),
+        "etag": f'"{kept.size:x}-{kept.modified:x}"',
+        "last-modified": formatdate(kept.modified / 1000, usegmt=True),
         "content-type": MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream"),
         "content-disposition": f'attachment; filename="{name}"',
     }
-    answer = choose_bytes(described, found.size, request.headers)
-    return await deliver(request, found.key, answer, redirect=redirect)
+    answer = choose_bytes(described, kept.size, request.headers)
+    # Whoever fetches an input is a provider's own program: nobody says that it follows a redirect.
+    return await deliver(request, kept.key, answer, redirect=False)
 
 
-CLIPS = "/links/clips/{video_id:str}/{name:str}"
-INPUTS = "/links/inputs/{name:str}"
+async def _admit(request: Incoming, seal: str, what: str) -> Caller:
+    """
+    Say in whose name a link opens what it names.
+
+    :raises ProblemError: 403 for one that is not ours, has run out, or is of a key no longer in force; all alike.
+    """
+    services = desk(request)
+    key = services.links.giver(what, seal, services.clock())
+    who = None if key is None else await services.gatekeeper.stands(key)
+    if who is None:
+        raise _refused()
+    return who
+
+
+def _refused() -> ProblemError:
+    """Describe a link that opens nothing."""
+    return ProblemError(403, "invalid_link", "This link is not in force; ask for the video again to get a new one.")
+
+
+def _gone() -> ProblemError:
+    """Describe a link whose file is no longer kept."""
+    return ProblemError(410, "link_expired", "What this link opened is no longer kept.")
+
+
 LINKED: dict[str, Any] = {"http_method": [HttpMethod.GET, HttpMethod.HEAD], "include_in_schema": False}
 HANDLERS = (
-    route(CLIPS, operation_id="openLinkedClip", **LINKED)(_open_clip),
-    route(INPUTS, operation_id="openLinkedInput", **LINKED)(_open_input),
+    route("/links/{seal:str}/clips/{video_id:str}/{name:str}", operation_id="openLinkedClip", **LINKED)(_open_clip),
+    route("/links/{seal:str}/files/{file_id:str}/{name:str}", operation_id="openLinkedFile", **LINKED)(_open_file),
+    route("/links/{seal:str}/inputs/{name:str}", operation_id="openLinkedInput", **LINKED)(_open_input),
 )

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 
 from gateway.api import answers
 from gateway.api.calls import job_of
-from gateway.api.desk import Desk, Incoming, Reply, desk
+from gateway.api.desk import Desk, Incoming, Reply, caller, desk
 from gateway.api.outlook import outlook
 from gateway.api.streams import Stream
 from gateway.events.events import ENDS
@@ -69,11 +69,11 @@ async def stream_video(request: Incoming, video_id: str) -> ASGIApp:
     if job.state.final and seen >= job.seq:
         return Reply(204, {"cache-control": "no-store"}, b"")  # By which a browser knows not to ask again.
     # Nobody saw what has not been: it is told all.
-    return Stream(events(services, job, seen if seen <= job.seq else -1))
+    return Stream(events(services, job, seen if seen <= job.seq else -1, caller(request).key))
 
 
-async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
-    """Write a job's moves as events; a move nobody can see from outside is not one."""
+async def events(services: Desk, job: Job, seen: int, key: str) -> AsyncIterator[bytes]:
+    """Write a job's moves as events, for who asks by a key; a move nobody can see from outside is not one."""
     yield b"retry: %d\n\n" % RETRY_MS
     watch: Watch = services.telling.watch
     told: tuple[Any, ...] = ()
@@ -81,7 +81,8 @@ async def events(services: Desk, job: Job, seen: int) -> AsyncIterator[bytes]:
     while True:
         looks = (job.state, job.progress, job.offer, job.cancel_requested)
         if job.seq > seen and looks != told:
-            yield event(job, answers.video(job, await outlook(services, job)))
+            leave = services.links.leave(key, services.clock())
+            yield event(job, answers.video(job, await outlook(services, job), leave))
             told, quiet = looks, asyncio.get_running_loop().time()
         if job.state.final or watch.closed:
             return

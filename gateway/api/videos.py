@@ -12,12 +12,13 @@ from gateway.api.answers import Outlook
 from gateway.api.calls import is_dry, job_of, remove_clips, take_in
 from gateway.api.content import lists
 from gateway.api.create import VideoCreate, parse
-from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, page, page_of, reply
+from gateway.api.desk import Desk, Incoming, Reply, bad_cursor, body_of, caller, desk, leave_of, page, page_of, reply
 from gateway.api.forms import Body
 from gateway.api.outlook import outlook, stands_in_line
 from gateway.api.progress import wait
 from gateway.api.quotes import quotes_of
 from gateway.api.wanted import ASKED, link, wanted
+from gateway.clips.links import Leave
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid, missing_video
@@ -101,7 +102,8 @@ async def list_videos(request: Incoming) -> ASGIApp:
     )
     jobs = found.jobs if before is None else found.jobs[::-1]
     headers = {"link": link(request, way, found.jobs[-1].id)} if found.more else {}
-    return reply(page([answers.video(job) for job in jobs], more=found.more), headers)
+    leave = leave_of(request)
+    return reply(page([answers.video(job, leave=leave) for job in jobs], more=found.more), headers)
 
 
 @get(
@@ -114,23 +116,26 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     services, tenant = desk(request), caller(request).tenant
     if "prefer" in request.headers:
         job, waited = await wait(request, services, await job_of(request, video_id))
-        return await _stands(services, job, await outlook(services, job), waited)
+        leave = leave_of(request)
+        return await _stands(services, job, leave, await outlook(services, job), waited)
     version = await services.store.version(video_id, tenant) if is_id("video", video_id) else None
     if version is None:
         raise missing_video(video_id)
+    leave = leave_of(request)
     known = request.headers.get("if-none-match", "")
-    if known and lists(known, etag := _etag(video_id, *version)):
+    if known and lists(known, etag := _etag(video_id, *version, leave)):
         return _unchanged(etag)
     # Clients ask far more often than anything changes.
-    shown = services.shown.get((video_id, version))
+    same = (video_id, version, leave.stamp)
+    shown = services.shown.get(same)
     if shown is not None:
         return shown
     job = await job_of(request, video_id)
     ahead = await outlook(services, job)
     if stands_in_line(job):  # Its place changes, though the job does not.
-        etag = _etag(job.id, job.seq, job.cancel_requested, ahead.position)
-        return _unchanged(etag) if lists(known, etag) else await _stands(services, job, ahead)
-    return services.shown.put((video_id, version), await _stands(services, job, ahead))
+        etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.position)
+        return _unchanged(etag) if lists(known, etag) else await _stands(services, job, leave, ahead)
+    return services.shown.put(same, await _stands(services, job, leave, ahead))
 
 
 @delete(
@@ -170,7 +175,7 @@ async def cancel_video(request: Incoming, video_id: str) -> ASGIApp:
             409, "video_finished", f"Video '{job.id}' has ended already.", headers={"x-should-retry": "false"}
         )
     services.wake()
-    return await _answer(services, asked)
+    return await _answer(services, asked, leave_of(request))
 
 
 @get(
@@ -225,15 +230,15 @@ async def _order(
     headers = {"location": f"/v1/videos/{job.id}", **waited}
     if not new:
         headers["idempotency-replayed"] = "true"
-    return await _answer(desk(request), job, headers)
+    return await _answer(desk(request), job, leave_of(request), headers)
 
 
 async def _answer(
-    services: Desk, job: Job, headers: Mapping[str, str] | None = None, ahead: Outlook | None = None
+    services: Desk, job: Job, leave: Leave, headers: Mapping[str, str] | None = None, ahead: Outlook | None = None
 ) -> Reply:
     """Answer a video, and say when to ask again while it is being made."""
     out = {**(headers or {}), "x-reelgate-provider": (job.offer or "").partition(":")[0]}
-    shown = answers.video(job, ahead or await outlook(services, job))
+    shown = answers.video(job, ahead or await outlook(services, job), leave)
     out["x-reelgate-cost-usd"] = f"{shown['usage']['cost']:.6f}"
     if (since := DEPRECATED.get(shown["model"])) is not None:
         out["deprecation"] = since
@@ -245,10 +250,12 @@ async def _answer(
     return reply(shown, out)
 
 
-async def _stands(services: Desk, job: Job, ahead: Outlook, headers: Mapping[str, str] | None = None) -> Reply:
+async def _stands(
+    services: Desk, job: Job, leave: Leave, ahead: Outlook, headers: Mapping[str, str] | None = None
+) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
-    etag = _etag(job.id, job.seq, job.cancel_requested, ahead.position)
-    return await _answer(services, job, {"etag": etag, **(headers or {})}, ahead)
+    etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.position)
+    return await _answer(services, job, leave, {"etag": etag, **(headers or {})}, ahead)
 
 
 def _unchanged(etag: str) -> Reply:
@@ -256,9 +263,9 @@ def _unchanged(etag: str) -> Reply:
     return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
 
 
-def _etag(id_: str, seq: int, cancel_requested: int, position: int | None = None) -> str:
-    """Name how a video stands: where the name is the same, nothing has changed."""
-    return f'W/"{id_}-{seq}-{int(cancel_requested)}{"" if position is None else f"-{position}"}"'
+def _etag(id_: str, seq: int, cancel_requested: int, leave: Leave, position: int | None = None) -> str:
+    """Name how a video stands, with what links and where in line: where the name is the same, nothing has changed."""
+    return f'W/"{id_}-{seq}-{int(cancel_requested)}-{leave.stamp}{"" if position is None else f"-{position}"}"'
 
 
 HANDLERS = (

@@ -117,18 +117,23 @@ class Gatekeeper:
             self._known[hash_] = (now, key)
         if not _in_force(key, now):
             raise self._wrong(connection, now)
-        caller = Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy, _limits(key.limits))
+        caller = _caller(key)
         if scope not in caller.scopes:
             raise ProblemError(403, "insufficient_scope", f"This key lacks the scope {scope!r}.")
         if caller.limits.per_minute:
             self._count(connection, caller.key, caller.limits.per_minute, now)
         return caller
 
-    async def stands(self, key: str) -> bool:
-        """Whether what a key began may be gone on with without it; for what began without a key, its name is empty."""
+    async def stands(self, key: str) -> Caller | None:
+        """
+        Say in whose name what a key began may be gone on with without it, if it may.
+
+        For what began without a key, its name is empty.
+        """
         if not key:
-            return not await self.guarded()
-        return _in_force(await self._store.key_named(key), self._clock())
+            return None if await self.guarded() else LOCAL
+        found = await self._store.key_named(key)
+        return _caller(found) if _in_force(found, self._clock()) else None
 
     def _wrong(self, connection: ASGIConnection[Any, Any, Any, Any], now: int) -> ProblemError:
         """Describe a wrong key to its sender, or that too many of them came from there."""
@@ -150,6 +155,11 @@ class Gatekeeper:
         if wait:
             message = f"This key may make {per_minute} requests a minute; come back in {wait} s."
             raise ProblemError(429, "rate_limit_exceeded", message, headers={"retry-after": str(wait)})
+
+
+def _caller(key: Key) -> Caller:
+    """Say who calls with a key."""
+    return Caller(key.tenant, frozenset(key.scopes.split()), key.id, key.policy, _limits(key.limits))
 
 
 def _in_force(key: Key | None, now: int) -> TypeGuard[Key]:

@@ -10,7 +10,7 @@ from gateway.events.courier import Courier
 from gateway.events.events import host_of
 from gateway.events.hooks import Hooks
 from gateway.events.keyring import Keyring
-from gateway.events.letters import Dialect, Letters
+from gateway.events.letters import Dialect, Letters, Reach
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault, open_vault
 from gateway.events.watch import Watch
@@ -69,21 +69,22 @@ def open_telling(
     folder: Path,
     *,
     dialects: Mapping[str, Dialect],
+    reach: Callable[[Job, str], Reach],
 ) -> Telling:
     """
     Build them; ``folder`` keeps the key that secrets are derived from, where the environment has none.
 
     :param dialects: how jobs that came by a borrowed dialect are told of, by its name.
-
+    :param reach: how a job's client reaches its clips, by where it reached us.
     :raises SettingsError: when there is no such key and none can be made.
     """
     public_url = settings.server.public_url
     vault, outbox = open_vault(environ, folder), Outbox(store.database, clock)
-    rules = make_rules(settings.network.allow, settings.network.ports)
+    rules, letters = make_rules(settings.network.allow, settings.network.ports), Letters(store.any_job, dialects, reach)
     telling = Telling(
         outbox=outbox,
         vault=vault,
-        courier=Courier(outbox, vault, outbound, clock, settings.webhooks, metrics, Letters(store.any_job, dialects)),
+        courier=Courier(outbox, vault, outbound, clock, settings.webhooks, metrics, letters),
         hooks=Hooks(outbox, vault, accounts, clock, public_url, Keyring(outbound, clock)),
         watch=Watch(store),
         addresses=Addresses(rules, settings.webhooks.http, host_of(public_url)),

@@ -252,7 +252,7 @@ def record(job: Job, media: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**out, "response": {"media": media}} if media else out
 
 
-def entry(job: Job, clip: Rendition, video_url: str, thumbnail_url: str) -> dict[str, Any]:
+def entry(job: Job, clip: Rendition, video_url: str, thumbnail_url: str | None) -> dict[str, Any]:
     """Write one clip of a finished job."""
     wish, choice = wish_of(job), choice_of(job)
     name = f"{job.id}-{clip.index}"
@@ -266,7 +266,7 @@ def entry(job: Job, clip: Rendition, video_url: str, thumbnail_url: str) -> dict
         "name": name,
         "mediaGenerationId": encode_name("video", name, wish.metadata.get("email") or ACCOUNT),
         "videoUrl": video_url,
-        "thumbnailUrl": thumbnail_url,
+        **({"thumbnailUrl": thumbnail_url} if thumbnail_url else {}),
         "mediaMetadata": {
             "createTime": moment(job.completed_at or job.updated_at),
             "mediaTitle": wish.request.prompt[:200],

@@ -28,7 +28,6 @@ from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
-    base_url,
     clip_at,
     clips_of,
     create,
@@ -38,6 +37,7 @@ from gateway.surfaces.common import (
     is_policy,
     links,
     model_of,
+    reach,
     references,
     stream_of,
     told,
@@ -115,7 +115,7 @@ async def create_chat_completion(request: Incoming) -> ASGIApp:
     job = await ended(request, job)
     if job.state is not State.SUCCEEDED or not clips_of(job):
         raise failed(fault_of(job), told(job))
-    return reply(chat.whole(job, links(base_url(request), job)), told(job))
+    return reply(chat.whole(job, links(reach(request), job)), told(job))
 
 
 def flatten(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,7 +302,7 @@ async def _events(request: Incoming, chat: Chat, *, counted: bool) -> AsyncItera
                 elif job.seq == shown.seq:
                     yield b": still being made\n\n"
             shown = job
-        urls = links(base_url(request), job)
+        urls = links(reach(request), job)
         if not urls:
             fault = fault_of(job)
             if is_policy(fault):

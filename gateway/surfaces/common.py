@@ -19,12 +19,14 @@ import structlog
 from gateway.api import answers
 from gateway.api.calls import take_in
 from gateway.api.create import parse
-from gateway.api.desk import Desk, Incoming, desk
+from gateway.api.desk import Desk, Incoming, desk, leave_of
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
+from gateway.clips.links import TO_CLIP
 from gateway.clips.uploads import Upload
 from gateway.door.guesses import Network, networks, scheme_of
 from gateway.events.events import ENDED
+from gateway.events.letters import Reach
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from gateway.problems import ProblemError, Render, invalid
@@ -33,8 +35,6 @@ from providers.base.order import Mode
 
 log = structlog.get_logger()
 
-LINK_MS = 24 * 3_600_000
-"""How long an address of a clip opens it to whoever has no key."""
 BEAT = 10.0
 """Most seconds of silence on a call that is held open."""
 
@@ -355,30 +355,24 @@ def _proxies(*said: str) -> Sequence[Network]:
     return networks(said)
 
 
-def signed_link(request: Incoming, job: Job, clip: Rendition) -> str:
-    """Say where anybody fetches a clip, with no key, for a day."""
-    services = desk(request)
-    return base_url(request) + services.links.to_clip(job.id, clip, services.clock() + LINK_MS)
+def reach(request: Incoming) -> Reach:
+    """Say how the client reaches its clips: there, by links that need no key, as no dialect's clients send one."""
+    return Reach(base_url(request), leave_of(request).to)
 
 
-def content_link(base: str, job: Job, clip: Rendition) -> str:
-    """
-    Say where the client fetches a clip, with the key it asked with.
-
-    The name is for clients that know a clip by how its address ends; nothing here reads it.
-    """
-    suffix = clip.path.rpartition(".")[2]
-    return f"{base}/v1/videos/{job.id}/content?index={clip.index}&name={job.id}-{clip.index}.{suffix}"
-
-
-def links(base: str, job: Job) -> list[str]:
+def links(there: Reach, job: Job) -> list[str]:
     """Say where each clip of a job is fetched."""
-    return [content_link(base, job, each) for each in clips_of(job)]
+    return [there.link(job, each) for each in clips_of(job)]
 
 
 def clip_at(request: Incoming, url: str) -> str | dict[str, Any]:
     """Read a clip's address: one of ours is the clip itself, which nobody has to fetch."""
-    ours = re.match(rf"{re.escape(base_url(request))}/v1/videos/(video_[0-9a-f]{{32}})/content(?:\?(.*))?$", url)
+    path = url.removeprefix(base_url(request))
+    if path == url:
+        return url
+    if linked := TO_CLIP.match(path):
+        return {"id": linked[1], "index": int(linked[2])}
+    ours = re.match(r"/v1/videos/(video_[0-9a-f]{32})/content(?:\?(.*))?$", path)
     if ours is None:
         return url
     index = re.search(r"(?:^|&)index=(\d{1,2})(?:&|$)", ours[2] or "")

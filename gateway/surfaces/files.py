@@ -26,7 +26,6 @@ from gateway.api.content import serve
 from gateway.api.desk import Incoming, body_of, caller, desk, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
-from gateway.api.linked import is_signed
 from gateway.clips.inputs import InputError
 from gateway.clips.uploads import Upload, plain_name
 from gateway.clock import DAY_MS
@@ -113,9 +112,9 @@ async def begin(request: Incoming) -> ASGIApp:
     now = services.clock()
     session = Session(new_id("file", now), who.tenant, who.key, int(length), filename)
     token = urlsafe_b64encode(msgspec.json.encode(session)).rstrip(b"=").decode()
-    signed = services.links.sign(_signed(token), now + UPLOAD_MS).partition("?")[2]
+    seal = services.links.seal(_signed(token), now + UPLOAD_MS)
     told = {"x-goog-upload-status": "active", "x-goog-upload-chunk-granularity": "1"}
-    told["x-goog-upload-url"] = f"{base_url(request)}/upload/v1beta/files?upload_id={token}&{signed}"
+    told["x-goog-upload-url"] = f"{base_url(request)}/upload/v1beta/files?upload_id={token}&seal={seal}"
     return reply({}, told)
 
 
@@ -142,10 +141,11 @@ async def _session(request: Incoming) -> Session:
     :raises ProblemError: 403 for one that is not ours, has run out, or is of a key no longer in force.
     """
     asked_of(request)
-    token = request.query_params.get("upload_id", "")
-    if is_signed(request, _signed(token)):
+    services, query = desk(request), request.query_params
+    token = query.get("upload_id", "")
+    if services.links.giver(_signed(token), query.get("seal", ""), services.clock()) is not None:
         session = msgspec.json.decode(urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=Session)
-        if await desk(request).gatekeeper.stands(session.key):
+        if await services.gatekeeper.stands(session.key):
             return session
     raise ProblemError(403, "invalid_link", "This upload's address is not in force; begin the upload anew.")
 

@@ -19,16 +19,16 @@ from litestar.types import ASGIApp
 
 from gateway.api.calls import job_of
 from gateway.api.content import Answer, deliver
-from gateway.api.desk import Incoming, body_of, caller, desk, reply
+from gateway.api.desk import Incoming, body_of, caller, desk, leave_of, reply
 from gateway.api.files import keep_upload
 from gateway.api.forms import Pieces
 from gateway.clips.inputs import InputError
 from gateway.clips.uploads import Upload
 from gateway.events.events import CREATED, ENDED, STARTED
-from gateway.events.letters import Letter
+from gateway.events.letters import Letter, Reach
 from gateway.jobs.finished import ClipError
 from gateway.jobs.job import Job
-from gateway.jobs.wish import Rendition
+from gateway.jobs.wish import Rendition, read_renditions
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces import _flow as words
 from gateway.surfaces.common import (
@@ -37,11 +37,11 @@ from gateway.surfaces.common import (
     base_url,
     clip_of,
     clips_of,
-    content_link,
     create,
     ended,
     fault_of,
     model_of,
+    reach,
     told,
 )
 from providers.base.order import Mode
@@ -112,7 +112,7 @@ async def read_job(request: Incoming, name: str) -> ASGIApp:
         job = await job_of(request, name)
     except ProblemError as problem:
         raise ProblemError(404, "job_not_found", "Job not found", param="jobid") from problem
-    return reply(words.record(job, _media(base_url(request), job)), told(job))
+    return reply(words.record(job, _media(reach(request), job)), told(job))
 
 
 @post("/assets", operation_id="createFlowAsset", **WRITE)
@@ -135,14 +135,14 @@ async def read_asset(request: Incoming, name: str) -> ASGIApp:
     file = await services.store.file(found.file, tenant) if found.file else None
     if file is not None:
         key, kind, size = await services.media.place_of(file.sha256), file.media_type, file.bytes
-        url = f"{base_url(request)}/v1/files/{file.id}/content"
+        url = base_url(request) + leave_of(request).to_file(file)
     else:
         made = await _made(request, found)
         if made is None:
             raise ProblemError(404, "asset_not_found", "Asset not found", param="mediaGenerationId")
         job, clip = made
         key, kind, size = clip.path, clip.content_type, clip.bytes
-        url = content_link(base_url(request), job, clip)
+        url = reach(request).link(job, clip)
     if b"raw" not in request.scope["query_string"].replace(b"=", b"&").split(b"&"):
         return reply({"url": url, "mediaGenerationId": name})
     headers = {"content-type": kind, "content-length": str(size), "x-content-type-options": "nosniff"}
@@ -188,24 +188,25 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
         )
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if at_once:
-        return reply(words.record(job, _media(base_url(request), job)), told(job), status=201)
+        return reply(words.record(job, _media(reach(request), job)), told(job), status=201)
     job = await ended(request, job)
-    media = _media(base_url(request), job)
+    media = _media(reach(request), job)
     if not media:
         fault = fault_of(job)
         raise ProblemError(words.google_error(fault)["code"], fault.code, fault.message, headers=told(job))
     return reply({"jobId": job.id, "media": media}, told(job))
 
 
-def _media(base: str, job: Job) -> list[dict[str, Any]]:
+def _media(there: Reach, job: Job) -> list[dict[str, Any]]:
     """Write the clips of a job."""
-    drawn = f"{base}/v1/videos/{job.id}/content?variant=thumbnail&index="
-    return [words.entry(job, clip, content_link(base, job, clip), f"{drawn}{clip.index}") for clip in clips_of(job)]
+    kept = read_renditions(job.outputs)
+    drawn = {each.index: there.link(job, each) for each in kept if each.kind == "thumbnail"}
+    return [words.entry(job, clip, there.link(job, clip), drawn.get(clip.index)) for clip in clips_of(job)]
 
 
-def call_back(job: Job, _: str, base: str) -> Letter:
+def call_back(job: Job, _: str, there: Reach) -> Letter:
     """Write what a call's ``replyUrl`` is told: the job's record as it stood; useapi signs nothing."""
-    return Letter(msgspec.json.encode(words.record(job, _media(base, job))), told(job))
+    return Letter(msgspec.json.encode(words.record(job, _media(there, job))), told(job))
 
 
 async def _part(request: Incoming, part: dict[str, Any], where: str) -> Job:

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.events.events import COMPLETED
-from gateway.events.letters import Letter
+from gateway.events.letters import Letter, Reach
 from gateway.ids import is_id
 from gateway.jobs.job import Job
 from gateway.problems import ProblemError, invalid
@@ -356,11 +356,11 @@ def _operation(request: Incoming, asked: Asked, job: Job) -> ASGIApp:
     return answer(said, inline, headers_of(request, job))
 
 
-def call_back(job: Job, _: str, base: str) -> Letter:
+def call_back(job: Job, _: str, there: Reach) -> Letter:
     """Write what a call's ``webhookConfig`` is told: that its operation is done; of one that failed, nothing is."""
     asked = Asked(model=wish_of(job).echo["model"])
     clip = next(iter(clips_of(job)), None)
-    where = {"output_file_uri": file_uri(base, job, clip), "file_name": file_name(job, clip)} if clip else {}
+    where = {"output_file_uri": file_uri(there.base, job, clip), "file_name": file_name(job, clip)} if clip else {}
     return letter(job, "video.generated", {"id": _name(asked, job), **where})
 
 

@@ -19,13 +19,14 @@ from msgspec import Struct
 
 from gateway.api.create import explain, holds_file
 from gateway.api.desk import Desk, Incoming
+from gateway.clips.links import TO_CLIP
 from gateway.clips.shelf import Shelf
 from gateway.clips.uploads import Upload
 from gateway.events.letters import Letter
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Rendition
 from gateway.problems import WRITTEN, ProblemError, invalid
-from gateway.surfaces.common import base_url, signed_link, told, wish_of
+from gateway.surfaces.common import base_url, reach, told, wish_of
 
 Said = TypeVar("Said")
 
@@ -112,8 +113,6 @@ UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`(?: - at `\$([^`]*
 
 FILE = re.compile(r"(?:^|/)files/([0-9a-f]{32})(?:n([1-9]))?(?:[:/?]|$)")
 """A clip of ours in an address: ``https://host/v1beta/files/<digits>:download?alt=media``, ``files/<digits>n1``."""
-LINKED = re.compile(r"/links/clips/(video_[0-9a-f]{32})/([0-9]{1,2})\.\w+(?:\?|$)")
-"""The same by a signed link."""
 SDK = "google-genai-sdk"
 """How Google's own SDK calls itself in ``x-goog-api-client``."""
 UPLOADED = re.compile(r"(?:^|/)files/u([0-9a-f]{32})(?:[:/?]|$)")
@@ -310,7 +309,7 @@ def address(uri: str, param: str) -> dict[str, Any]:
     """
     if uploaded := UPLOADED.search(uri):
         return {"file_id": f"file_{uploaded[1]}"}
-    if linked := LINKED.search(uri):
+    if linked := TO_CLIP.search(uri):
         return {"id": linked[1], "index": int(linked[2])}
     found = FILE.search(uri)
     if found:
@@ -337,7 +336,7 @@ def clip_uri(request: Incoming, job: Job, clip: Rendition) -> str:
     """
     base = base_url(request)
     by_name = base.startswith("https://") or SDK in request.headers.get("x-goog-api-client", "")
-    return file_uri(base, job, clip) if by_name else signed_link(request, job, clip)
+    return file_uri(base, job, clip) if by_name else reach(request).link(job, clip)
 
 
 def file_uri(base: str, job: Job, clip: Rendition) -> str:

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp
 from gateway.api.calls import job_of, remove_clips
 from gateway.api.desk import Desk, Incoming, body_of, desk, reply
 from gateway.events.events import CANCELED, COMPLETED, FAILED
-from gateway.events.letters import Letter
+from gateway.events.letters import Letter, Reach
 from gateway.events.sse import write_event
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Rendition
@@ -249,7 +249,7 @@ def _end(job: Job) -> list[Telling]:
     return [*told, ("interaction.completed", {"interaction": head}, None)]
 
 
-def call_back(job: Job, kind: str, _: str) -> Letter:
+def call_back(job: Job, kind: str, _: Reach) -> Letter:
     """Write what a call's ``webhook_config`` is told: how its interaction ended."""
     fault = fault_of(job)
     why = {"error_code": fault.code, "error_message": fault.message} if kind == FAILED else {}

@@ -20,14 +20,13 @@ from litestar.types import ASGIApp
 
 from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
-from gateway.events.letters import Letter
+from gateway.events.letters import Letter, Reach
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Problem
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,
     WRITE,
-    base_url,
     choice_of,
     clip_at,
     create,
@@ -36,6 +35,7 @@ from gateway.surfaces.common import (
     is_policy,
     links,
     model_of,
+    reach,
     references,
     told,
     unknown,
@@ -145,14 +145,14 @@ async def extend_veo_task(request: Incoming) -> ASGIApp:
 async def read_record(request: Incoming) -> ASGIApp:
     """Say how a task stands."""
     job = await _task(request)
-    return reply(record(job, links(base_url(request), job)), told(job))
+    return reply(record(job, links(reach(request), job)), told(job))
 
 
 @get("/veo/record-info", operation_id="readVeoTask", **READ)
 async def read_veo_record(request: Incoming) -> ASGIApp:
     """Say how a task stands, in the veo surface's record."""
     job = await _task(request)
-    return reply(veo_record(job, links(base_url(request), job)), told(job))
+    return reply(veo_record(job, links(reach(request), job)), told(job))
 
 
 def read_task(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -270,9 +270,9 @@ def veo_record(job: Job, urls: Sequence[str]) -> dict[str, Any]:
     return {"code": 200, "msg": "success", "data": data, "taskId": job.id}
 
 
-def call_back(job: Job, _: str, base: str) -> Letter:
+def call_back(job: Job, _: str, there: Reach) -> Letter:
     """Write what a task's ``callBackUrl`` is told: its record, whose code says how it ended."""
-    said = record(job, links(base, job))
+    said = record(job, links(there, job))
     del said["data"]["progress"]
     if "error" in said:
         del said["data"]["resultJson"]
@@ -280,9 +280,9 @@ def call_back(job: Job, _: str, base: str) -> Letter:
     return _letter(job, said | {"msg": "Playground task completed successfully."})
 
 
-def call_back_veo(job: Job, _: str, base: str) -> Letter:
+def call_back_veo(job: Job, _: str, there: Reach) -> Letter:
     """Write what a veo task's ``callBackUrl`` is told: what was made stands under ``info``, not under ``response``."""
-    data = veo_record(job, links(base, job))["data"]
+    data = veo_record(job, links(there, job))["data"]
     told_ = {name: data[name] for name in ("taskId", "fallbackFlag")}
     if data["errorCode"]:
         return _letter(job, {"code": data["errorCode"], "msg": data["errorMessage"], "data": told_})

@@ -18,12 +18,12 @@ from gateway.surfaces.chat import MODELS
 from gateway.surfaces.common import (
     BARE_READ,
     BARE_WRITE,
-    base_url,
     create,
     fault_of,
     frames,
     links,
     model_of,
+    reach,
     told,
     unknown,
 )
@@ -61,7 +61,7 @@ async def create_video(request: Incoming) -> ASGIApp:
 async def query_video(request: Incoming, video_id: str) -> ASGIApp:
     """Say how a clip stands."""
     job = await job_of(request, video_id)
-    return reply(task(job, links(base_url(request), job)), told(job))
+    return reply(task(job, links(reach(request), job)), told(job))
 
 
 def read(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -24,7 +24,7 @@ from gateway.api.content import index_of, serve
 from gateway.api.create import holds_file
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.events.events import CANCELED, COMPLETED, FAILED
-from gateway.events.letters import Letter
+from gateway.events.letters import Letter, Reach
 from gateway.jobs.job import Job, State
 from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
@@ -35,7 +35,8 @@ from gateway.surfaces.common import (
     create,
     fault_of,
     headers_of,
-    signed_link,
+    links,
+    reach,
     told,
     unknown,
     wish_of,
@@ -213,9 +214,8 @@ def _video(request: Incoming, job: Job) -> dict[str, Any]:
     }
     if not job.state.final:
         return said
-    clips = clips_of(job)
-    if clips:
-        said["unsigned_urls"] = [signed_link(request, job, each) for each in clips]
+    if clips_of(job):
+        said["unsigned_urls"] = links(reach(request), job)
     elif job.state is State.SUCCEEDED:
         said["status"] = "expired"
     else:
@@ -229,9 +229,9 @@ def _usage(job: Job) -> dict[str, Any]:
     return {"cost": float(told(job)["x-reelgate-cost-usd"]), "is_byok": True}
 
 
-def call_back(job: Job, kind: str, base: str) -> Letter:
+def call_back(job: Job, kind: str, there: Reach) -> Letter:
     """
-    Write what a call's ``callback_url`` is told, sealed as OpenRouter does; its links are opened with the key.
+    Write what a call's ``callback_url`` is told, sealed as OpenRouter does.
 
     openrouter.ai/docs/guides/overview/multimodal/video-generation, "Webhooks"
     """
@@ -243,8 +243,7 @@ def call_back(job: Job, kind: str, base: str) -> Letter:
         "model": wish_of(job).request.model,
     }
     if kind == COMPLETED:
-        links = [f"{base}{PATH}/{job.id}/content?index={each.index}" for each in clips_of(job)]
-        data |= {"unsigned_urls": links, "usage": _usage(job)}
+        data |= {"unsigned_urls": links(there, job), "usage": _usage(job)}
     if kind == FAILED:
         data["error"] = fault_of(job).message
     at = datetime.fromtimestamp((job.completed_at or job.updated_at) / 1000, UTC)

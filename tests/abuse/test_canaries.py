@@ -7,6 +7,7 @@ run. Then everything that was said or kept is searched, as it stands and as base
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -222,12 +223,15 @@ def test_secrets_turn_up_nowhere(tmp_path: Path, echo: Echo, told: Receiver) -> 
     run.call("GET", "/v1/videos", authorization=f"Bearer {MISTYPED}")
     run.call("POST", "/v1/videos", {"prompt": "x", "input_reference": f"https://user:{SIGNED}@localhost/?key={SIGNED}"})
     run.call("POST", "/v1/videos", {"prompt": "x", "callback_url": f"https://user:{SIGNED}@localhost/?key={SIGNED}"})
+    seals = linked(run, told)
     crash(run)
     run.commands("check", "doctor", "jobs unknown", "keys list", "spend", "webhooks list", "no such")
     elsewhere(run)
     secrets = {**GIVEN, **shown, "client key": run.key, "mistyped": MISTYPED, "input": INPUT}
     assert 12 <= len(secrets)
     assert {} == {name: places for name, value in secrets.items() if (places := run.find(value))}
+    # A link opens its clip to whoever has it: it is told to who asks for the clip, and written down nowhere.
+    assert [set()] * len(seals) == [{*run.find(each)} - {"answers"} for each in seals]
     # A callback's own address is kept, and shown to its owner: it has to be called.
     assert {*run.find(SIGNED)} <= {"database", "answers"}
     assert [] == [each for each in run.answers if SIGNED in each and "problem" in each]
@@ -238,6 +242,21 @@ def all_ended(run: Run, ids: list[str]) -> bool:
     """Whether every video has ended, or waits: for what may have been bought, or for its seller to rest."""
     videos = [run.call("GET", f"/v1/videos/{each}", keep=False).json() for each in ids]
     return all(each["completed_at"] or each["error"] or each["status_detail"] in WAITING for each in videos)
+
+
+def linked(run: Run, told: Receiver) -> list[str]:
+    """Have a clip made, its client told of it, and its links opened, well and not; answers their seals."""
+    body = {"model": "sandbox/demo", "input": {"prompt": "a kite", "duration": 1, "resolution": "360p"}}
+    made = run.call("POST", "/api/v1/jobs/createTask", {**body, "callBackUrl": f"{told.url}/linked"}).json()["taskId"]
+    eventually(lambda: told.at("/linked"), seconds=30)
+    video = run.call("GET", f"/v1/videos/{made}", keep=False).json()
+    (heard,) = told.at("/linked")
+    links = [each["link"] for each in video["outputs"]] + re.findall(r"/links/[^\\\"]+", heard.body.decode())
+    for each in links:
+        assert 200 == httpx.get(f"{run.server.url}{each}", trust_env=False).status_code
+        assert 403 == httpx.get(f"{run.server.url}{each}x", trust_env=False).status_code
+    assert 5 <= len(links)
+    return [each.split("/")[2] for each in links]
 
 
 def crash(run: Run) -> None:

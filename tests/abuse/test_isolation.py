@@ -234,7 +234,9 @@ async def test_every_route_has_a_row(tmp_path: Path) -> None:
     assert sorted({*found} - bare - heads) == sorted({*TABLE} - heads)
     assert {name: found[name][0] for name in TABLE} == {name: row[0] for name, row in TABLE.items()}
     assert all(len(row) > 1 for row in TABLE.values())
-    assert all(set(re.findall(r"\{(\w+)\}", name)) <= {"provider", "name", "model", "token"} | PATHS for name in TABLE)
+    assert all(
+        set(re.findall(r"\{(\w+)\}", name)) <= {"provider", "name", "model", "token", "seal"} | PATHS for name in TABLE
+    )
 
 
 PATHS = {"video_id", "file_id", "endpoint_id", "delivery_id"}

@@ -97,6 +97,19 @@ def test_nginx_sends_the_same_clip(gateway: Server, front: str, clip: str) -> No
     assert "x-accel-redirect" not in whole.headers
 
 
+def test_nginx_sends_what_a_link_opens(gateway: Server, front: str, clip: str) -> None:
+    """By a signed link the kernel sends the same file, which nginx's own validator shows; another seal opens none."""
+    link = gateway.get(clip.removesuffix("/content")).json()["urls"]["download"]
+    through, direct, forged = (
+        httpx.get(each, trust_env=False) for each in (f"{front}{link}", f"{gateway.url}{link}", f"{front}{link}x")
+    )
+
+    assert (200, 200, 403) == (through.status_code, direct.status_code, forged.status_code)
+    assert through.content == direct.content
+    assert httpx.head(f"{front}{clip}", trust_env=False).headers["etag"] == through.headers["etag"]
+    assert direct.headers["etag"] != through.headers["etag"]
+
+
 def test_nobody_gets_a_clip_past_the_gateway(front: str, clip: str) -> None:
     """What nginx may send is the gateway's to say."""
     inside = f"/clips/{clip.split('/')[3][-2:]}/{clip.split('/')[3]}/0.mp4"

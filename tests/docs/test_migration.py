@@ -35,16 +35,30 @@ net.Socket.prototype.connect = function (...words) {
 ALIASES = re.findall(r"^```toml\n\[aliases\]\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A gateway that is configured as the guide says: our own file, and each line it adds."""
-    folder = tmp_path_factory.mktemp("guide")
+def configured(folder: Path) -> Server:
+    """Make a gateway that is configured as the guide says: our own file, and each line it adds."""
     config = (ROOT / "config.toml").read_text()
     (folder / "config.toml").write_text(config.replace("[aliases]\n", "[aliases]\n" + "".join(ALIASES), 1))
     made = Server(folder)
     made.module = "tests.hasty"
-    made.start()
+    return made
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A gateway that asks for no key."""
+    made = configured(tmp_path_factory.mktemp("open")).start()
     yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A gateway that asks for the key the guide's reader puts in, as every one that sells does."""
+    made = configured(tmp_path_factory.mktemp("guide"))
+    key = made.create_key("--name", "guide")
+    made.start()
+    yield made, key
     made.stop()
 
 
@@ -57,8 +71,9 @@ def row(containing: str) -> str:
 @pytest.mark.parametrize(
     ("language", "snippet"), SNIPPETS, ids=[re.sub(r"\W+", "-", snippet[:60]).strip("-") for _, snippet in SNIPPETS]
 )
-def test_a_snippet_leaves_a_clip(gateway: Server, tmp_path: Path, language: str, snippet: str) -> None:
-    """Run as it stands, but for where the gateway listens."""
+def test_a_snippet_leaves_a_clip(guarded: tuple[Server, str], tmp_path: Path, language: str, snippet: str) -> None:
+    """Run as it stands, but for where the gateway listens, and its key."""
+    gateway, key = guarded
     if not RUNNERS[language][0]:
         pytest.skip("Node is not here")
     if "from '@" in snippet:
@@ -67,19 +82,15 @@ def test_a_snippet_leaves_a_clip(gateway: Server, tmp_path: Path, language: str,
         (tmp_path / "node_modules").symlink_to(MODULES)
     program = tmp_path / f"snippet.{SUFFIXES[language]}"
     named = f"http://video.example.com:{gateway.port}"
-    if BY_NAME in snippet:  # Without a key a gateway answers to the names it was given.
-        gateway.stop()
-        gateway.environ["REELGATE__SERVER__PUBLIC_URL"] = named
-        gateway.start()
-    program.write_text(snippet.replace("http://127.0.0.1:8080", gateway.url).replace(BY_NAME, named))
+    changes = {"http://127.0.0.1:8080": gateway.url, BY_NAME: named, "rgk_...": key}
+    for said, put in changes.items():
+        snippet = snippet.replace(said, put)
+    program.write_text(snippet)
     runner = [*RUNNERS[language]]
-    if BY_NAME in snippet:
+    if named in snippet:
         (tmp_path / "led_back.mjs").write_text(LED_BACK)
         runner += ["--import", str(tmp_path / "led_back.mjs")]
     done = subprocess.run([*runner, str(program)], capture_output=True, text=True, cwd=tmp_path, timeout=58)
-    if gateway.environ.pop("REELGATE__SERVER__PUBLIC_URL", ""):
-        gateway.stop()
-        gateway.start()
 
     assert done.returncode == 0, done.stderr
     (clip,) = tmp_path.glob("*.mp4")

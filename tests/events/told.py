@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.events.courier import Courier
 from gateway.events.events import TYPES, Delivery, Endpoint, host_of
-from gateway.events.letters import Letters
+from gateway.events.letters import Letters, Reach
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.network.guard import make_rules
@@ -31,7 +31,7 @@ class Told:
 
     def new_courier(self, **settings: object) -> Courier:
         chosen = WebhookSettings(**{"http": True, "seconds": 2, **settings})  # type: ignore[arg-type]
-        letters = Letters(self.engine.store.any_job, {})
+        letters = Letters(self.engine.store.any_job, {}, lambda _, base: Reach(base, lambda *_: ""))
         outbound, metrics = lambda: self.outbound, self.engine.metrics
         return Courier(self.outbox, self.vault, outbound, self.engine.clock, chosen, metrics, letters)
 

@@ -28,7 +28,7 @@ from gateway.engine.tools import Tools
 from gateway.engine.turns import Turns
 from gateway.engine.worker import Worker
 from gateway.events.courier import Courier
-from gateway.events.letters import Letters
+from gateway.events.letters import Letters, Reach
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.jobs.wish import Wish
@@ -347,7 +347,7 @@ class Life:
         outbox, settings = Outbox(self.database, self.clock), WebhookSettings(seconds=10)
         courier = Courier(
             outbox, Vault(b"k" * 32), lambda: world.ears, self.clock, settings, Metrics(),  # type: ignore[arg-type,return-value]
-            Letters(self.store.any_job, {}),
+            Letters(self.store.any_job, {}, lambda _, base: Reach(base, lambda *_: "")),
         )  # fmt: skip
         self.store.on_move.append(lambda job: courier.wake() if job.state.final else None)
         working = [asyncio.create_task(each.run()) for each in (*workers, courier)]

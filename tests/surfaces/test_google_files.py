@@ -112,7 +112,7 @@ async def test_what_is_no_upload_is_refused(client: httpx.AsyncClient) -> None:
     for other in (
         url.replace("upload_id=", "upload_id=x"),
         url.replace("upload_id=", "upload_id=%00"),
-        url.replace("expires=1", "expires=2"),
+        url.replace("seal=1", "seal=2"),
         url.partition("&")[0],
         url[:-1],
         text.partition("&")[0] + "&" + url.partition("&")[2],

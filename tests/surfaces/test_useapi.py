@@ -56,8 +56,8 @@ def clip(api: httpx.Client) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("script", ["flow_batch.py", "flow_batch.mjs"])
-def test_a_batch_script(server: Server, tmp_path: Path, script: str) -> None:
-    """Health, uploads, orders, looks and downloads, as scripts for useapi do them: all that changed is the base."""
+def test_a_batch_script(guarded: tuple[Server, str], tmp_path: Path, script: str) -> None:
+    """Health, uploads, orders, looks, downloads, as scripts for useapi do them: all that changed is base and key."""
     runner = sys.executable if script.endswith(".py") else shutil.which("node")
     if runner is None:
         pytest.skip("Node is not here")
@@ -73,7 +73,7 @@ def test_a_batch_script(server: Server, tmp_path: Path, script: str) -> None:
         {"prompt": "[fail] never", **plain},
     ]
     (tmp_path / "prompts.json").write_text(json.dumps(prompts))
-    words = [f"{server.url}{FLOW}", "user:1-abc", "jo@example.com", str(tmp_path / "prompts.json"), str(tmp_path)]
+    words = [f"{guarded[0].url}{FLOW}", guarded[1], "jo@example.com", str(tmp_path / "prompts.json"), str(tmp_path)]
     done = subprocess.run([runner, str(HERE / script), *words], capture_output=True, text=True, timeout=58)
 
     assert 0 == done.returncode, done.stderr

@@ -6,57 +6,91 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from gateway.clips.links import Links, open_key
+from gateway.clips.links import TO_CLIP, Links, open_key
+from gateway.jobs.job import Job, born
 from gateway.jobs.wish import Rendition
 from providers.base.order import Input, Role
 
 LINKS = Links(b"k" * 32)
 NOW = 1_795_000_000_000
 DAY = 86_400_000
-PATHS = st.text(alphabet="abc/._-09", min_size=1, max_size=40).map(lambda text: f"/links/{text}")
+HOUR = 3_600_000
+KEY = f"key_{'0' * 31}1"
+PATHS = st.text(alphabet="abc/._-09", min_size=1, max_size=40).map(lambda text: f"/{text}")
+KEYS = st.sampled_from(["", KEY, f"key_{'f' * 32}"])
+CLIP = Rendition(index=0, kind="video", path="clips/ab/j/0.webm", content_type="video/webm", bytes=1, sha256="a")
 
 
-def parts(link: str) -> tuple[str, str, str]:
-    """Take a link apart: path, expiry, signature."""
-    path, _, query = link.partition("?")
-    expires, signature = (each.partition("=")[2] for each in query.split("&"))
-    return path, expires, signature
+def clip_of(expires_at: int | None = None) -> Job:
+    """Make a job with a clip."""
+    job = born(
+        f"video_{'a' * 32}", "t", NOW, lease_until=None, deadline_at=NOW, operation="create", parent=None, wish="",
+        offer="", quote="", warnings="[]", buyer="local", hold="",
+    )  # fmt: skip
+    return replace(job, expires_at=expires_at)
 
 
-@given(PATHS, st.integers(1, 400 * DAY))
-def test_a_link_holds_until_it_runs_out(path: str, life: int) -> None:
-    """It is good for at least as long as was asked, and for less than an hour more."""
-    signed = parts(LINKS.sign(path, NOW + life))
-
-    assert LINKS.holds(*signed, now=NOW + life - 1)
-    assert not LINKS.holds(*signed, now=NOW + life + 3_600_000)
+def apart(link: str) -> tuple[str, str]:
+    """Take a link apart: what it opens, and its seal."""
+    _, links, seal, what = link.split("/", 3)
+    assert "links" == links
+    return f"/{what}", seal
 
 
-@given(PATHS, PATHS)
-def test_a_link_opens_one_path(path: str, other: str) -> None:
-    """The signature of one path is none of another, nor of a later end, nor by another key."""
-    _, expires, signature = parts(LINKS.sign(path, NOW + DAY))
+@given(PATHS, KEYS, st.integers(1, 400 * DAY))
+def test_a_seal_holds_until_it_runs_out(path: str, key: str, life: int) -> None:
+    """It is good for as long as was said, and names the key it was made for; then it is none."""
+    seal = LINKS.seal(path, NOW + life, key)
 
-    assert LINKS.holds(other, expires, signature, NOW) is (path == other)
-    assert not LINKS.holds(path, str(int(expires) + 3600), signature, NOW)
-    assert not Links(b"x" * 32).holds(path, expires, signature, NOW)
+    assert key == LINKS.giver(path, seal, NOW + life - 1)
+    assert LINKS.giver(path, seal, NOW + life + 1000) is None
 
 
-def test_a_link_asked_for_again_is_the_same() -> None:
-    """Within an hour nothing changes, so that whoever keeps addresses keeps one."""
-    start = NOW // 3_600_000 * 3_600_000
+@given(PATHS, PATHS, KEYS, KEYS)
+def test_a_seal_opens_one_path(path: str, other: str, key: str, another: str) -> None:
+    """That of one path is none of another, nor of a later end, nor of another key, nor by another signing key."""
+    seal = LINKS.seal(path, NOW + DAY, key)
+    expires, *named, signature = seal.split(".")
+    for changed in ([str(int(expires) + 3600), *named], [expires, another] if another else [expires]):
+        forged = ".".join([*changed, signature])
+        assert LINKS.giver(path, forged, NOW) is None or forged == seal
 
-    assert LINKS.sign("/links/x", start + 1000) == LINKS.sign("/links/x", start + 3_599_000)
+    assert (LINKS.giver(other, seal, NOW) is not None) is (path == other)
+    assert Links(b"x" * 32).giver(path, seal, NOW) is None
+
+
+@pytest.mark.parametrize("hours", [0.01, 1, 24, 240])
+def test_a_link_asked_for_again_is_the_same(hours: float) -> None:
+    """Within an hour nothing changes, so that whoever keeps addresses keeps one; it is given at least its life."""
+    links, start = Links(b"k" * 32, int(hours * HOUR)), NOW // HOUR * HOUR
+    first, last, next_ = (links.leave(KEY, start + at) for at in (1, HOUR - links.life_ms % HOUR, HOUR + 1))
+    until = first.until(None)
+
+    assert links.life_ms <= until - first.now <= links.life_ms + HOUR
+    assert first.to(clip_of(), CLIP) == last.to(clip_of(), CLIP) != next_.to(clip_of(), CLIP)
+    assert first.stamp == last.stamp != next_.stamp
+    assert first.stamp != links.leave("", first.now).stamp
+
+
+@given(st.integers(-2 * DAY, 3 * DAY))
+def test_a_link_ends_with_its_clip(left: int) -> None:
+    """It runs out in the second the clip does, and never later."""
+    what, seal = apart(LINKS.leave(KEY, NOW).to(clip_of(NOW + left), CLIP))
+
+    assert LINKS.giver(what, seal, NOW + left + 1000) is None
+    assert (LINKS.giver(what, seal, NOW) == KEY) is (left >= 1000)
 
 
 def test_links_say_by_their_end_what_they_open() -> None:
-    """A clip ends in its own suffix, an input in that of its type, which is by magic bytes."""
-    clip = Rendition(index=0, kind="video", path="clips/ab/j/0.webm", content_type="video/webm", bytes=1, sha256="a")
+    """A clip ends in its own suffix, an input in that of its type, which is by magic bytes; nothing comes after."""
     picture = Input(role=Role.FIRST_FRAME, media_type="image/jpeg", sha256="f" * 64, size=1)
+    link = LINKS.leave(KEY, NOW).to(clip_of(), CLIP)
 
-    assert "/links/clips/video_1/0.webm" == parts(LINKS.to_clip("video_1", clip, NOW))[0]
-    assert f"/links/inputs/{'f' * 64}.jpg" == parts(LINKS.to_input(picture, NOW))[0]
+    assert f"/clips/video_{'a' * 32}/0.webm" == apart(link)[0]
+    assert (f"video_{'a' * 32}", "0") == TO_CLIP.fullmatch(link).groups()  # type: ignore[union-attr]
+    assert f"/inputs/{'f' * 64}.jpg" == apart(LINKS.to_input(picture, NOW))[0]
 
 
 def test_the_key_is_made_once(tmp_path: Path) -> None:
@@ -75,7 +109,7 @@ def test_keys_differ(tmp_path: Path) -> None:
     assert open_key(tmp_path / "a") != open_key(tmp_path / "b")
 
 
-@pytest.mark.parametrize("signature", ["", "x", "é", "A" * 43])
-def test_what_is_no_signature_opens_nothing(signature: str) -> None:
+@given(st.one_of(st.text(max_size=90), st.from_regex(r"[0-9]{1,24}(\.key_[0-9a-f]{32})?\.[\w-]{0,70}", fullmatch=True)))
+def test_what_is_no_seal_opens_nothing(seal: str) -> None:
     """Anything else is refused, whatever it is made of."""
-    assert not LINKS.holds("/links/x", "9999999999", signature, NOW)
+    assert LINKS.giver("/x", seal, NOW) is None

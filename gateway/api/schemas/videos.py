@@ -74,7 +74,12 @@ VIDEO = {
     ),
     "warnings": many(ref("Notice")),
     "request": ref("VideoRequest"),
-    "urls": record(dict.fromkeys(("self", "content", "thumbnail", "cancel", "events", "attempts"), text())),
+    "urls": record(
+        {
+            **dict.fromkeys(("self", "content", "thumbnail", "cancel", "events", "attempts"), text()),
+            "download": maybe(text("A signed link to the clip, or to the first of several: opened without a key.")),
+        }
+    ),
     "metadata": by_name(text()),
     "external_id": maybe(text()),
     "callback_url": maybe(text()),
@@ -97,7 +102,9 @@ ERROR = {
 OUTPUT = {
     "index": whole("Which clip of several; the first is 0."),
     "kind": word("video", "thumbnail", "spritesheet", "last_frame"),
-    "url": text("Where it is downloaded, below the gateway's address."),
+    "url": text("Where it is downloaded with a key, below the gateway's address."),
+    "link": maybe(text("A signed link: where anybody downloads it without a key, below the gateway's address.")),
+    "link_expires_at": maybe(moment("When that link runs out; ask for the video again to get a new one.")),
     "content_type": text(),
     "bytes": whole(),
     "sha256": text(),
