@@ -89,7 +89,8 @@ class Shop:
         :raises UnknownModelError: when nobody sells a model by that name.
         """
         now = self._clock()
-        places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
+        rested = self.decide(wish, rested=True)
+        places = [(line.account, line.offer.model) for line in (*rested.ranked, *rested.apart)]
         return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
 
     def observe(self, offer: str, seconds: float) -> None:
