@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import product
 
 from gateway.jobs.wish import Preferences
+from gateway.offers.accounts import adapter
 from gateway.offers.asking import Seller, table
 from gateway.offers.routing import choose
 from providers.base.catalog import _fit, quote
@@ -19,7 +20,13 @@ TIMES = 200
 def measure() -> dict[str, float]:
     """Take the middle of many tables: for requests like earlier ones, and for ones never seen before."""
     sellers = [
-        Seller(account=slug, listing=listing, plan=listing.plans[-1].name if listing.plans else "", credits_left=25_000)
+        Seller(
+            account=slug,
+            listing=listing,
+            plan=listing.plans[-1].name if listing.plans else "",
+            credits_left=25_000,
+            objections=adapter(listing.dialect)(listing, {}).objections,
+        )
         for slug, listing in listings().items()
     ]
     day = datetime.now(UTC).date()

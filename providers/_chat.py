@@ -169,6 +169,15 @@ class _Chunk(Struct, frozen=True):
     error: Wrong | str | None = None
 
 
+# What extra_body and a message have words for, by mode. www.cometapi.com/how-to-use-veo-3-1-api
+ROLES: dict[Mode, tuple[Role, ...]] = {
+    Mode.FIRST_FRAME: (Role.FIRST_FRAME,),
+    Mode.FRAMES: (Role.FIRST_FRAME, Role.LAST_FRAME),
+    Mode.REFERENCE: (Role.REFERENCE,),
+    Mode.EXTEND: (Role.SOURCE,),
+}
+
+
 class Reading:
     """Take an answer in as it comes; how it is cut into pieces makes no difference."""
 

@@ -3,12 +3,13 @@ Read what Google Flow made: jobs in their three shapes, uploads, ids; and write 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from providers._flow_errors import GoogleError, MediaStatus, Said, words
+from providers.base.catalog import Refusal
 from providers.base.errors import Malformed, Refused
-from providers.base.order import Request, Role
+from providers.base.order import Mode, Order, Request, Role
 from providers.base.reading import known
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 
@@ -181,6 +182,8 @@ PRESETS = frozenset({
 })  # fmt: skip
 
 MARKER = re.compile(r"(?:referenceImage|character|referenceAudio)_\d+", re.IGNORECASE)
+PARTS_MOST = 8
+"""A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
 OWNER = re.compile(r"-email:((?:[0-9a-f]{2})+)-")
 
 
@@ -227,3 +230,17 @@ def owner(name: str) -> str:
     """
     found = OWNER.search(name)
     return bytes.fromhex(found[1]).decode("utf-8", "replace") if found else ""
+
+
+def source_objections(order: Order) -> Iterator[Refusal]:
+    """Name why an earlier clip cannot be extended or upscaled."""
+    mode, source = order.spec.mode, order.source()
+    parts = source.handle.split() if source else []
+    if not parts:
+        yield Refusal("video", f"Flow's {mode} takes only clips made at the same account")
+    if mode is Mode.UPSCALE and len(parts) > 1:
+        yield Refusal("video", "Flow upscales single clips, not extended ones")
+    if mode is Mode.UPSCALE and order.request.seed is not None:
+        yield Refusal("seed", "Flow takes no seed for an upscale")
+    if mode is Mode.EXTEND and len(parts) >= PARTS_MOST:
+        yield Refusal("video", f"Flow joins at most {PARTS_MOST} parts")

@@ -8,7 +8,7 @@ What Google's two APIs have in common: Gemini Omni by the Interactions API.
 * ``completed`` with nothing in it is how uploads blocked by region or policy come back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from providers._veo import CODES, encoded, support_codes
-from providers.base.errors import Invalid, Malformed
+from providers.base.catalog import Refusal
+from providers.base.errors import Malformed
+from providers.base.objections import unsaid
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint
 from providers.base.reading import known, told
@@ -135,7 +137,6 @@ def encode(
 
     :param delivery: how the clip is to come back, in ``response_format``'s words.
     :param hook: whether this API takes a callback address.
-    :raises Invalid: for an input Omni has no word for.
     """
     spec, request = order.spec, order.request
     handle = previous(order)
@@ -158,6 +159,11 @@ def encode(
     }
 
 
+def objections(order: Order) -> Iterator[Refusal]:
+    """Name what of an order's inputs Omni has no word for."""
+    return unsaid(order, "Gemini Omni", PLACES)
+
+
 def previous(order: Order) -> str:
     """Name the interaction that made the source, where this provider did; else nothing."""
     source = order.source()
@@ -166,10 +172,7 @@ def previous(order: Order) -> str:
 
 
 def _ordered(inputs: tuple[Input, ...]) -> list[Input]:
-    """Put media in the order their task expects; what it has no word for is refused."""
-    for each in inputs:
-        if each.role not in PLACES or each.weight is not None:
-            raise Invalid(f"Gemini Omni takes no {'weight' if each.role in PLACES else each.role} input")
+    """Put media in the order their task expects."""
     return sorted(inputs, key=lambda each: PLACES.index(each.role))
 
 

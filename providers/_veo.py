@@ -9,13 +9,14 @@ What Google's two APIs have in common: Veo's instances, parameters and operation
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from providers.base.advice import LEAST, MOST, retry_after
+from providers.base.catalog import Refusal
 from providers.base.errors import (
     Exhausted,
     Invalid,
@@ -28,6 +29,7 @@ from providers.base.errors import (
     Unauthorized,
     by_status,
 )
+from providers.base.objections import PICTURES, unsaid
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.reading import known, told
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
@@ -78,9 +80,8 @@ SUPPORT_CODES = re.compile(r"Support codes?: ([0-9, ]+)")
 """How a safety filter names itself: docs.cloud.google.com/gemini-enterprise-agent-platform/models/video/
 responsible-ai-and-usage-guidelines, "safety filter code categories"."""
 
-ASSETS = frozenset({"", "subject", "character", "object", "scene"})
-"""What a reference may be for: Veo 3.1 takes references of type ASSET only, STYLE was Veo 2's."""
-
+EXTENDED = PICTURES | {Role.SOURCE}
+"""What inputs an extension may have."""
 
 FILTERED = frozenset({"raiMediaFilteredCount", "raiMediaFilteredReasons"})
 RESPONSE = FILTERED | {"@type", "generateVideoResponse", "videos"}
@@ -178,11 +179,7 @@ def encoded(each: Input, data: Mapping[str, bytes]) -> str:
 
 
 def instance(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
-    """
-    Put prompt, frames and references into Veo's words; the clip to go on with is each API's own.
-
-    :raises Invalid: for an input Veo has no word for.
-    """
+    """Put prompt, frames and references into Veo's words; the clip to go on with is each API's own."""
     said: dict[str, Any] = {"prompt": order.request.prompt}
     references = []
     for each in order.request.inputs:
@@ -191,15 +188,16 @@ def instance(order: Order, data: Mapping[str, bytes]) -> dict[str, Any]:
                 said["image"] = picture(each, data)
             case Role.LAST_FRAME:
                 said["lastFrame"] = picture(each, data)
-            case Role.REFERENCE if each.purpose in ASSETS and each.weight is None:
+            case Role.REFERENCE:  # STYLE was Veo 2's
                 references.append({"image": picture(each, data), "referenceType": "ASSET"})
-            case Role.SOURCE:
-                pass
-            case _:
-                raise Invalid(f"Veo 3.1 takes no {each.purpose or each.role} input")
     if references:
         said["referenceImages"] = references
     return said
+
+
+def objections(order: Order) -> Iterator[Refusal]:
+    """Name what of an order's inputs Veo 3.1 has no word for: a clip is gone on with only in an extension."""
+    return unsaid(order, "Veo 3.1", EXTENDED if order.spec.mode is Mode.EXTEND else PICTURES)
 
 
 def parameters(order: Order) -> dict[str, Any]:

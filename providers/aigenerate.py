@@ -8,7 +8,7 @@ AI Generate: a reseller that speaks kie.ai's words (:mod:`providers._kie`) at it
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -17,9 +17,11 @@ import httpx
 import msgspec
 
 from providers import _kie
+from providers.base.catalog import Refusal
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError
 from providers.base.hooks import ForgedError, HookCall, check_age
-from providers.base.options import passed
+from providers.base.objections import insist, unsaid
+from providers.base.options import passed, unknown_options
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
 from providers.base.reading import UNREADABLE
@@ -78,9 +80,16 @@ def encode(order: Order, slug: str = "aigenerate") -> dict[str, Any]:
 
     :raises Invalid: when it passes something through that is not known here, or a picture has no public address.
     """
-    options = passed(order.request, slug, OPTIONS[order.route])
-    body = {**options, **SURFACES[order.route].encode(order)}
+    insist(objections(order, slug))
+    body = {**passed(order.request, slug), **SURFACES[order.route].encode(order)}
     return {**body, "callBackUrl": order.hook_url} if order.hook_url else body
+
+
+def objections(order: Order, slug: str) -> Iterator[Refusal]:
+    """Name what an order asks that its surface has no word for; ``slug`` is the seller whose options are passed on."""
+    _, roles = PICTURES.get(order.spec.mode, ("", ()))
+    yield from unsaid(order, "AI Generate", roles if order.route == "veo" else ())
+    yield from unknown_options(order.request, slug, OPTIONS[order.route])
 
 
 def charged(headers: Mapping[str, str]) -> Decimal | None:
@@ -104,6 +113,10 @@ class AiGenerate(Provider):
     def auth(self) -> httpx.Auth:
         """Sign calls to AI Generate with the account's key."""
         return HomeAuth(self.base_url, {"authorization": f"Bearer {self.credentials['AIGENERATE_API_KEY']}"})
+
+    def objections(self, order: Order) -> Iterator[Refusal]:
+        """Name what an order asks that its surface has no word for."""
+        return objections(order, self.listing.slug)
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over; it comes back as the name of a task."""

@@ -11,7 +11,7 @@ Order clips from CometAPI, over the three ways it has sold Veo by.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -21,9 +21,10 @@ import msgspec
 from msgspec.structs import replace
 
 from providers._asyncdata import decode_source
-from providers._chat import DATA_HOST, Reading, decode_chat, encode_chat
+from providers._chat import DATA_HOST, ROLES, Reading, decode_chat, encode_chat
 from providers._newapi import Wrong, asset_at, decode, read_problem
 from providers.base.advice import retry_after
+from providers.base.catalog import Refusal
 from providers.base.errors import (
     Exhausted,
     Indeterminate,
@@ -35,7 +36,8 @@ from providers.base.errors import (
     Unavailable,
     by_status,
 )
-from providers.base.options import passed
+from providers.base.objections import insist, unsaid
+from providers.base.options import passed, unknown_options
 from providers.base.order import Order, Role
 from providers.base.provider import Provider, contents
 from providers.base.signing import HomeAuth
@@ -91,12 +93,18 @@ class CometApi(Provider):
         """Sign with the key, as a bearer token."""
         return HomeAuth(self.base_url, {"authorization": f"Bearer {self.credentials.get('COMETAPI_KEY', '')}"})
 
+    def objections(self, order: Order) -> Iterator[Refusal]:
+        """Name what an order asks that its route has no word for."""
+        taken = {"chat": ROLES.get(order.spec.mode, ()), "veo": ()}.get(order.route, (Role.FIRST_FRAME,))
+        yield from unsaid(order, "CometAPI", taken)
+        yield from unknown_options(order.request, self.listing.slug, PASSED.get(order.route, {}))
+
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, with its inputs; a chat is read to its end."""
-        more = passed(order.request, self.listing.slug, PASSED.get(order.route, {}))
+        insist(self.objections(order))
         data = await contents(order)
         if order.route == "chat":
-            return await self._chat(encode_chat(order, data, more), wire)
+            return await self._chat(encode_chat(order, data, passed(order.request, self.listing.slug)), wire)
         if order.route == "veo":
             call = self._post("/veo/v1/video/create", msgspec.json.encode(encode_veo(order)))
         else:

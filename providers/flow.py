@@ -23,10 +23,12 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from providers._flow import Job, Joined, Upload, decode, marked, owner, voice
+from providers._flow import Job, Joined, Upload, decode, marked, owner, source_objections, voice
 from providers._flow_errors import TurnedAway, Whose, read_error
+from providers.base.catalog import Refusal
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
-from providers.base.options import passed
+from providers.base.objections import fields, insist, unsaid
+from providers.base.options import FIELD, passed, unknown_options
 from providers.base.order import Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
 from providers.base.reading import told
@@ -42,6 +44,7 @@ RESOLUTIONS = {"720p": "720p", "1080p": "1080p", "4k": "4K"}
 
 PATHS = {Mode.EXTEND: "/videos/extend", Mode.UPSCALE: "/videos/upscale"}
 FRAMES = {Role.FIRST_FRAME: "startImage", Role.LAST_FRAME: "endImage", Role.SOURCE: "referenceVideo_1"}
+TAKEN = frozenset({*FRAMES, Role.REFERENCE})
 
 # Largest upload in bytes by type. https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
 UPLOADS = {
@@ -59,9 +62,6 @@ CAPTCHA: dict[str, Any] = {
 START, END = "startFrameIndex_1", "endFrameIndex_1"
 TRIM: dict[str, Any] = {START: Annotated[int, Meta(ge=0, le=239)], END: Annotated[int, Meta(ge=1, le=240)]}
 
-PARTS_MOST = 8
-"""A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
-
 HEADERS = {"accept": "application/json"}
 SILENCE = 300.0  # seconds, of a call that hands something over
 
@@ -71,7 +71,7 @@ def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], 
     Put an order into useapi's words.
 
     :param names: what Flow calls each input, by its sha256.
-    :param extra: what the client passes through, as :func:`check` let it.
+    :param extra: what the client passes through, as :func:`objections` let it.
     :param email: the Flow account to use; only the call that makes clips takes one.
     """
     spec, request, source = order.spec, order.request, order.source()
@@ -102,21 +102,23 @@ def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], 
     return body | ({"email": email} if email else {})
 
 
-def check(order: Order, slug: str) -> dict[str, Any]:
-    """
-    Hold an order to what Flow can be told, before anything is sent, and give what is passed through.
-
-    :raises Invalid: naming what Flow has no words for.
-    """
+def objections(order: Order, slug: str) -> Iterator[Refusal]:
+    """Name what an order asks that Flow has no words for; ``slug`` is the seller whose options are passed on."""
     request, mode = order.request, order.spec.mode
-    for wrong in _faults(order):
-        raise Invalid(wrong)
-    said = passed(request, slug, CAPTCHA | (TRIM if mode is Mode.EDIT else {}))
-    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
-        raise Invalid(f"provider_options.{slug}: {' and '.join(captcha)} exclude each other; send one")
-    if said.get(START, 0) >= said.get(END, 240):
-        raise Invalid(f"provider_options.{slug}: {END} must be above {START}")
-    return said
+    yield from unsaid(order, "Flow", TAKEN, names=True)
+    for at, each in enumerate(request.inputs if mode not in PATHS else ()):
+        if each.role in TAKEN and each.size > UPLOADS.get(each.media_type, -1):
+            why = f"Flow takes png, jpeg and webp up to 20 MB and mp4 up to 100 MB, not this {each.media_type}"
+            yield Refusal(fields(request.inputs)[at], why)
+    for said in request.voices:
+        if {*said} - {"id", "name"} or not voice(said):
+            why = "a voice is the id of a preset or of a voice made at Flow, and the name the prompt calls it by"
+            yield Refusal("voices", why)
+    if mode in PATHS:
+        yield from source_objections(order)
+    if request.options:
+        unknown = [*unknown_options(request, slug, CAPTCHA | (TRIM if mode is Mode.EDIT else {}))]
+        yield from unknown or _option_objections(passed(request, slug), f"{FIELD}.{slug}")
 
 
 def join(parts: Sequence[str]) -> dict[str, Any]:
@@ -133,11 +135,15 @@ class Flow(Provider):
         """Sign calls with the API token, ``user:`` and all."""
         return HomeAuth(self.base_url, {"authorization": f"Bearer {self.credentials.get('USEAPI_TOKEN', '')}"})
 
+    def objections(self, order: Order) -> Iterator[Refusal]:
+        """Name what an order asks that Flow has no words for."""
+        return objections(order, self.listing.slug)
+
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, after its pictures and clips."""
-        extra = check(order, self.listing.slug)
+        insist(self.objections(order))
         try:
-            return await self._hand_over(order, extra, wire)
+            return await self._hand_over(order, passed(order.request, self.listing.slug), wire)
         except (Invalid, TurnedAway):
             # One of them may be gone, or the Google account that holds them serves nobody now.
             for each in order.request.inputs:
@@ -253,33 +259,12 @@ class Flow(Provider):
         raise error
 
 
-def _faults(order: Order) -> Iterator[str]:
-    """Name what an order asks that Flow has no words for."""
-    mode = order.spec.mode
-    for each in order.request.inputs:
-        if each.role in {Role.VOICE, Role.MASK}:
-            yield f"Flow takes no file as {each.role}; a voice is named in voices"
-        if each.weight is not None:
-            yield "Flow takes no weight of a reference"
-        if mode not in PATHS and each.size > UPLOADS.get(each.media_type, -1):
-            yield f"Flow takes png, jpeg and webp up to 20 MB and mp4 up to 100 MB, not this {each.media_type}"
-    for said in order.request.voices:
-        if {*said} - {"id", "name"} or not voice(said):
-            yield "a voice is the id of a preset or of a voice made at Flow, and the name the prompt calls it by"
-    if mode in PATHS:
-        yield from _source_faults(order)
-
-
-def _source_faults(order: Order) -> Iterator[str]:
-    """Name why an earlier clip cannot be extended or upscaled."""
-    mode, source = order.spec.mode, order.source()
-    parts = source.handle.split() if source else []
-    if not parts:
-        yield f"Flow's {mode} takes only clips made at the same account"
-    if mode is Mode.UPSCALE and (len(parts) > 1 or order.request.seed is not None):
-        yield "Flow upscales single clips, not extended ones, and takes no seed for it"
-    if mode is Mode.EXTEND and len(parts) >= PARTS_MOST:
-        yield f"Flow joins at most {PARTS_MOST} parts"
+def _option_objections(said: Mapping[str, Any], field: str) -> Iterator[Refusal]:
+    """Name options that go against each other."""
+    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
+        yield Refusal(field, f"{field}: {' and '.join(captcha)} exclude each other; send one")
+    if said.get(START, 0) >= said.get(END, 240):
+        yield Refusal(f"{field}.{END}", f"{field}: {END} must be above {START}")
 
 
 def _handle(each: Input, slug: str) -> str:

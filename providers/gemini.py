@@ -11,7 +11,7 @@ The official Gemini API: Veo while it was sold there, Gemini Omni by interaction
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -19,9 +19,11 @@ import httpx
 import msgspec
 
 from providers import _interactions, _veo
-from providers.base.errors import Invalid, ProviderError, Scope
+from providers.base.catalog import Refusal
+from providers.base.errors import ProviderError, Scope
 from providers.base.hooks import ForgedError, HookCall, HookKey, check_age, check_standard, check_token, read_kid
-from providers.base.options import passed
+from providers.base.objections import insist
+from providers.base.options import passed, unknown_options
 from providers.base.order import Mode, Order
 from providers.base.provider import HookHint, Provider, contents
 from providers.base.signing import HomeAuth
@@ -49,20 +51,35 @@ def encode(order: Order, data: Mapping[str, bytes] | None = None, slug: str = "g
     :param slug: the seller whose options are passed through.
     :raises Invalid: for what the route has no word for.
     """
+    insist(objections(order, slug))
     held = data or {}
     if order.route == "interactions":
-        more = passed(order.request, slug, LABELS)
-        return {**_interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True), **more}
-    passed(order.request, slug, {})
+        said = _interactions.encode(order, held, delivery={"delivery": "uri"}, hook=True)
+        return {**said, **passed(order.request, slug)}
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
-        source = order.source()
-        handle = source.handle if source else ""
-        if not handle or handle.startswith(_interactions.MADE):
-            raise Invalid("Veo goes on only with a clip it made here itself")
-        said["video"] = {"uri": handle}
+        said["video"] = {"uri": _made_by_veo(order)}
     hook = {"webhookConfig": {"uris": [order.hook_url]}} if order.hook_url else {}
     return {"instances": [said], "parameters": _veo.parameters(order), **hook}
+
+
+def objections(order: Order, slug: str) -> Iterator[Refusal]:
+    """Name what an order asks that its route has no word for; ``slug`` is the seller whose options are passed on."""
+    if order.route == "interactions":
+        yield from _interactions.objections(order)
+        yield from unknown_options(order.request, slug, LABELS)
+        return
+    yield from _veo.objections(order)
+    yield from unknown_options(order.request, slug, {})
+    if order.spec.mode is Mode.EXTEND and not _made_by_veo(order):
+        yield Refusal("video", "Veo goes on only with a clip it made here itself")
+
+
+def _made_by_veo(order: Order) -> str:
+    """Say by what address Veo goes on with the source, where it made it; else nothing."""
+    source = order.source()
+    handle = source.handle if source else ""
+    return "" if handle.startswith(_interactions.MADE) else handle
 
 
 def decode(body: Any, base_url: str) -> Update:
@@ -88,6 +105,10 @@ class Gemini(Provider):
     def auth(self) -> httpx.Auth:
         """Sign with the key, in a header."""
         return HomeAuth(self.base_url, {"x-goog-api-key": self.credentials.get("GEMINI_API_KEY", "")})
+
+    def objections(self, order: Order) -> Iterator[Refusal]:
+        """Name what an order asks that its route has no word for."""
+        return objections(order, self.listing.slug)
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""

@@ -10,7 +10,7 @@ Words in brackets in the prompt make trouble on purpose, to try an app against: 
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from providers._pool import render_pool
 from providers._studio import Studio
 from providers._task import MAGIC
 from providers.base.advice import retry_after
+from providers.base.catalog import Refusal
 from providers.base.errors import Malformed, Missing, ProviderError, Refused, Scope, Unavailable, by_status
 from providers.base.order import CHOICES, FEATURES, UNSET, Order
 from providers.base.provider import Provider, contents
@@ -96,6 +97,8 @@ def encode(order: Order, data: Mapping[str, bytes] | None = None) -> dict[str, A
                 "role": each.role,
                 "media_type": each.media_type,
                 "name": each.name,
+                **({"purpose": each.purpose} if each.purpose else {}),
+                **({} if each.weight is None else {"weight": each.weight}),
                 "data": base64.b64encode(held.get(each.sha256, b"")).decode(),
             }
             for each in request.inputs
@@ -136,6 +139,11 @@ def _asset(clip: _Clip) -> AssetRef:
 
 class Sandbox(Provider):
     """Order clips from the studio on this machine, or from a server that speaks like it."""
+
+    def objections(self, order: Order) -> Iterable[Refusal]:
+        """Take whatever is listed; what there is no other word for is drawn on the clip."""
+        del order
+        return ()
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, with its inputs."""

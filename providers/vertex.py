@@ -12,7 +12,7 @@ Vertex AI (Gemini Enterprise Agent Platform): Veo by operations, Gemini Omni by 
 
 import asyncio
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
@@ -20,9 +20,11 @@ import httpx
 import msgspec
 
 from providers import _interactions, _veo
-from providers.base.errors import Invalid, ProviderError, Scope, Unauthorized, Unavailable
+from providers.base.catalog import Refusal
+from providers.base.errors import ProviderError, Scope, Unauthorized, Unavailable
 from providers.base.listing import Listing
-from providers.base.options import passed
+from providers.base.objections import insist
+from providers.base.options import passed, unknown_options
 from providers.base.order import Mode, Order
 from providers.base.provider import Provider, contents
 from providers.base.signing import origin
@@ -41,6 +43,7 @@ PARAMETERS = {
     "pubsubTopic": str,
 }
 LABELS = {"labels": dict[str, str]}
+VEO = PARAMETERS | LABELS
 
 
 class Credentials(Protocol):
@@ -71,13 +74,12 @@ def encode(
     :param slug: the seller whose options are passed through.
     :raises Invalid: for what the route has no word for.
     """
-    held = data or {}
+    insist(objections(order, slug))
+    held, more = data or {}, passed(order.request, slug)
     if order.route == "interactions":
-        more = passed(order.request, slug, LABELS)
         # "uri" without an address of ours is refused here; inline is the default.
         delivery = {"delivery": "uri", "gcs_uri": bucket} if bucket else {}
         return {**_interactions.encode(order, held, delivery=delivery), **more}
-    more = passed(order.request, slug, PARAMETERS | LABELS)
     said = _veo.instance(order, held)
     if order.spec.mode is Mode.EXTEND:
         said["video"] = _source(order, held)
@@ -87,11 +89,19 @@ def encode(
     return {"instances": [said], "parameters": chosen, **labels}
 
 
+def objections(order: Order, slug: str) -> Iterator[Refusal]:
+    """Name what an order asks that its route has no word for; ``slug`` is the seller whose options are passed on."""
+    is_omni = order.route == "interactions"
+    yield from (_interactions if is_omni else _veo).objections(order)
+    yield from unknown_options(order.request, slug, LABELS if is_omni else VEO)
+    if order.spec.mode is Mode.EXTEND and order.source() is None:
+        yield Refusal("video", "there is no clip to extend")
+
+
 def _source(order: Order, data: Mapping[str, bytes]) -> dict[str, str]:
     """Name the clip to go on with by where it lies in a bucket, else hand it over."""
     source = order.source()
-    if source is None:
-        raise Invalid("there is no clip to extend")
+    assert source is not None
     if source.handle.startswith("gs://"):
         return {"gcsUri": source.handle, "mimeType": source.media_type}
     return _veo.picture(source, data)
@@ -178,6 +188,10 @@ class Vertex(Provider):
                 found = self._found = await asyncio.to_thread(fresh, self._found, self.open_credentials)
         project = {"x-goog-user-project": found.quota_project_id} if found.quota_project_id else {}
         return {"authorization": f"Bearer {found.token}", **project}
+
+    def objections(self, order: Order) -> Iterator[Refusal]:
+        """Name what an order asks that its route has no word for."""
+        return objections(order, self.listing.slug)
 
     async def submit(self, order: Order, wire: Wire) -> Update:
         """Hand an order over, media inline."""

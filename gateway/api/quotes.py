@@ -25,7 +25,9 @@ async def create_quote(request: Incoming) -> ASGIApp:
     """
     Ask every offer of a model what the same call to ``/v1/videos`` would cost, the cheapest first.
 
-    ``place`` says in which order they would be tried; those that cannot say why.
+    ``spec`` is the clip, ``place`` says in which order they would be tried. Who does not sell the clip that the call
+    comes to, once what it leaves open is closed, has no place, and is quoted with the one it would make; those that
+    cannot say why.
     """
     async with body_of(request) as body:
         is_dry(request)  # Either way nothing is bought.
@@ -58,6 +60,7 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
         "why": decision.why if tried else None,
         "data": [
             *sorted(tried, key=lambda each: (each["usd"], each["place"])),
+            *(_quote(services, line, None) for line in decision.apart),
             *(_quote(services, line, None) for line in decision.others),
         ],
         "warnings": msgspec.to_builtins(decision.notices),

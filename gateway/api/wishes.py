@@ -5,7 +5,7 @@ What two names say of one thing must agree (``seconds`` and ``duration``, ``size
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from gateway.api.create import Number, Provider, VideoCreate
 from gateway.door.intake import Medium
 from gateway.jobs.wish import Preferences, Wish
-from gateway.problems import invalid
+from gateway.offers.routing import ADAPTIVE
+from gateway.problems import ProblemError, invalid
 from providers.base.listing import listings
 from providers.base.order import Input, Mode, Request, Role, lines, read_size
 
@@ -117,11 +118,60 @@ def media(create: VideoCreate) -> list[Medium]:
         found.append(Medium(role=Role.SOURCE, source={"id": earlier}, param="previous_video_id"))
     if create.mask is not None:
         found.append(Medium(role=Role.MASK, source=create.mask, param="mask"))
+    for each in found:
+        _hold(each)
     roles = [each.role for each in found]
     for role, param in ((Role.FIRST_FRAME, "input_reference"), (Role.LAST_FRAME, "frame_images")):
         if roles.count(role) > 1:
             raise invalid(param, f"Give one {role.replace('_', ' ')}.")
     return found
+
+
+ADDRESSES = ("image_url", "video_url", "audio_url")
+PLACES = ("file_id", "id", *ADDRESSES, "url")
+"""By what an object names a piece of media: one of these."""
+MORE = {"frame_images": ("frame_type",), "input_references": ("role", "name", "weight")}
+"""What else it may say, by the field it is in."""
+
+
+def _hold(medium: Medium) -> None:
+    """
+    Refuse an object that says what nobody reads, or names its piece of media twice, or as another kind than it says.
+
+    :raises ProblemError: 400 naming an unknown field, 422 naming a wrong one.
+    """
+    source, param = medium.source, medium.param
+    if medium.role is Role.MASK and isinstance(source, dict) and "image" in source:
+        _strangers(source, ("image", "mode"), param)
+        if source.get("mode") is not None:
+            raise invalid("mask.mode", "No offer here tells kinds of masks apart; leave mode out.")
+        source, param = source["image"], f"{param}.image"
+    if not isinstance(source, dict):
+        return
+    _strangers(source, ("type", "index", *PLACES, *MORE.get(medium.param.partition("[")[0], ())), param)
+    given = [name for name in PLACES if source.get(name) is not None]
+    if len(given) > 1:
+        raise invalid(f"{param}.{given[1]}", f"{param} is named twice, by {' and '.join(given)}; give one.")
+    kind = source.get("type")
+    if kind is not None and kind not in ADDRESSES:
+        raise invalid(f"{param}.type", f"type is {', '.join(ADDRESSES)}.")
+    for name in given:
+        if kind is not None and name in ADDRESSES and name != kind:
+            raise invalid(f"{param}.type", f"type is {kind}, but {name} is what is given.")
+        if isinstance(source[name], dict):
+            _strangers(source[name], ("url",), f"{param}.{name}")
+    if source.get("index") is not None and "id" not in given:
+        raise invalid(f"{param}.index", "index is which clip of an earlier video; it goes with that one's id.")
+
+
+def _strangers(said: Mapping[str, Any], known: Collection[str], param: str) -> None:
+    """Refuse what an object says that nobody reads."""
+    for name in said:
+        if name not in known:
+            told = f"{param}.{name[:64]}"
+            raise ProblemError(
+                400, "unknown_parameter", f"Unknown field: {told!r}. See /docs for those there are.", param=told
+            )
 
 
 def _frame_image(at: int, said: Any) -> Medium:
@@ -209,9 +259,7 @@ def _frame(create: VideoCreate) -> tuple[str | None, str | None]:
             lines(resolution)
     except ValueError as error:
         raise invalid("resolution", "resolution is 360p, 720p, 1080p, 4k or the like.") from error
-    if ratio == "adaptive":
-        ratio = None
-    if ratio is not None:
+    if ratio is not None and ratio != ADAPTIVE:
         wide, _, high = ratio.partition(":")
         if not all(part.isascii() and part.isdigit() and 0 < len(part) <= 3 and int(part) for part in (wide, high)):
             raise invalid("aspect_ratio", "aspect_ratio is two whole numbers: 16:9.")

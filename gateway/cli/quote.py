@@ -62,8 +62,9 @@ def quotes_table(quotes: list[dict[str, Any]]) -> Group:
         offer = each["offer"] if each["account"] == each["provider"] else f"{each['offer']} ({each['account']})"
         if each["can"]:
             clip, wait = clip_of(each["spec"]), wait_of(each["expected_seconds"])
-            table.add_row(str(each["place"]), offer, price_of(each), clip, wait)
-            sources.setdefault(each["price_source"], []).append(str(each["place"]))
+            place = str(each["place"] or "-")  # None that makes another clip than those that would be tried.
+            table.add_row(place, offer, price_of(each), clip, wait)
+            sources.setdefault(each["price_source"], []).append(place)
         else:
             why = "; ".join(reason["message"] for reason in each["reasons"])
             reasons.append(Text(f"cannot: {offer}: {why}", style="dim"))

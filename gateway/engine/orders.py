@@ -11,7 +11,8 @@ from gateway.clips.media import Media
 from gateway.events.hooks import Hooks
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Choice, Wish
-from gateway.offers.shop import Shop, own, promised
+from gateway.offers.asking import own, promised
+from gateway.offers.shop import Shop
 from providers.base.order import Order
 
 HOUR_MS = 3_600_000
@@ -46,13 +47,14 @@ class Orders:
         assert job.attempt is not None
         offer, request = self._shop.offer(choice), promised(wish.request, choice.spec)
         inputs = request.inputs
+        mine = tuple(own(each, choice.provider, choice.account) for each in inputs)
         # Until the job is given up, and an hour for what its provider does late.
         until = job.deadline_at + HOUR_MS
         return Order(
             attempt=job.attempt,
             wire_name=offer.wire_name,
             route=offer.route,
-            request=replace(request, inputs=tuple(own(each, choice) for each in inputs)) if inputs else request,
+            request=replace(request, inputs=mine) if inputs else request,
             spec=choice.spec,
             files=dict(files or {}),
             links={each.sha256: self._public_url + self._links.to_input(each, until) for each in inputs}

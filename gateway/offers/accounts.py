@@ -95,7 +95,9 @@ class Account:
         """By model, or :data:`EVERYTHING`."""
         self._ordered: defaultdict[str, deque[int]] = defaultdict(deque)
         """When orders were handed over, by what they are counted by."""
-        self._seller = Seller(account=name, listing=self.listing, plan=plan, links=links)
+        self._seller = Seller(
+            account=name, listing=self.listing, plan=plan, links=links, objections=provider.objections
+        )
 
     def room(self, model: str, now: int) -> int:
         """Say how many more tasks may be ordered now: places are free, nothing rests, and the rate allows it."""

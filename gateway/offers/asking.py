@@ -1,19 +1,31 @@
 """Ask every offer of every seller what it would charge for a request, or why it cannot make it: pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.jobs.wish import Choice
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
 from providers.base.listing import Listing, Offer
-from providers.base.order import Origin, Request
+from providers.base.order import CHOICES, Input, Order, Origin, Request, Spec, choices
 
 AUTO = "auto"
 """Names every model there is."""
+
+FREE = attrgetter("inputs", "options", "voices", "elements", "characters", "shots")
+"""Read what of a request no listing knows all the values of: an adapter alone can say whether it has words for it."""
+NOTHING = FREE(Request(prompt="", model=""))
+
+
+def _none(order: Order) -> Iterable[Refusal]:
+    """Object to nothing."""
+    del order
+    return ()
 
 
 class Seller(Struct, frozen=True, kw_only=True):
@@ -30,6 +42,8 @@ class Seller(Struct, frozen=True, kw_only=True):
     """Why nothing can be ordered for a while, by model; ``*`` for every model."""
     links: bool = True
     """Whether the provider can fetch inputs from us."""
+    objections: Callable[[Order], Iterable[Refusal]] = _none
+    """Its adapter's (:meth:`~providers.base.provider.Provider.objections`)."""
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -40,6 +54,8 @@ class Line(Struct, frozen=True, kw_only=True):
     offer: Offer
     sandbox: bool
     choice: Choice | None
+    usual: Choice | None = None
+    """What it would be but for how the account stands just now: resting, or out of credits."""
     refusals: tuple[Refusal, ...] = ()
 
     @property
@@ -71,8 +87,8 @@ def table(
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
-    lines: dict[tuple[str, str], Line] = {}  # An alias may name an offer twice: alone, and among others.
     wanted = shape(request)
+    lines: dict[tuple[str, str], Line] = {}  # An alias may name an offer twice: alone, and among others.
     for name in stands_for(request.model, aliases):
         slug, _, model = name.rpartition(":")
         for seller in sellers:
@@ -82,23 +98,24 @@ def table(
             offers = [each for each in seller.listing.offers if not each.unconfirmed] if model == AUTO else named
             for offer in offers:
                 if (seller.account, offer.model) not in lines:
-                    lines[seller.account, offer.model] = _ask(seller, offer, request, wanted, on)
+                    lines[seller.account, offer.model] = ask(seller, offer, request, wanted, on)
     if not lines:
         sold = {offer.model for seller in sellers for offer in seller.listing.offers}
         raise UnknownModelError(request.model, sorted(sold | set(aliases)))
     return [*lines.values()]
 
 
-def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date) -> Line:
-    """Ask one offer what it would charge."""
+def ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date) -> Line:
+    """Ask one offer what it would charge; ``wanted`` is the request's shape."""
     listing = seller.listing
     answer: Any = fit(offer, request, plan=seller.plan, wanted=wanted)
     if not isinstance(answer, list):
         answer = quote(listing, offer, answer, on=on, plan=seller.plan, source_seconds=source_seconds(request))
+    if isinstance(answer, Quote) and FREE(request) != NOTHING:
+        answer = _unable(seller, offer, request, answer.spec) or answer
+    choice, barred = None, None
     if isinstance(answer, Quote):
-        answer = _barred(seller, offer, request, answer) or answer
-    choice = None
-    if isinstance(answer, Quote):
+        barred = _barred(seller, offer, answer)
         choice = Choice(
             account=seller.account,
             provider=listing.slug,
@@ -108,15 +125,21 @@ def _ask(seller: Seller, offer: Offer, request: Request, wanted: Shape, on: date
             credits=None if answer.credits is None else str(answer.credits),
             source=answer.price.source,
         )
-        answer = ()
+        answer = barred or ()
     return Line(
         account=seller.account,
         provider=listing.slug,
         offer=offer,
         sandbox=listing.sandbox,
-        choice=choice,
+        choice=None if barred else choice,
+        usual=choice,
         refusals=(answer,) if isinstance(answer, Refusal) else tuple(answer),
     )
+
+
+def promised(request: Request, spec: Spec) -> Request:
+    """Close a request's open choices as a spec has them."""
+    return replace(request, **dict(zip(CHOICES, choices(spec), strict=True)))
 
 
 def source_seconds(request: Request) -> int:
@@ -124,24 +147,38 @@ def source_seconds(request: Request) -> int:
     return math.ceil(request.source_seconds())
 
 
-def _barred(seller: Seller, offer: Offer, request: Request, quoted: Quote) -> Refusal | None:
-    """Say why an account cannot take what its listing sells: as it stands now, or for what is handed in."""
+def _unable(seller: Seller, offer: Offer, request: Request, spec: Spec) -> list[Refusal]:
+    """Say why an account cannot take what its listing sells, for what is handed in or passed through with it."""
+    listing, inputs = seller.listing, request.inputs
+    if spec.mode in offer.own and not any(_is_made_by(each.origin, listing.slug, seller.account) for each in inputs):
+        return [Refusal("video", f"{listing.name} goes on only with a clip the account {seller.account} made")]
+    if inputs and listing.takes == "links" and not seller.links:
+        message = f"{listing.name} fetches inputs from a public address, and server.public_url names none"
+        return [Refusal("provider", message)]
+    if inputs:
+        mine = tuple([own(each, listing.slug, seller.account) for each in inputs])
+        request = request if mine == inputs else replace(request, inputs=mine)
+    order = Order(attempt="", wire_name=offer.wire_name, route=offer.route, request=request, spec=spec)
+    return [*seller.objections(order)]
+
+
+def _barred(seller: Seller, offer: Offer, quoted: Quote) -> Refusal | None:
+    """Say why an account cannot take what it sells as it stands now."""
     why = seller.shut.get("*") or seller.shut.get(offer.model)
     if why:
         return Refusal("provider", why)
     if seller.credits_left is not None and quoted.credits is not None and quoted.credits > seller.credits_left:
         left = f"the account {seller.account} has {seller.credits_left} credits left, {quoted.credits} are needed"
         return Refusal("provider", left)
-    if not request.inputs:
-        return None
-    if quoted.spec.mode in offer.own and not any(_made(each.origin, seller) for each in request.inputs):
-        return Refusal("video", f"{seller.listing.name} goes on only with a clip the account {seller.account} made")
-    if seller.listing.takes == "links" and not seller.links:
-        message = f"{seller.listing.name} fetches inputs from a public address, and server.public_url names none"
-        return Refusal("provider", message)
     return None
 
 
-def _made(origin: Origin | None, seller: Seller) -> bool:
+def own(each: Input, provider: str, account: str) -> Input:
+    """Take an input's origin away unless the account that is asked made it: to any other its handle is a stranger's."""
+    alien = each.origin is not None and not _is_made_by(each.origin, provider, account)
+    return replace(each, origin=None) if alien else each
+
+
+def _is_made_by(origin: Origin | None, provider: str, account: str) -> bool:
     """Whether an account made a clip."""
-    return origin is not None and (origin.provider, origin.account) == (seller.listing.slug, seller.account)
+    return origin is not None and (origin.provider, origin.account) == (provider, account)

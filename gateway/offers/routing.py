@@ -2,24 +2,26 @@
 Decide which offer makes a clip: pure, the day and the sellers are arguments.
 
 First every offer that might do it is asked what it would charge (:mod:`gateway.offers.asking`), then the preferences
-leave some out and put the rest in order (:func:`choose`); a clip made from another is alike where it can be
-(:func:`decide`). Nothing the client chose is ever changed.
+leave some out, what is open is closed once for all of them, so that prices are of the same clip, and the rest are put
+in order (:func:`choose`); a clip made from another is alike where it can be (:func:`decide`). Nothing the client chose
+is ever changed.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.jobs.wish import Notice, Preferences
-from gateway.offers.asking import AUTO, Line, Seller, stands_for, table
+from gateway.offers.asking import AUTO, Line, Seller, promised, stands_for, table
 from providers.base.catalog import Refusal
-from providers.base.order import FEATURES, Mode, Request, Role, read_size
+from providers.base.objections import fields
+from providers.base.order import FEATURES, Mode, Request, Role, Spec, read_size
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -40,9 +42,12 @@ DEFAULT = Terms()
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """Hold the lines in the order they would be tried, and the ones that cannot be."""
+    """Hold the lines in the order they would be tried, and the ones that would not be."""
 
     ranked: tuple[Line, ...]
+    """Those that make the same clip as the first: nobody else can take its turn."""
+    apart: tuple[Line, ...] = ()
+    """Those that can do it as well, but do not sell the clip it was closed to: each would make another."""
     others: tuple[Line, ...]
     notices: tuple[Notice, ...] = ()
     request: Request
@@ -65,15 +70,60 @@ def decide(
     """
     Leave what a clip made from another leaves open as its source has it, where somebody sells that, and choose.
 
-    What is quoted and what is ordered are both decided here; else as :func:`choose`.
+    An ``adaptive`` shape is the one sold that is nearest to the first frame's. What is quoted and what is ordered are
+    both decided here; else as :func:`choose`.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
-    for alike in (*_alike(request), request):
+    for alike in _shaped(request, sellers):
         decision = choose(alike, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
         if decision.ranked:
             break
+    if request.aspect_ratio == ADAPTIVE and (unlike := _unlike(decision)):
+        return replace(decision, notices=(*decision.notices, unlike))
     return decision
+
+
+ADAPTIVE = "adaptive"
+"""The aspect ratio of a client who wants the first frame's."""
+NEAR = 0.05
+"""By how much of itself a shape may differ from the one sold, for nobody to be told."""
+
+
+def _shaped(request: Request, sellers: Sequence[Seller]) -> Iterator[Request]:
+    """Say how a request may be read, the best first, where its shape follows a clip's or a picture's."""
+    if request.aspect_ratio == ADAPTIVE:
+        frame, request = _first_frame(request), replace(request, aspect_ratio=None)
+        if frame:
+            # By the order of the listings where two are as near: nothing here may depend on chance.
+            sold = dict.fromkeys(
+                ratio for seller in sellers for offer in seller.listing.offers for ratio in offer.aspect_ratio
+            )
+            for ratio in sorted(sold, key=lambda ratio: round(_apart(ratio, *frame), 6)):
+                yield replace(request, aspect_ratio=ratio)
+    yield from _alike(request)
+    yield request
+
+
+def _first_frame(request: Request) -> tuple[int, int] | None:
+    """Read the size of the picture a clip starts from."""
+    frame = next((each for each in request.inputs if each.role is Role.FIRST_FRAME), None)
+    return (frame.width, frame.height) if frame and frame.width and frame.height else None
+
+
+def _apart(ratio: str, width: int, height: int) -> float:
+    """Say how far a shape is from a ratio, either way."""
+    wide, high = map(int, ratio.split(":"))
+    return abs(math.log(width * high / (height * wide)))
+
+
+def _unlike(decision: Decision) -> Notice | None:
+    """Say that nobody sells a shape near the one a clip was to follow."""
+    frame, ratio = _first_frame(decision.request), decision.request.aspect_ratio
+    if not (decision.ranked and frame and ratio) or _apart(ratio, *frame) <= math.log1p(NEAR):
+        return None
+    near = f"no offer of {decision.request.model} sells a shape near the first frame's {frame[0]}x{frame[1]}"
+    return Notice(type="unsupported", feature="aspect_ratio", details=f"{near}; {ratio} is the nearest")
 
 
 def _alike(request: Request) -> Iterator[Request]:
@@ -103,73 +153,113 @@ def choose(
     Put the offers that can do a request in the order they should be tried.
 
     An alias's models come in its order; within a model the policy decides, then the price, then the named order of
-    providers, then whose account has the larger share of its places free, then who has more credits. ``lot`` is what
+    providers, then whose account has the larger share of its places free, then who has more credits. What the request
+    leaves open is closed as most of them sell it (:func:`_closed`). ``lot`` is what
     ``split`` draws by: the same lot, the same seller, and of its accounts that charge the same the same one. The
     sandbox is chosen only by name once a real account is enabled.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
-    lines = [_prefer(line, preferences, terms.ceiling) for line in table(request, sellers, aliases, on=on)]
-    if any(not seller.listing.sandbox for seller in sellers) and not _names_sandbox(request, preferences):
-        lines = [
-            _refuse(line, Refusal("model", "the sandbox is chosen only by name while a real account is enabled"))
-            if line.sandbox
-            else line
-            for line in lines
-        ]
-    able = [line for line in lines if line.choice]
-    if not able and preferences.on_unsupported == "warn":
+    is_named = _names_sandbox(request, preferences) or all(seller.listing.sandbox for seller in sellers)
+
+    def asked(wanted: Request) -> list[Line]:
+        told = (_prefer(line, preferences, terms.ceiling) for line in table(wanted, sellers, aliases, on=on))
+        return [_refuse(line, UNNAMED) if line.sandbox and not is_named else line for line in told]
+
+    lines = asked(request)
+    if not any(line.choice for line in lines) and preferences.on_unsupported == "warn":
         softer, notices = _soften(request, lines)
         if notices:
-            strict = replace(preferences, on_unsupported="error")
-            again = choose(softer, strict, sellers, aliases, on=on, terms=terms, lot=lot)
-            return replace(again, notices=notices)
+            again = choose(softer, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
+            return replace(again, notices=(*notices, *again.notices))
     policy = "order" if preferences.order else preferences.policy or terms.policy
     wanted, named = stands_for(request.model, aliases), preferences.order or terms.order
-    even = ""
-    if len(able) > 1:
-        able, even = _ranked(able, policy, named, wanted, terms, lot, {each.account: each for each in sellers})
+    rank = _ranking(policy, named, wanted, terms, lot, {each.account: each for each in sellers})
+    spec, lines = _closed(request, lines, rank, asked)
+    able = sorted([line for line in lines if line.choice], key=rank)
+    ranked = [line for line in able if line.choice and line.choice.spec == spec]
+    apart = [line for line in able if line.choice and line.choice.spec != spec]
     return Decision(
-        ranked=tuple(able),
-        why=_why(able, policy, named, wanted, terms) + even if able else "",
+        ranked=tuple(ranked),
+        why=_why(ranked, apart, policy, named, wanted, terms) + _evened(ranked, rank) if ranked else "",
+        apart=tuple(apart),
         others=tuple([line for line in lines if not line.choice]),
         request=request,
         policy=policy,
     )
 
 
-def _ranked(
-    able: Iterable[Line],
+UNNAMED = Refusal("model", "the sandbox is chosen only by name while a real account is enabled")
+
+Rank = Callable[[Line], tuple[tuple[float, ...], ...]]
+"""Say where a line stands: by its model and the policy; of those that are equal, by its price; then by its account."""
+
+
+def _closed(
+    request: Request, lines: list[Line], rank: Rank, asked: Callable[[Request], list[Line]]
+) -> tuple[Spec | None, list[Line]]:
+    """
+    Close what a request leaves open, once for all offers, and ask each for that clip; who sells it not stays apart.
+
+    It is the clip that most offers sell of those between whom the price decides: if each made what it likes best, four
+    seconds here would be cheaper than eight there. Where as many sell several, it is the one that more of them make by
+    themselves, then the first's. Who only rests has a say, so that nobody's clip is another for that; but somebody must
+    be there to make it.
+    """
+    usual = {line.usual.spec for line in lines if line.usual}
+    able = [line for line in lines if line.choice]
+    if len(usual) <= 1 or not able:
+        return next(iter(usual), None), lines
+    best, *_ = min(rank(line) for line in able)
+    rivals = sorted([line for line in lines if line.usual and rank(line)[0] == best], key=rank)
+    own = Counter(line.usual.spec for line in rivals if line.usual)
+    told = {spec: asked(promised(request, spec)) for spec in own}
+    places = {(line.account, line.name) for line in rivals}
+
+    def sold(spec: Spec) -> tuple[bool, int, int]:
+        makers = [line for line in told[spec] if line.usual and (line.account, line.name) in places]
+        return any(line.choice for line in makers), len({line.name for line in makers}), own[spec]
+
+    chosen = max(own, key=sold)
+    return chosen, [same if same.usual else line for line, same in zip(lines, told[chosen], strict=True)]
+
+
+def _ranking(
     policy: str,
     named: Sequence[str],
     models: Sequence[str],
     terms: Terms,
     lot: str,
     sellers: Mapping[str, Seller],
-) -> tuple[list[Line], str]:
+) -> Rank:
     """
-    Put lines in the order they should be tried, and say what decided where the first two are as good.
+    Say in which order lines should be tried.
 
     Providers are ``named``, and ``models``, in order of preference; ``sellers`` are by account.
     """
     place = {name: at for at, name in enumerate(named)}
 
-    def rank(line: Line) -> tuple[tuple[float, ...], tuple[float, int]]:
-        assert line.choice is not None
+    def rank(line: Line) -> tuple[tuple[float, ...], ...]:
+        assert line.usual is not None
         seller = place.get(line.provider, len(place))
         merit = _merit(policy, line, terms, lot, seller)
         shared = policy == "split" and _share(line, terms.split)
         alike = -_draw(lot, f"{line.account}\0{line.name}") if shared else 0.0
         account = sellers[line.account]
-        claim = (_preference(line, models), *merit, line.choice.usd_micros, seller, alike)
-        return claim, (-account.free, -(account.credits_left or 0))
+        claim = line.usual.usd_micros, seller, alike
+        return (_preference(line, models), *merit), claim, (-account.free, -(account.credits_left or 0))
 
-    keyed = sorted(((rank(line), line) for line in able), key=itemgetter(0))
-    (claim, room), (next_claim, next_room) = keyed[0][0], keyed[1][0]
-    even = ""
-    if claim == next_claim and room != next_room:
-        even = EVEN[room[0] == next_room[0]]
-    return [line for _, line in keyed], even
+    return rank
+
+
+def _evened(ranked: Sequence[Line], rank: Rank) -> str:
+    """Say what decided where the first two are as good by the policy and the price."""
+    if len(ranked) == 1:
+        return ""
+    (*claim, (room, left)), (*next_claim, (next_room, next_left)) = (rank(line) for line in ranked[:2])
+    if claim != next_claim or (room, left) == (next_room, next_left):
+        return ""
+    return EVEN[room == next_room]
 
 
 def _preference(line: Line, models: Sequence[str]) -> int:
@@ -179,12 +269,19 @@ def _preference(line: Line, models: Sequence[str]) -> int:
     return next(mine, len(models))
 
 
-def _why(ranked: Sequence[Line], policy: str, sellers: Sequence[str], models: Sequence[str], terms: Terms) -> str:
+def _why(
+    ranked: Sequence[Line],
+    apart: Sequence[Line],
+    policy: str,
+    sellers: Sequence[str],
+    models: Sequence[str],
+    terms: Terms,
+) -> str:
     """Say why the first line won, against those it was held to: of an alias's models, the lines of the first."""
     first, place = ranked[0], _preference(ranked[0], models)
     rivals = [line for line in ranked if _preference(line, models) == place]
-    which = "that can"
-    if len(rivals) < len(ranked):
+    which = "of this clip" if any(_preference(line, models) == place for line in apart) else "that can"
+    if any(_preference(line, models) != place for line in (*ranked, *apart)):
         alone = all(line.offer.model == first.offer.model for line in rivals)
         which = f"of {first.offer.model if alone else models[place]}, the alias's first model that can"
     if len(rivals) == 1:
@@ -273,7 +370,7 @@ def _prefer(line: Line, preferences: Preferences, most: int | None) -> Line:
 
 def _refuse(line: Line, refusal: Refusal) -> Line:
     """Turn an offer down for a reason of ours."""
-    return replace(line, choice=None, refusals=(*line.refusals, refusal))
+    return replace(line, choice=None, usual=None, refusals=(*line.refusals, refusal))
 
 
 def _names_sandbox(request: Request, preferences: Preferences) -> bool:
@@ -286,13 +383,25 @@ def _names_sandbox(request: Request, preferences: Preferences) -> bool:
 
 
 def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Notice, ...]]:
-    """Drop the optional features every offer refuses, saying so."""
-    dropped = {*request.features()} & {*FEATURES}
-    for line in lines:
-        dropped &= {refusal.field for refusal in line.refusals}
-    blank: dict[str, Any] = {name: () if isinstance(getattr(request, name), tuple) else None for name in dropped}
+    """Drop what is optional and stands in the way of every offer that could make the clip without, saying so."""
+    said = {
+        f"{field}.{word}": (at, name) for at, field in enumerate(fields(request.inputs)) for word, name in SAID.items()
+    }
+    optional = {*said, *FEATURES}
+    refused = [{refusal.field for refusal in line.refusals} for line in lines]
+    dropped = optional.intersection(*([each for each in refused if each <= optional] or refused))
+    blank: dict[str, Any] = {
+        name: () if isinstance(getattr(request, name), tuple) else None for name in dropped - said.keys()
+    }
+    inputs = [*request.inputs]
+    for at, name in (said[field] for field in dropped & said.keys()):
+        inputs[at] = replace(inputs[at], **{name: None if name == "weight" else ""})
     notices = tuple(
         Notice(type="unsupported", feature=name, details=f"no offer of {request.model} takes {name}; it was left out")
         for name in sorted(dropped)
     )
-    return replace(request, **blank), notices
+    return replace(request, inputs=tuple(inputs), **blank), notices
+
+
+SAID = {"role": "purpose", "name": "name", "weight": "weight"}
+"""What a client may say of a reference, and what we call it."""

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Choice, Wish, read_choice
 from gateway.offers.accounts import Account
-from gateway.offers.asking import Seller
+from gateway.offers.asking import Seller, promised
 from gateway.offers.routing import Decision, Terms, decide
 from gateway.settings import Alias, RoutingSettings
 from providers.base.catalog import charge, price_of
 from providers.base.listing import Offer, listings
-from providers.base.order import CHOICES, Input, Request, Spec, choices
+from providers.base.order import Spec
 from providers.base.task import Usage
 
 ENOUGH = 5
@@ -93,7 +93,8 @@ class Shop:
         :raises UnknownModelError: when nobody sells a model by that name.
         """
         now = self._clock()
-        places = [(line.account, line.offer.model) for line in self.decide(wish, rested=True).ranked]
+        rested = self.decide(wish, rested=True)
+        places = [(line.account, line.offer.model) for line in (*rested.ranked, *rested.apart)]
         return {(name, model): self.accounts[name].opens(model, now) for name, model in places}
 
     def observe(self, offer: str, seconds: float) -> None:
@@ -147,14 +148,3 @@ def pin(wish: Wish, spec: Spec) -> Wish:
     Whoever makes the clip in the end makes the one that was promised.
     """
     return replace(wish, request=promised(wish.request, spec))
-
-
-def promised(request: Request, spec: Spec) -> Request:
-    """Close a request's open choices likewise; pure."""
-    return replace(request, **dict(zip(CHOICES, choices(spec), strict=True)))
-
-
-def own(each: Input, choice: Choice) -> Input:
-    """Take an input's origin away unless the account that is asked made it: to any other its handle is a stranger's."""
-    mine = each.origin is not None and (each.origin.provider, each.origin.account) == (choice.provider, choice.account)
-    return each if mine else replace(each, origin=None)

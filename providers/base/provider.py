@@ -2,15 +2,18 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import httpx
 from msgspec import Struct
 
+from providers.base.catalog import Refusal
 from providers.base.errors import ProviderError, Unsupported
 from providers.base.hooks import HookCall, HookKey
 from providers.base.listing import Listing
-from providers.base.order import Order
+from providers.base.objections import PICTURES, unsaid
+from providers.base.options import unknown_options
+from providers.base.order import Order, Role
 from providers.base.signing import origin
 from providers.base.task import AssetRef, Task, Update
 from providers.base.wire import Call, Reply, Wire
@@ -75,6 +78,17 @@ class Provider(ABC):
     def signs(self, url: str) -> bool:
         """Whether calls to an address are signed with this account's credentials; pure."""
         return origin(url) == origin(self.base_url)
+
+    def objections(self, order: Order) -> Iterable[Refusal]:
+        """
+        Name what an order asks that cannot be put into this dialect's words; pure.
+
+        The gateway asks before it quotes, of an order without files and links, whose choices are in its spec alone;
+        :meth:`submit` refuses no other order that is sold, and leaves nothing out in silence. By default an order may
+        bring pictures and a clip, no more.
+        """
+        yield from unsaid(order, self.listing.name, {*PICTURES, Role.SOURCE})
+        yield from unknown_options(order.request, self.listing.slug, {})
 
     @abstractmethod
     async def submit(self, order: Order, wire: Wire) -> Update:

@@ -1,5 +1,6 @@
 """Laws of what is shown and quoted: every offer of every account, its price and its source, or why it cannot."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
+from gateway.cli.quote import quotes_table
 from providers.base.listing import listings
 from providers.base.order import CHOICES
 from tests.market import CONFIG, SECRETS, Market, trading
@@ -133,6 +136,45 @@ def test_quotes_come_cheapest_first(market: Market) -> None:
     assert "cometapi states no price for google/veo-3.1-fast" == reasons["cometapi"]["message"]
     assert "the sandbox is chosen only by name while a real account is enabled" == reasons["sandbox"]["message"]
     assert {(None, None, None)} == {(each["place"], each["usd"], each["spec"]) for each in cannot}
+
+
+def test_quotes_are_of_the_same_clip(market: Market) -> None:
+    """What is left open is closed once, as most of the offers sell it."""
+    answer = quotes(market.http, model="google/veo-3.1", seconds=None)
+    placed = {each["account"]: each["spec"]["seconds"] for each in answer["data"] if each["place"]}
+    assert {"cometapi": 8, "flow": 8, "flow-pro": 8, "vertex": 8} == placed
+    assert answer["why"] == "the cheapest of 4 offers that can"
+
+
+def test_a_quote_of_another_clip_has_no_place(tmp_path: Path) -> None:
+    """It is what that offer would make, after those that would be tried, and the terminal shows it so."""
+    config = f'{CONFIG}\n[offers]\n"cometapi:cometapi/omni-fast" = {{ usd = "0.01", per = "video" }}\n'
+    with trading(tmp_path, config) as market:
+        answer = quotes(market.http, model="auto", seconds=None, provider={"only": ["cometapi"]})
+        can = [each for each in answer["data"] if each["can"]]
+        assert {8} == {each["spec"]["seconds"] for each in can[:-1]}
+        assert [None] == [each["place"] for each in can if each["spec"]["seconds"] != 8]
+        assert ("cometapi:cometapi/omni-fast", 4, 0.01) == (
+            can[-1]["offer"], can[-1]["spec"]["seconds"], can[-1]["usd"],
+        )  # fmt: skip
+        assert f"the cheapest of {len(can) - 1} offers of this clip" == answer["why"]
+        shown = Console(file=(screen := io.StringIO()), width=120)
+        shown.print(quotes_table(can))
+        assert "-   cometapi:cometapi/omni-fast" in screen.getvalue()
+
+
+def test_what_a_seller_cannot_be_told_is_no_quote(market: Market) -> None:
+    """By its field, the others' prices beside it; an order that nobody can be told is a 422 with each objection."""
+    answer = quotes(market.http, provider_options={"flow": {"nosuch": 1}})
+    reasons = {each["account"]: each["reasons"] for each in answer["data"] if each["provider"] == "flow"}
+    field = "provider_options.flow.nosuch"
+    told = f"{field} is no parameter that can be passed through here"
+    assert {name: [{"field": field, "message": told}] for name in ("flow", "flow-pro")} == reasons
+    assert ["vertex"] == [each["account"] for each in answer["data"] if each["can"]]
+    only = {"provider": {"only": ["flow"]}, "provider_options": {"flow": {"nosuch": 1}}}
+    refused = market.http.post("/videos", json={**FAST, **only})
+    assert (422, "no_offer") == (refused.status_code, refused.json()["error"]["code"])
+    assert told in str(refused.json()["errors"])
 
 
 def test_auto_quotes_all_that_is_sold(market: Market) -> None:

@@ -409,8 +409,8 @@ def test_types_by_their_pages(slug: str, taken: set[str]) -> None:
     assert [taken] == [*named.values()]
 
 
-async def bought(listing: Listing, order: Any) -> bool:
-    """Whether an order reaches its buying call, its uploads answered as in the cases."""
+async def bought(listing: Listing, order: Any) -> list[bytes]:
+    """Say what is sent until an order reaches its buying call, its uploads answered as in the cases; else nothing."""
 
     class BoughtError(Exception):
         pass
@@ -422,8 +422,11 @@ async def bought(listing: Listing, order: Any) -> bool:
                 recorded[each.call.partition("?")[0].rsplit("/", 1)[0]] = each
                 recorded[each.call] = each
 
+    sent: list[bytes] = []
+
     class Upstream:
         async def send(self, call: Call) -> Reply:
+            sent.append(call.body)
             if not call.repeatable:
                 raise BoughtError
             where = f"{call.method} {urlsplit(call.url).path}"
@@ -432,14 +435,15 @@ async def bought(listing: Listing, order: Any) -> bool:
 
         def stream(self, call: Call) -> Any:
             assert not call.repeatable
+            sent.append(call.body)
             raise BoughtError
 
     provider = open_provider(listing)
     try:
         await provider.submit(order, Upstream())
     except BoughtError:
-        return True
-    return False
+        return sent
+    return []
 
 
 def wish_for(listing: Listing, offer: Offer, mode: Mode, folder: Path) -> tuple[Request, dict[str, Path]]:

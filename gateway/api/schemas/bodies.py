@@ -7,7 +7,7 @@ from gateway.api.files import EXPIRY
 from gateway.api.forms import MEDIA
 from gateway.api.schemas.words import Schema, maybe, number, ref, structs, text, whole, word
 from gateway.api.webhooks import EndpointCreate, EndpointUpdate, Rotation, Sample
-from gateway.api.wishes import PURPOSES
+from gateway.api.wishes import ADDRESSES, PURPOSES
 
 CREATE = {
     "createVideo": ["prompt"],
@@ -34,7 +34,8 @@ SOURCE = {
     "file_id": text("A file uploaded before."),
     "id": text("An earlier video; for a picture, its last one."),
     "index": maybe(whole("Which of its clips; the first is 0.", minimum=0, maximum=99)),
-    **dict.fromkeys(("image_url", "video_url", "audio_url", "url"), text("An address, which may be a data URL.")),
+    **dict.fromkeys((*ADDRESSES, "url"), text("An address, which may be a data URL.")),
+    "type": maybe(word(*ADDRESSES)),
 }
 """
 One way to name a piece of media, of the several that are read.
@@ -46,12 +47,17 @@ the names of their own language.
 
 def _items(**more: Schema) -> Schema:
     """Describe a list of media, each of which says more than where it lies."""
-    item = {"type": "object", "properties": {**SOURCE, **more}}
+    item = {"type": "object", "properties": {**SOURCE, **more}, "additionalProperties": False}
     return {"type": "array", "items": item, "maxItems": 16}
 
 
 MEDIA_IN_JSON: dict[str, Schema] = {
-    **dict.fromkeys(("input_reference", "video", "mask"), ref("MediaSource")),
+    **dict.fromkeys(("input_reference", "video"), ref("MediaSource")),
+    "mask": {
+        "type": "object",
+        "properties": {**SOURCE, "image": ref("MediaSource")},
+        "additionalProperties": False,
+    },
     "frame_images": _items(frame_type=word("first_frame", "last_frame")),
     "input_references": _items(
         role=word(*PURPOSES[1:]), name=text("What the prompt calls it.", maxLength=64), weight=maybe(number())
@@ -83,6 +89,7 @@ UPLOAD: Schema = {
 MEDIA_SOURCE: Schema = {
     "type": "object",
     "properties": SOURCE,
+    "additionalProperties": False,
     "description": "One of `file_id`, `id` and an address. An address alone, as a text, is taken too.",
 }
 
