@@ -105,6 +105,8 @@ def choose(
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
+    if preferences.models:
+        aliases = {**aliases, request.model: [*preferences.models]}
     lines = [_prefer(line, preferences) for line in table(request, sellers, aliases, on=on)]
     if any(not seller.listing.sandbox for seller in sellers) and not _names_sandbox(request, preferences):
         lines = [

@@ -26,6 +26,8 @@ MODELS = {
     "omni-flash": "google/gemini-omni-flash",
 }
 DEFAULT_MODEL = "veo-3.1-fast"
+LENGTHS = dict.fromkeys(MODELS.values(), 8)
+"""Seconds of who names no duration. useapi.net/docs/api-google-flow-v1 (June 5, 2026): "Output duration, default 8"."""
 ACCOUNT = "reelgate@localhost"
 """The account of calls that name none; any other e-mail does as well."""
 ASPECTS = {"landscape": "16:9", "portrait": "9:16", "1:1": "1:1", "4:3": "4:3", "3:4": "3:4"}

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -49,6 +50,10 @@ CometAPI's clients, whose examples send the key with nothing before it.
 
 Names = Mapping[str, str]
 """Our name of a field, and what the client calls it."""
+SAYS_HOW_LONG = frozenset({"seconds", "duration", "video", "previous_video_id", "previous_job_id"})
+"""Fields that leave a clip's length not open: it is said, or what is done to an earlier clip decides."""
+Models = Mapping[str, str | Sequence[str]]
+"""A client's name of a model: ours, or several of which the first that can make the clip is taken."""
 
 
 async def create(
@@ -61,22 +66,33 @@ async def create(
     echo: Mapping[str, str] | None = None,
     told_in: str = "",
     told_of: Sequence[str] = ENDED,
+    models: Models = MappingProxyType({}),
+    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> Job:
     """
     Order a clip as ``POST /v1/videos`` does.
 
+    :param models: the client's names of models, beside ours.
+    :param lengths: how long a clip of ours is, by the dialect's documentation, where its client leaves that open.
     :param told_in: the dialect a call's ``callback_url`` is told in; our own where it is empty.
     :param told_of: what it is told of.
     :raises ProblemError: under the client's own names.
     """
     given = {name: value for name, value in fields.items() if value is not None and value != []}
+    meant = meaning(given.get("model"), models)
+    if meant and meant[0] in lengths and mode is None and not given.keys() & SAYS_HOW_LONG:
+        given["seconds"] = lengths[meant[0]]
+    if meant and given["model"] in desk(request).shop.aliases:
+        meant = ()  # What the operator calls so comes first.
+    elif meant:
+        given["model"] = meant[0]
     if told_in and "callback_url" in given:
         told_as = {"told_in": told_in, "told_of": " ".join(told_of), "base_url": base_url(request)}
         echo = {**(echo or {}), **told_as}
     async with leaving(request) as left:
         try:
             call = parse(Body(given, strict=True))
-            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo)
+            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo, models=meant[1:] and meant)
         except ProblemError as problem:
             raise renamed(problem, names) from problem
         if left.done():
@@ -84,10 +100,17 @@ async def create(
     return job
 
 
-def model_of(request: Incoming, said: Any, table: Mapping[str, str]) -> Any:
-    """Read a client's name of a model; the operator's aliases come first, and a name nobody listed stays."""
-    known = isinstance(said, str) and said not in desk(request).shop.aliases
-    return table.get(said, said) if known else said
+def meaning(said: Any, models: Models) -> tuple[str, ...]:
+    """
+    Read a client's name of a model: ours, the first that can be had of several; a name nobody listed stays.
+
+    >>> meaning("veo3", {"veo3": "google/veo-3.1"}), meaning("sora-2", {}), meaning(None, {})
+    (('google/veo-3.1',), ('sora-2',), ())
+    """
+    if not isinstance(said, str):
+        return ()
+    ours = models.get(said, said)
+    return (ours,) if isinstance(ours, str) else tuple(ours)
 
 
 def renamed(problem: ProblemError, names: Names) -> ProblemError:

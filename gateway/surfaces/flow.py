@@ -41,7 +41,6 @@ from gateway.surfaces.common import (
     create,
     ended,
     fault_of,
-    model_of,
     told,
 )
 from providers.base.order import Mode
@@ -180,11 +179,16 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
             fields.setdefault("model", words.DEFAULT_MODEL)
         if mode is Mode.UPSCALE:
             fields.setdefault("resolution", "1080p")
-        if "model" in fields:
-            fields["model"] = model_of(request, fields["model"], words.MODELS)
-        operation = "extend" if mode is Mode.EXTEND else "create"
         job = await create(
-            request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *ENDED)
+            request,
+            fields,
+            names,
+            mode=mode,
+            operation="extend" if mode is Mode.EXTEND else "create",
+            told_in="flow",
+            told_of=(CREATED, STARTED, *ENDED),
+            models=words.MODELS,
+            lengths=words.LENGTHS,
         )
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if at_once:

@@ -18,7 +18,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from gateway.api.create import explain, holds_file
-from gateway.api.desk import Desk, Incoming
+from gateway.api.desk import Incoming
 from gateway.clips.shelf import Shelf
 from gateway.clips.uploads import Upload
 from gateway.events.letters import Letter
@@ -171,10 +171,9 @@ def asked_of(request: Incoming) -> Asked:
     return cast("Asked", found)
 
 
-def model_of(services: Desk, name: str) -> str:
-    """Say which model is meant; what the operator calls it comes first."""
-    name = name.removeprefix("publishers/google/models/").removeprefix("models/")
-    return name if name in services.shop.aliases else MODELS.get(name, name)
+def bare(name: str) -> str:
+    """Leave out of a model's name what only says that it is one."""
+    return name.removeprefix("publishers/google/models/").removeprefix("models/")
 
 
 def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) -> tuple[int, dict[str, str], bytes]:
