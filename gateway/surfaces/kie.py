@@ -27,6 +27,7 @@ from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,
     WRITE,
+    Models,
     base_url,
     choice_of,
     clip_at,
@@ -44,14 +45,14 @@ from providers.base.order import Mode
 
 # Their word: ours, unless the operator's [aliases] say otherwise. The slug is AI Generate's blog's; the others:
 # on kie's page of Veo 3.1 (docs.kie.ai/veo3-api/generate-veo-3-video), where veo3 is the one called Quality.
-MODELS = {
-    "google/veo-3-1": "google/veo-3.1",
+MODELS: Models = {
+    "google/veo-3-1": ("google/veo-3.1", "aigenerate/veo-3-1"),
     "google/veo-3-1-fast": "google/veo-3.1-fast",
     "veo3": "google/veo-3.1",
     "veo3_fast": "google/veo-3.1-fast",
     "veo3_lite": "google/veo-3.1-lite",
 }
-LENGTHS = dict.fromkeys(MODELS.values(), 8)
+LENGTHS = dict.fromkeys(("google/veo-3.1", "google/veo-3.1-fast", "google/veo-3.1-lite"), 8)
 """
 Seconds of who names no duration; the veo surface has no word for it. docs.kie.ai/veo3-api/quickstart prices clips of
 8 seconds, and AI Generate's blog asks for 8; Google's own default is 8 as well.
