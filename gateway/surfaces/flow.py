@@ -84,7 +84,7 @@ async def join_videos(request: Incoming) -> ASGIApp:
     data = await desk(request).media.whole(clip)
     answer = {
         "jobId": jobs[-1].id,
-        "status": "MEDIA_GENERATION_STATUS_SUCCESSFUL",
+        "status": words.SUCCESSFUL,
         "inputsCount": len(jobs),
         "encodedVideo": base64.b64encode(data).decode(),
     }
@@ -198,7 +198,7 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
     if not media:
         fault = fault_of(job)
         raise ProblemError(words.google_error(fault)["code"], fault.code, fault.message, headers=told(job))
-    return reply({"jobId": job.id, "media": media}, told(job))
+    return reply({"jobId": job.id, **words.results(job, media)}, told(job))
 
 
 def _media(base: str, job: Job) -> list[dict[str, Any]]:

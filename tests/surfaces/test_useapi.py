@@ -49,7 +49,7 @@ def clip(api: httpx.Client) -> dict[str, Any]:
     """One finished clip, as media."""
     answer = api.post(f"{FLOW}/videos", json={"prompt": "a paper boat", "email": "jo@example.com", **SMALL})
     assert 200 == answer.status_code, answer.text
-    assert {"jobId", "media"} == set(answer.json())
+    assert {"jobId", "media", "operations"} == set(answer.json())
     (media,) = answer.json()["media"]
     found: dict[str, Any] = media
     return found
