@@ -143,7 +143,9 @@ def test_what_openai_took_and_nobody_sells_is_refused(gateway: Server) -> None:
     said = row("`1024x1792`")
     for size in re.findall(r"`(\d+x\d+)`", said):
         answer = gateway.post("/v1/videos", {"model": "sora-2", "prompt": "a cat", "size": size})
-        assert (422, "no_offer") == (answer.status_code, answer.json()["error"]["code"])
+        error = answer.json()["error"]
+        assert (422, "no_offer", "size") == (answer.status_code, error["code"], error["param"])
+        assert re.search(rf"google/veo-3.1-fast sells size [\dx, ]*720x1280, [\dx, ]*; not {size}", error["message"])
     answer = gateway.post("/v1/videos", {"model": "google/veo-3.1-fast", "prompt": "a cat", "seconds": "12"})
     assert (422, "seconds") == (answer.status_code, answer.json()["error"]["param"])
     (longer,) = re.findall(r"`(google/[\w.-]+)`", said)
