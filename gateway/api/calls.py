@@ -1,6 +1,6 @@
 """Take a call in: gather its media, decide who makes the clip, keep the job. Every surface comes this way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 from msgspec.structs import replace
@@ -49,6 +49,7 @@ async def take_in(
     mode: Mode | None = None,
     operation: str = "create",
     echo: Mapping[str, str] | None = None,
+    models: Sequence[str] = (),
 ) -> tuple[Job, bool]:
     """
     Gather, decide, keep: the one way a job comes to be; the flag says whether it is new, or an earlier call's.
@@ -56,9 +57,10 @@ async def take_in(
     From then on no error this call may end with denies that it was ordered.
 
     :param echo: what a surface needs again to answer in its client's own words.
+    :param models: what the call's model stands for, in order, where a surface's client means several by it.
     :raises ProblemError: what is wrong with the call, or why nobody can do it.
     """
-    job, new = await _kept(request, call, mode, operation, echo)
+    job, new = await _kept(request, call, mode, operation, echo, tuple(models))
     if new and (trace := trace_of(request.scope)):
         # By which whoever follows a trace finds every later line of the job. It goes to no seller, who joins no trace.
         log.info("job.traced", job=job.id, trace=trace)
@@ -67,12 +69,17 @@ async def take_in(
 
 
 async def _kept(
-    request: Incoming, call: VideoCreate, mode: Mode | None, operation: str, echo: Mapping[str, str] | None
+    request: Incoming,
+    call: VideoCreate,
+    mode: Mode | None,
+    operation: str,
+    echo: Mapping[str, str] | None,
+    models: tuple[str, ...],
 ) -> tuple[Job, bool]:
     """Find the job of an earlier call like this one, or make it."""
     services, who = desk(request), caller(request)
     repeat = repeat_of(request)
-    said = fingerprint_of(request.scope["path"], call, mode, operation, echo)
+    said = fingerprint_of(request.scope["path"], call, mode, operation, echo, *models)
     if (made := await services.acceptor.earlier(who.tenant, repeat, said)) is not None:
         return made, False
     call, parent = await of_parent(request, call)
@@ -81,7 +88,8 @@ async def _kept(
         model = services.settings.routing.default_model
         wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
         wanted = replace(wanted, echo=dict(echo)) if echo else wanted
-        decision = services.acceptor.decide(wanted)
+        wanted = replace(wanted, preferences=replace(wanted.preferences, models=models)) if models else wanted
+        decision = services.acceptor.decide(wanted, size=call.size)
         await gathered.keep()
     except BaseException:
         gathered.drop()

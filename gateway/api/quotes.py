@@ -15,6 +15,7 @@ from gateway.api.offers import describe_price
 from gateway.api.wishes import media, wish
 from gateway.offers.asking import Line, UnknownModelError
 from gateway.offers.routing import expected_seconds
+from gateway.offers.sizes import in_pixels
 from gateway.problems import ProblemError
 from providers.base.catalog import price_of
 from providers.base.order import Mode
@@ -49,7 +50,7 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
     wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
     services.acceptor.check_callback(wanted)
     try:
-        decision = services.shop.decide(wanted)
+        decision = in_pixels(services.shop.decide(wanted), call.size)
     except UnknownModelError as error:
         raise ProblemError(404, "model_not_found", f"No account here sells {error.model!r}.", param="model") from error
     tried = [_quote(services, line, place) for place, line in enumerate(decision.ranked, 1)]

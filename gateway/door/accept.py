@@ -24,6 +24,7 @@ from gateway.offers.asking import Line, UnknownModelError
 from gateway.offers.fallback import beside
 from gateway.offers.routing import Decision
 from gateway.offers.shop import Shop
+from gateway.offers.sizes import in_pixels
 from gateway.problems import ProblemError, invalid
 from gateway.store.database import StoreUnavailableError, UnsureError
 from gateway.store.store import BudgetError, CrowdError, Idempotency, Store
@@ -97,9 +98,9 @@ class Acceptor:
         self._unsure: dict[tuple[str, str], Job] = {}
         """By tenant and fingerprint, oldest first: jobs nobody could tell of whether they were kept."""
 
-    def decide(self, wish: Wish) -> Decision:
+    def decide(self, wish: Wish, *, size: str | None = None) -> Decision:
         """
-        Choose among the offers as of today.
+        Choose among the offers as of today; ``size`` is what the client said of it, where it spoke in pixels.
 
         :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told, 503 when
             whoever could only rests.
@@ -113,6 +114,7 @@ class Acceptor:
                 404, "model_not_found", f"No account here sells {error.model!r}. Sold: {shown}.", param="model"
             ) from error
         if not decision.ranked:
+            decision = in_pixels(decision, size)
             opens = self._shop.resting(wish)
             raise _resting(decision, opens, self._clock()) if opens else _none(decision)
         return decision
@@ -261,7 +263,7 @@ def _over_budget(usd_micros: int) -> ProblemError:
         f"This video is quoted at ${usd_micros / 1_000_000:.6g}, and a budget it counts against has less left: "
         "ask for a cheaper one, wait for the budget's next day or month, or have it raised."
     )
-    return ProblemError(402, "budget_exceeded", message, param="max_cost_usd", headers={"x-should-retry": "false"})
+    return ProblemError(402, "budget_exceeded", message, headers={"x-should-retry": "false"})
 
 
 def _resting(decision: Decision, opens: Mapping[tuple[str, str], int], now: int) -> ProblemError:

@@ -15,6 +15,8 @@ Kept = TypeVar("Kept", bound=Struct)
 class Preferences(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold how the client wants an offer chosen."""
 
+    models: tuple[str, ...] = ()
+    """What the model asked for stands for, in order, where a borrowed dialect's name of it means several."""
     policy: str | None = None
     only: tuple[str, ...] = ()
     """Providers it may be, by slug; empty for any."""

@@ -154,12 +154,14 @@ def choose(
 
     An alias's models come in its order; within a model the policy decides, then the price, then the named order of
     providers, then whose account has the larger share of its places free, then who has more credits. What the request
-    leaves open is closed as most of them sell it (:func:`_closed`). ``lot`` is what
-    ``split`` draws by: the same lot, the same seller, and of its accounts that charge the same the same one. The
-    sandbox is chosen only by name once a real account is enabled.
+    leaves open is closed as most of them sell it (:func:`_closed`). ``lot`` is what ``split`` draws by: the same lot,
+    the same seller, and of its accounts that charge the same the same one. The sandbox is chosen only by name once a
+    real account is enabled.
 
     :raises UnknownModelError: when nobody sells a model by that name.
     """
+    if preferences.models:
+        aliases = {**aliases, request.model: [*preferences.models]}
     is_named = _names_sandbox(request, preferences) or all(seller.listing.sandbox for seller in sellers)
 
     def asked(wanted: Request) -> list[Line]:

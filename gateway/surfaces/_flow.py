@@ -26,6 +26,8 @@ MODELS = {
     "omni-flash": "google/gemini-omni-flash",
 }
 DEFAULT_MODEL = "veo-3.1-fast"
+LENGTHS = dict.fromkeys(MODELS.values(), 8)
+"""Seconds of who names no duration. useapi.net/docs/api-google-flow-v1 (June 5, 2026): "Output duration, default 8"."""
 ACCOUNT = "reelgate@localhost"
 """The account of calls that name none; any other e-mail does as well."""
 ASPECTS = {"landscape": "16:9", "portrait": "9:16", "1:1": "1:1", "4:3": "4:3", "3:4": "3:4"}
@@ -40,6 +42,7 @@ STATES = {
     State.CANCELLED: "failed",
 }
 
+SUCCESSFUL = "MEDIA_GENERATION_STATUS_SUCCESSFUL"
 IMAGES = tuple(f"referenceImage_{number}" for number in range(1, 8))
 CHARACTERS = tuple(f"character_{number}" for number in range(1, 8))
 VOICES = tuple(f"referenceAudio_{number}" for number in range(1, 6))
@@ -249,7 +252,7 @@ def record(job: Job, media: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         error = google_error(fault_of(job))
         details = {"errorDetails": error["message"], "code": error["code"], "response": {"error": error}}
         return {**out, "error": f"API error: {error['code']}", **details}
-    return {**out, "response": {"media": media}} if media else out
+    return {**out, "response": results(job, media)} if media else out
 
 
 def entry(job: Job, clip: Rendition, video_url: str, thumbnail_url: str | None) -> dict[str, Any]:
@@ -270,13 +273,48 @@ def entry(job: Job, clip: Rendition, video_url: str, thumbnail_url: str | None) 
         "mediaMetadata": {
             "createTime": moment(job.completed_at or job.updated_at),
             "mediaTitle": wish.request.prompt[:200],
-            "mediaStatus": {"mediaGenerationStatus": "MEDIA_GENERATION_STATUS_SUCCESSFUL"},
+            "mediaStatus": {"mediaGenerationStatus": SUCCESSFUL},
             "visibility": "PRIVATE",
         },
         "video": {
             "generatedVideo": generated,
             "dimensions": {"width": clip.width, "height": clip.height, "length": f"{clip.duration_seconds or 0:g}s"},
         },
+    }
+
+
+def results(job: Job, media: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Write the clips of a finished job twice: as useapi does now, and as it did until the spring of 2026."""
+    return {"media": media, "operations": [_operation(job, each) for each in media]}
+
+
+def _operation(job: Job, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Write one clip as scripts of the first months read it; the page on jobs had the video beside the operation.
+
+    https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos (November 26, 2025), and its page on a job
+    """
+    choice, name, known_as = choice_of(job), entry["name"], entry["mediaGenerationId"]
+    shape = next((word for word, ratio in ASPECTS.items() if ratio == choice.spec.aspect_ratio), "unspecified")
+    video = {
+        "seed": wish_of(job).request.seed,
+        "mediaGenerationId": known_as,
+        "prompt": wish_of(job).request.prompt,
+        "uri": entry["videoUrl"],
+        "fifeUrl": entry["videoUrl"],
+        "mediaVisibility": "PRIVATE",
+        "servingBaseUri": entry["thumbnailUrl"],
+        "model": choice.model,
+        "isLooped": False,
+        "aspectRatio": f"VIDEO_ASPECT_RATIO_{shape.upper()}",
+    }
+    media = {"@type": "type.googleapis.com/google.internal.labs.aisandbox.v1.Media", "name": name, "video": video}
+    return {
+        "operation": {"name": name, "metadata": media},
+        "sceneId": name,
+        "mediaGenerationId": known_as,
+        "status": SUCCESSFUL,
+        "video": video,
     }
 
 

@@ -28,6 +28,7 @@ from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     BARE_WRITE,
     ClosingError,
+    Models,
     clip_at,
     clips_of,
     create,
@@ -36,7 +37,6 @@ from gateway.surfaces.common import (
     frames,
     is_policy,
     links,
-    model_of,
     reach,
     references,
     stream_of,
@@ -48,17 +48,23 @@ from gateway.surfaces.common import (
 
 # CometAPI's word: ours, unless the operator's [aliases] say otherwise. apidoc.cometapi.com/api/video/veo3,
 # www.cometapi.com/how-to-use-veo-3-1-api, and callers of its chat
-MODELS = {
+# Where CometAPI sells the same name once more for what its present route cannot, that is the second choice.
+MODELS: Models = {
     "veo3": "google/veo-3.1",
     "veo3-fast": "google/veo-3.1-fast",
     "veo3-pro": "google/veo-3.1",
-    "veo3-fast-frames": "google/veo-3.1-fast",
-    "veo3-pro-frames": "google/veo-3.1",
-    "veo3.1": "google/veo-3.1",
-    "veo-3.1": "google/veo-3.1",
-    "veo3.1-pro": "google/veo-3.1",
+    "veo3-fast-frames": ("google/veo-3.1-fast", "cometapi/veo3-fast-frames"),
+    "veo3-pro-frames": ("google/veo-3.1", "cometapi/veo3-pro-frames"),
+    "veo3.1": ("google/veo-3.1", "cometapi/veo3.1", "cometapi/veo3.1-legacy"),
+    "veo-3.1": ("google/veo-3.1", "cometapi/veo-3.1"),
+    "veo3.1-pro": ("google/veo-3.1", "cometapi/veo3.1-pro", "cometapi/veo3.1-pro-references"),
     "veo3.1-fast": "google/veo-3.1-fast",
 }
+LENGTHS = {"google/veo-3.1": 8, "google/veo-3.1-fast": 8}
+"""
+Seconds of who names none: a chat has no word for them, and clips were Google's default. The posts above, and
+docs.cloud.google.com/gemini-enterprise-agent-platform/models/video/generate-videos-from-text: "default 8".
+"""
 
 # What every chat client sends and no clip depends on. platform.openai.com/docs/api-reference/chat/create
 IGNORED = frozenset({
@@ -105,9 +111,9 @@ async def create_chat_completion(request: Incoming) -> ASGIApp:
         said = flatten(body.fields)
         streamed, counted = _switches(said)
         fields, names = read(said, clip_at=lambda url: clip_at(request, url))
-        fields["model"] = model_of(request, said.get("model"), MODELS)
         extends = "video" in fields and fields.get("task") == "extend"
-        job = await create(request, fields, names, operation="extend" if extends else "create")
+        operation = "extend" if extends else "create"
+        job = await create(request, fields, names, operation=operation, models=MODELS, lengths=LENGTHS)
     chat = Chat(job, str(said.get("model") or wish_of(job).request.model))
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if streamed:

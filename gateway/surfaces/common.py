@@ -8,9 +8,10 @@ the client's own names.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ import structlog
 
 from gateway.api import answers
 from gateway.api.calls import take_in
-from gateway.api.create import parse
+from gateway.api.create import FIELDS, parse
 from gateway.api.desk import Desk, Incoming, desk, leave_of
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
@@ -31,7 +32,7 @@ from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
 from gateway.problems import ProblemError, Render, invalid
 from gateway.store.database import StoreUnavailableError
-from providers.base.order import Mode
+from providers.base.order import CHOICES, COUNTS, Mode
 
 log = structlog.get_logger()
 
@@ -47,8 +48,14 @@ How a surface's routes are declared; the OpenAPI document describes our own word
 CometAPI's clients, whose examples send the key with nothing before it.
 """
 
+OURS = (FIELDS | {*CHOICES, *COUNTS}) - {"prompt", "model"}
+"""What our own API calls the fields of a call, but for the two that every client has."""
 Names = Mapping[str, str]
 """Our name of a field, and what the client calls it."""
+SAYS_HOW_LONG = frozenset({"seconds", "duration", "video", "previous_video_id", "previous_job_id"})
+"""Fields that leave a clip's length not open: it is said, or what is done to an earlier clip decides."""
+Models = Mapping[str, str | Sequence[str]]
+"""A client's name of a model: ours, or several of which the first that can make the clip is taken."""
 
 
 async def create(
@@ -61,37 +68,60 @@ async def create(
     echo: Mapping[str, str] | None = None,
     told_in: str = "",
     told_of: Sequence[str] = ENDED,
+    models: Models = MappingProxyType({}),
+    lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> Job:
     """
     Order a clip as ``POST /v1/videos`` does.
 
+    :param models: the client's names of models, beside ours.
+    :param lengths: how long a clip of ours is, by the dialect's documentation, where its client leaves that open.
     :param told_in: the dialect a call's ``callback_url`` is told in; our own where it is empty.
     :param told_of: what it is told of.
     :raises ProblemError: under the client's own names.
     """
     given = {name: value for name, value in fields.items() if value is not None and value != []}
+    said = frozenset(given)
+    meant = meaning(given.get("model"), models)
+    if meant and meant[0] in lengths and mode is None and not given.keys() & SAYS_HOW_LONG:
+        given["seconds"] = lengths[meant[0]]
+    if meant and given["model"] in desk(request).shop.aliases:
+        meant = ()  # What the operator calls so comes first.
+    elif meant:
+        given["model"] = meant[0]
     if told_in and "callback_url" in given:
         told_as = {"told_in": told_in, "told_of": " ".join(told_of), "base_url": base_url(request)}
         echo = {**(echo or {}), **told_as}
     async with leaving(request) as left:
         try:
             call = parse(Body(given, strict=True))
-            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo)
+            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo, models=meant[1:] and meant)
         except ProblemError as problem:
-            raise renamed(problem, names) from problem
+            raise renamed(problem, names, said) from problem
         if left.done():
             await _unheard(request, job)
     return job
 
 
-def model_of(request: Incoming, said: Any, table: Mapping[str, str]) -> Any:
-    """Read a client's name of a model; the operator's aliases come first, and a name nobody listed stays."""
-    known = isinstance(said, str) and said not in desk(request).shop.aliases
-    return table.get(said, said) if known else said
+def meaning(said: Any, models: Models) -> tuple[str, ...]:
+    """
+    Read a client's name of a model: ours, the first that can be had of several; a name nobody listed stays.
+
+    >>> meaning("veo3", {"veo3": "google/veo-3.1"}), meaning("sora-2", {}), meaning(None, {})
+    (('google/veo-3.1',), ('sora-2',), ())
+    """
+    if not isinstance(said, str):
+        return ()
+    ours = models.get(said, said)
+    return (ours,) if isinstance(ours, str) else tuple(ours)
 
 
-def renamed(problem: ProblemError, names: Names) -> ProblemError:
-    """Say what is wrong with a call under the names its client uses; pure."""
+def renamed(problem: ProblemError, names: Names, said: Collection[str] = OURS) -> ProblemError:
+    """
+    Say what is wrong with a call under the names its client uses; pure.
+
+    A field of ours that it neither knows nor said (``said``) is none it could change, so none is named.
+    """
     # Of an earlier clip nobody knows, the problem says no more than "id".
     param = "video" if problem.code == "video_not_found" else problem.param or ""
     message = problem.message
@@ -102,10 +132,10 @@ def renamed(problem: ProblemError, names: Names) -> ProblemError:
             message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], message)
         elif name == ours:
             message = _plainly(message, name, names[name])
-    theirs = names.get(ours, param)
+    theirs = names.get(ours, param) if ours or _is_known(param, said) else ""
     if theirs and theirs not in message:
         message = f"{theirs}: {message}"
-    errors = [{**each, "pointer": _pointer(each.get("pointer", ""), names)} for each in problem.errors]
+    errors = [{**each, "pointer": _pointer(each.get("pointer", ""), names, said)} for each in problem.errors]
     return ProblemError(
         problem.status, problem.code, message, param=theirs or None, headers=problem.headers, errors=errors
     )
@@ -130,9 +160,16 @@ def _plainly(message: str, ours: str, theirs: str) -> str:
     return re.sub(rf"(?:(\S+) )?(?<!\w){re.escape(ours)}(?!\w)", write, message)
 
 
-def _pointer(pointer: str, names: Names) -> str:
-    """Name the field an error points at as the client does."""
-    return f"/{names.get(pointer[1:], pointer[1:])}"
+def _pointer(pointer: str, names: Names, said: Collection[str]) -> str:
+    """Name the field an error points at as the client does; the whole call where it has none for it."""
+    name = pointer[1:]
+    return f"/{names.get(name, name)}" if name in names or _is_known(name, said) else ""
+
+
+def _is_known(param: str, said: Collection[str]) -> bool:
+    """Whether a client without a word of its own for a field knows it: it said it, or it is no field of ours."""
+    root = re.split(r"[.\[]", param, maxsplit=1)[0]
+    return root in said or root not in OURS
 
 
 def unknown(

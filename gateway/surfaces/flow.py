@@ -40,7 +40,6 @@ from gateway.surfaces.common import (
     create,
     ended,
     fault_of,
-    model_of,
     reach,
     told,
 )
@@ -85,7 +84,7 @@ async def join_videos(request: Incoming) -> ASGIApp:
     data = await desk(request).media.whole(clip)
     answer = {
         "jobId": jobs[-1].id,
-        "status": "MEDIA_GENERATION_STATUS_SUCCESSFUL",
+        "status": words.SUCCESSFUL,
         "inputsCount": len(jobs),
         "encodedVideo": base64.b64encode(data).decode(),
     }
@@ -180,11 +179,16 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
             fields.setdefault("model", words.DEFAULT_MODEL)
         if mode is Mode.UPSCALE:
             fields.setdefault("resolution", "1080p")
-        if "model" in fields:
-            fields["model"] = model_of(request, fields["model"], words.MODELS)
-        operation = "extend" if mode is Mode.EXTEND else "create"
         job = await create(
-            request, fields, names, mode=mode, operation=operation, told_in="flow", told_of=(CREATED, STARTED, *ENDED)
+            request,
+            fields,
+            names,
+            mode=mode,
+            operation="extend" if mode is Mode.EXTEND else "create",
+            told_in="flow",
+            told_of=(CREATED, STARTED, *ENDED),
+            models=words.MODELS,
+            lengths=words.LENGTHS,
         )
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if at_once:
@@ -194,7 +198,7 @@ async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) ->
     if not media:
         fault = fault_of(job)
         raise ProblemError(words.google_error(fault)["code"], fault.code, fault.message, headers=told(job))
-    return reply({"jobId": job.id, "media": media}, told(job))
+    return reply({"jobId": job.id, **words.results(job, media)}, told(job))
 
 
 def _media(there: Reach, job: Job) -> list[dict[str, Any]]:

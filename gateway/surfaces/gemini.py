@@ -39,12 +39,12 @@ from gateway.surfaces.google import (
     address,
     answer,
     asked_of,
+    bare,
     clip_uri,
     file_name,
     file_uri,
     hook,
     letter,
-    model_of,
     noted,
     notes,
     read,
@@ -188,6 +188,12 @@ UNDONE = {
 }
 """Parameters that mean something only inside Google's cloud."""
 
+LENGTHS = dict.fromkeys(("google/veo-3.1", "google/veo-3.1-fast", "google/veo-3.1-lite"), 8)
+"""
+Seconds of who says none. docs.cloud.google.com/gemini-enterprise-agent-platform/models/video/generate-videos-from-text:
+``durationSeconds`` is 4, 6 or 8, "default 8".
+"""
+
 EXTENDING = 8
 """The ``durationSeconds`` Google wants beside a video, though what it adds are 7: it says nothing of the length."""
 
@@ -251,9 +257,18 @@ async def predict(request: Incoming) -> ASGIApp:
             raise invalid(
                 "webhookConfig", "Vertex AI calls nobody back; leave webhookConfig out and poll the operation."
             )
-        fields, names = fields_of(said, model_of(desk(request), asked.model))
+        fields, names = fields_of(said, bare(asked.model))
         echo = {"model": asked.model, **noted(said.webhook_config.user_metadata)} if said.webhook_config else {}
-        job = await create(request, fields, names, echo=echo, told_in="gemini", told_of=(COMPLETED,))
+        job = await create(
+            request,
+            fields,
+            names,
+            echo=echo,
+            told_in="gemini",
+            told_of=(COMPLETED,),
+            models=MODELS,
+            lengths=LENGTHS,
+        )
     return reply({"name": _name(asked, job)}, headers_of(request, job))
 
 

@@ -18,7 +18,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 from msgspec import Struct
 
 from gateway.api.create import explain, holds_file
-from gateway.api.desk import Desk, Incoming
+from gateway.api.desk import Incoming
 from gateway.clips.links import TO_CLIP
 from gateway.clips.shelf import Shelf
 from gateway.clips.uploads import Upload
@@ -146,7 +146,7 @@ def hear(scope: HTTPScope) -> None:
         known = scope["method"] != "POST" and any(header in HEADERS for header, _ in scope["headers"])
         if not name or (name in OURS_TOO and not known):
             return
-    scope[WRITTEN] = write  # type: ignore[literal-required]
+    scope[WRITTEN] = write if parent else write_to_developers  # type: ignore[literal-required]
     if shape is None:
         return
     if name == "upload" and b"upload_id=" in scope["query_string"]:
@@ -170,10 +170,20 @@ def asked_of(request: Incoming) -> Asked:
     return cast("Asked", found)
 
 
-def model_of(services: Desk, name: str) -> str:
-    """Say which model is meant; what the operator calls it comes first."""
-    name = name.removeprefix("publishers/google/models/").removeprefix("models/")
-    return name if name in services.shop.aliases else MODELS.get(name, name)
+def bare(name: str) -> str:
+    """Leave out of a model's name what only says that it is one."""
+    return name.removeprefix("publishers/google/models/").removeprefix("models/")
+
+
+def write_to_developers(
+    problem: ProblemError, headers: Mapping[str, str], request_id: str
+) -> tuple[int, dict[str, str], bytes]:
+    """Put a problem likewise for clients of the Developer API, whose key goes in a header of its own."""
+    message = problem.message.replace("Authorization: Bearer", "x-goog-api-key")
+    told_so = ProblemError(
+        problem.status, problem.code, message, param=problem.param, headers=problem.headers, errors=problem.errors
+    )
+    return write(told_so, headers, request_id)
 
 
 def write(problem: ProblemError, headers: Mapping[str, str], request_id: str) -> tuple[int, dict[str, str], bytes]:

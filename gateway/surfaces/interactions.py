@@ -38,12 +38,13 @@ from gateway.surfaces.common import (
     wish_of,
 )
 from gateway.surfaces.google import (
+    MODELS,
     Inline,
     answer,
     asked_of,
+    bare,
     clip_uri,
     letter,
-    model_of,
     moment,
     noted,
     read,
@@ -71,8 +72,7 @@ async def create_interaction(request: Incoming) -> ASGIApp:
     services = desk(request)
     async with body_of(request) as body:
         said = read(body.fields, Create)
-        model = said.model and model_of(services, said.model)
-        fields, names = fields_of(said, model)
+        fields, names = fields_of(said, said.model and bare(said.model))
         echo: dict[str, str] = {"delivery": said.wanted.delivery or "inline"}
         if said.model:
             echo["model"] = said.model.removeprefix("models/")
@@ -80,7 +80,7 @@ async def create_interaction(request: Incoming) -> ASGIApp:
             echo["previous_interaction_id"] = said.previous_interaction_id
         if said.webhook_config:
             echo |= noted(said.webhook_config.user_metadata)
-        job = await create(request, fields, names, echo=echo, told_in="interactions")
+        job = await create(request, fields, names, echo=echo, told_in="interactions", models=MODELS)
     stream, background = said.stream, said.background
     del said, fields  # Pictures are not kept in memory for as long as a clip takes.
     if stream:

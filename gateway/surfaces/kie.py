@@ -27,6 +27,7 @@ from gateway.problems import ProblemError, invalid
 from gateway.surfaces.common import (
     READ,
     WRITE,
+    Models,
     choice_of,
     clip_at,
     create,
@@ -34,7 +35,6 @@ from gateway.surfaces.common import (
     frames,
     is_policy,
     links,
-    model_of,
     reach,
     references,
     told,
@@ -45,13 +45,18 @@ from providers.base.order import Mode
 
 # Their word: ours, unless the operator's [aliases] say otherwise. The slug is AI Generate's blog's; the others:
 # on kie's page of Veo 3.1 (docs.kie.ai/veo3-api/generate-veo-3-video), where veo3 is the one called Quality.
-MODELS = {
-    "google/veo-3-1": "google/veo-3.1",
+MODELS: Models = {
+    "google/veo-3-1": ("google/veo-3.1", "aigenerate/veo-3-1"),
     "google/veo-3-1-fast": "google/veo-3.1-fast",
     "veo3": "google/veo-3.1",
     "veo3_fast": "google/veo-3.1-fast",
     "veo3_lite": "google/veo-3.1-lite",
 }
+LENGTHS = dict.fromkeys(("google/veo-3.1", "google/veo-3.1-fast", "google/veo-3.1-lite"), 8)
+"""
+Seconds of who names no duration; the veo surface has no word for it. docs.kie.ai/veo3-api/quickstart prices clips of
+8 seconds, and AI Generate's blog asks for 8; Google's own default is 8 as well.
+"""
 
 # input's fields: ours. AI Generate names the first three; the rest is kie's for models of other makers
 INPUT = {
@@ -107,10 +112,9 @@ async def create_task(request: Incoming) -> ASGIApp:
     """Order a clip by slug and input."""
     async with body_of(request) as body:
         fields, names = read_task(body.fields)
-        fields["model"] = model_of(request, fields.get("model"), MODELS)
         if isinstance(fields.get("video"), str):
             fields["video"] = clip_at(request, fields["video"])
-        job = await create(request, fields, names, told_in="kie")
+        job = await create(request, fields, names, told_in="kie", models=MODELS, lengths=LENGTHS)
     return _created(job)
 
 
@@ -119,8 +123,8 @@ async def create_veo_task(request: Incoming) -> ASGIApp:
     """Order a clip in Veo's own fields."""
     async with body_of(request) as body:
         fields, names = read_veo(body.fields)
-        fields["model"] = model_of(request, fields.get("model") or "veo3_fast", MODELS)
-        job = await create(request, fields, names, told_in="kie-veo")
+        fields["model"] = fields.get("model") or "veo3_fast"
+        job = await create(request, fields, names, told_in="kie-veo", models=MODELS, lengths=LENGTHS)
     return _created(job)
 
 
@@ -134,10 +138,10 @@ async def extend_veo_task(request: Incoming) -> ASGIApp:
             raise invalid("taskId", "taskId names the clip to go on from.")
         fields, names = read_veo(said)
         fields["video"] = {"id": source}
-        if "model" in fields:
-            fields["model"] = model_of(request, fields["model"], MODELS)
         names["video"] = "taskId"
-        job = await create(request, fields, names, mode=Mode.EXTEND, operation="extend", told_in="kie-veo")
+        job = await create(
+            request, fields, names, mode=Mode.EXTEND, operation="extend", told_in="kie-veo", models=MODELS
+        )
     return _created(job)
 
 

@@ -14,7 +14,7 @@ from gateway.api.calls import job_of
 from gateway.api.desk import Incoming, body_of, reply
 from gateway.jobs.job import Job, State
 from gateway.problems import ProblemError, invalid
-from gateway.surfaces.chat import MODELS
+from gateway.surfaces.chat import LENGTHS, MODELS
 from gateway.surfaces.common import (
     BARE_READ,
     BARE_WRITE,
@@ -22,7 +22,6 @@ from gateway.surfaces.common import (
     fault_of,
     frames,
     links,
-    model_of,
     reach,
     told,
     unknown,
@@ -52,8 +51,7 @@ async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
     async with body_of(request) as body:
         fields, names = read(body.fields)
-        fields["model"] = model_of(request, fields.get("model"), MODELS)
-        job = await create(request, fields, names)
+        job = await create(request, fields, names, models=MODELS, lengths=LENGTHS)
     return reply({"id": job.id, "status": "pending"}, told(job))
 
 

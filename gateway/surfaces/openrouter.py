@@ -166,9 +166,8 @@ def _text(value: Any) -> Any:
 async def create_video(request: Incoming) -> ASGIApp:
     """Order a clip."""
     async with body_of(request) as body:
-        sized = {"resolution": "size", "aspect_ratio": "size"} if body.fields.get("size") else {}
         sellers = {account.listing.slug for account in desk(request).shop.accounts.values()}
-        job = await create(request, fields_of(body.fields, sellers), {**NAMES, **sized}, told_in="openrouter")
+        job = await create(request, fields_of(body.fields, sellers), NAMES, told_in="openrouter")
     return reply(_video(request, job), headers_of(request, job), status=202)
 
 

@@ -229,9 +229,18 @@ def test_names_are_the_gateways_once_it_is_asked() -> None:
 
     assert {
         "model": "google/veo-3.1",
+        "seconds": 8,
         "frame_images": [{"file_id": "file_1", "frame_type": "first_frame"}],
     } == named(call, {"s": "file_1"}, set())
-    assert "veo-3.1-quality" == named(call, {"s": "file_1"}, {"veo-3.1-quality"})["model"]
+    assert {"model": "veo-3.1-quality"} == named({"model": "veo-3.1-quality"}, {}, {"veo-3.1-quality"})
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [({}, 8), ({"seconds": 4}, 4), ({"duration": "6"}, None), ({"video": {"id": "video_1"}}, None)]
+)
+def test_a_length_useapis_file_leaves_open_is_useapis(said: dict[str, Any], seconds: int | None) -> None:
+    """Eight seconds, unless the line says it, or goes on from a clip."""
+    assert seconds == named({"model": "omni-flash", **said}, {}, set()).get("seconds")
 
 
 def test_a_line_nobody_can_make_says_why() -> None:

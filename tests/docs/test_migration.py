@@ -150,15 +150,17 @@ def test_what_litellm_takes_beside_is_refused_by_name(gateway: Server) -> None:
 
 
 def test_what_openai_took_and_nobody_sells_is_refused(gateway: Server) -> None:
-    """Shapes and lengths are a 422 that names what is sold; a model that makes twelve seconds makes them."""
+    """Shapes and lengths are a 422 that names what is sold; twelve seconds are made by the model that makes them."""
     said = row("`1024x1792`")
     for size in re.findall(r"`(\d+x\d+)`", said):
         answer = gateway.post("/v1/videos", {"model": "sora-2", "prompt": "a cat", "size": size})
-        assert (422, "no_offer") == (answer.status_code, answer.json()["error"]["code"])
-    answer = gateway.post("/v1/videos", {"model": "sora-2", "prompt": "a cat", "seconds": "12"})
+        error = answer.json()["error"]
+        assert (422, "no_offer", "size") == (answer.status_code, error["code"], error["param"])
+        assert re.search(rf"google/veo-3.1-fast sells size [\dx, ]*720x1280, [\dx, ]*; not {size}", error["message"])
+    answer = gateway.post("/v1/videos", {"model": "google/veo-3.1-fast", "prompt": "a cat", "seconds": "12"})
     assert (422, "seconds") == (answer.status_code, answer.json()["error"]["param"])
     (longer,) = re.findall(r"`(google/[\w.-]+)`", said)
-    ordered = {"model": longer, "prompt": "a cat", "seconds": "12", "size": "1280x720"}
+    ordered = {"model": "sora-2", "prompt": "a cat", "seconds": "12", "size": "1280x720"}
     assert gateway.post("/v1/quotes", ordered).json()["data"][0]["offer"] == f"sandbox:{longer}"
     assert gateway.post("/v1/batches", {}).status_code == 404
 

@@ -822,7 +822,7 @@ def test_listing_needs_nothing():
 @pytest.mark.parametrize("model", [each.model for each in LISTING.offers if each.model != "sandbox/unpriced"])
 def test_everything_costs_nothing(model):
     """Every offer has a price, and it is nothing."""
-    spec = fit(offer(model), request(model))
+    spec = fit(offer(model), request(model, mode=offer(model).mode[0]))
     priced = quote(LISTING, offer(model), spec, on=TODAY)
 
     assert isinstance(priced, Quote)
@@ -889,13 +889,14 @@ VEO = ["google/veo-3.1", "google/veo-3.1-fast", "google/veo-3.1-lite"]
 
 @pytest.mark.parametrize("model", VEO)
 def test_veo(model):
-    """Veo makes 8 seconds of 720p unless told otherwise, and 1080p at 8 seconds only."""
+    """Veo makes 8 seconds of 720p with sound unless told otherwise, and other shapes at 720p only."""
     assert ("720p", "16:9", 8, True, 1, 24, "mp4") == fitted(model)
     assert ("720p", "9:16", 4, True, 1, 24, "mp4") == fitted(model, seconds=4, aspect_ratio="9:16")
     assert ("1080p", "16:9", 8, True, 1, 24, "mp4") == fitted(model, resolution="1080p", seed=1, negative_prompt="x")
-    assert ["seconds"] == fitted(model, resolution="1080p", seconds=4)
+    assert ("1080p", "16:9", 4, False, 4, 24, "mp4") == fitted(model, resolution="1080p", seconds=4, audio=False, n=4)
     assert ["seconds"] == fitted(model, seconds=5)
-    assert ["audio"] == fitted(model, audio=False)
+    assert ["resolution"] == fitted(model, resolution="1080p", aspect_ratio="1:1")
+    assert ("1080p", "16:9", 0, True, 1, 24, "mp4") == fitted(model, mode=Mode.UPSCALE)
 
 
 @pytest.mark.parametrize("model", ["google/veo-3.1", "google/veo-3.1-fast", "google/veo-3.1-lite-low-priority"])
@@ -910,20 +911,19 @@ def test_veo_goes_on_for_seven_seconds(model):
 
 
 def test_references_where_they_are_sold():
-    """Three references at 8 seconds on Fast, none on the standard model and on Lite, seven on Omni."""
+    """Three references at 8 seconds on Veo, ten on Omni."""
     three = tuple(Input(role=Role.REFERENCE, media_type="image/png", sha256="0", size=1) for _ in range(3))
     wish = {"mode": Mode.REFERENCE, "inputs": three}
 
-    assert isinstance(fitted("google/veo-3.1-fast", **wish), tuple)
-    assert ["seconds"] == fitted("google/veo-3.1-fast", seconds=4, **wish)
-    assert ["input_references"] == fitted("google/veo-3.1-fast", mode=Mode.REFERENCE, inputs=three + three[:1])
-    assert "mode" in fitted("google/veo-3.1", **wish)
-    assert "mode" in fitted("google/veo-3.1-lite", **wish)
-    assert isinstance(fitted("google/gemini-omni-flash", mode=Mode.REFERENCE, inputs=2 * three + three[:1]), tuple)
+    for model in VEO:
+        assert isinstance(fitted(model, **wish), tuple)
+        assert ["seconds"] == fitted(model, seconds=4, **wish)
+        assert ["input_references"] == fitted(model, mode=Mode.REFERENCE, inputs=three + three[:1])
+    assert isinstance(fitted("google/gemini-omni-flash", mode=Mode.REFERENCE, inputs=3 * three + three[:1]), tuple)
 
 
 def test_omni():
-    """Omni goes to ten seconds, edits, and knows no negative prompt."""
+    """Omni goes to fifteen seconds, edits, and knows no negative prompt."""
     omni = "google/gemini-omni-flash"
 
     assert ("720p", "16:9", 8, True, 1, 24, "mp4") == fitted(omni)

@@ -26,12 +26,8 @@ from tests.surfaces.conftest import as_url, picture
 
 SELLER = """
 [aliases]
-"veo3.1" = ["google/veo-3.1"]
+"veo3.1" = ["google/veo-3.1"] # for /v1/videos, which knows our names alone
 "veo3.1-fast" = ["google/veo-3.1-fast"]
-"veo3.1-pro" = ["google/veo-3.1", "google/veo-3.1-fast"] # the sandbox's larger one takes no references
-"veo-3.1" = ["google/veo-3.1", "sandbox/demo"]           # nor does it extend by seven seconds
-"veo-3.1-fast" = ["google/veo-3.1-fast", "sandbox/demo"] # nor upscale
-"omni-flash" = ["google/gemini-omni-flash", "sandbox/demo"] # nor make two at a time
 """
 
 BUYER = """

@@ -157,7 +157,13 @@ def test_what_only_google_can_say(client: openai.OpenAI, api: httpx.Client) -> N
         ({"messages": user("x"), "model": "gpt-9"}, 404, "model"),
         ({"messages": user("x"), "google": {"colour": 1}}, 400, "google.colour"),
         ({"messages": user("x"), "google": {"config": {"durationSeconds": 7}}}, 422, "google.config.durationSeconds"),
-        ({"messages": user("x"), "google": {"config": {"generateAudio": False}}}, 422, "google.config.generateAudio"),
+        (
+            {
+                "model": "google/gemini-omni-flash", "messages": user("x"),
+                "google": {"config": {"generateAudio": False}},
+            },
+            422, "google.config.generateAudio",
+        ),
         ({"messages": user("x"), "google": {"image": 5}}, 422, "google.image"),
         ({"messages": user("x"), "extra_body": {"model": "y"}}, 422, "extra_body.model"),
     ],

@@ -48,7 +48,12 @@ def test_no_clip(api: httpx.Client) -> None:
     ("body", "status", "code", "named"),
     [
         ({"model": "veo3.1"}, 422, "invalid_value", "prompt"),
-        ({"model": "veo3.1", "prompt": "x", "enhance_prompt": True}, 422, "no_offer", "enhance_prompt"),
+        (
+            {"model": "google/gemini-omni-flash", "prompt": "x", "enhance_prompt": True},
+            422,
+            "no_offer",
+            "enhance_prompt",
+        ),
         ({"model": "veo3.1", "prompt": "x", "colour": 1}, 400, "unknown_parameter", "colour"),
         ({"model": "veo3.1", "prompt": "x", "images": "y"}, 422, "invalid_value", "images"),
         ({"model": "veo9", "prompt": "x"}, 404, "model_not_found", "model"),

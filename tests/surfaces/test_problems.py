@@ -74,3 +74,28 @@ def test_names_are_the_client_s(problem: ProblemError, names: dict[str, str], pa
     """The longest name that fits is translated, in the sentence too; plain words stay plain words."""
     said = renamed(problem, names)
     assert (param, message) == (said.param, said.message)
+
+
+@pytest.mark.parametrize(
+    ("param", "names", "said", "named"),
+    [
+        ("max_cost_usd", {}, {"prompt"}, None),
+        ("seconds", {}, set(), None),
+        ("seconds", {}, {"seconds"}, "seconds"),
+        ("seconds", {"seconds": "duration"}, set(), "duration"),
+        ("prompt", {}, set(), "prompt"),
+        ("model", {}, set(), "model"),
+        ("Idempotency-Key", {}, set(), "Idempotency-Key"),
+        ("frame_images[0].url", {}, set(), None),
+    ],
+)
+def test_no_field_is_named_that_the_client_has_not(
+    param: str, names: dict[str, str], said: set[str], named: str | None
+) -> None:
+    """What it never said and has no word for is nothing it could change: not by name, and not by pointer."""
+    problem = ProblemError(422, "no_offer", "No.", param=param, errors=[{"pointer": f"/{param}", "detail": "No."}])
+    told = renamed(problem, names, said)
+
+    assert named == told.param
+    assert f"{named}: No." == told.message if named else told.message == "No."
+    assert f"/{named}" == told.errors[0]["pointer"] if named else not told.errors[0]["pointer"]

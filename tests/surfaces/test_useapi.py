@@ -49,7 +49,7 @@ def clip(api: httpx.Client) -> dict[str, Any]:
     """One finished clip, as media."""
     answer = api.post(f"{FLOW}/videos", json={"prompt": "a paper boat", "email": "jo@example.com", **SMALL})
     assert 200 == answer.status_code, answer.text
-    assert {"jobId", "media"} == set(answer.json())
+    assert {"jobId", "media", "operations"} == set(answer.json())
     (media,) = answer.json()["media"]
     found: dict[str, Any] = media
     return found
@@ -218,7 +218,7 @@ def test_a_form_does_as_well(api: httpx.Client) -> None:
         ("/videos", {"prompt": "x", "duration": 7}, "duration"),
         ("/videos", {"prompt": "x", "model": "veo-9"}, "model"),
         ("/videos", {"prompt": "x", "aspectRatio": "16:9"}, "aspectRatio is landscape"),
-        ("/videos", {"prompt": "x", "aspectRatio": "1:1"}, "aspectRatio"),
+        ("/videos", {"prompt": "x", "aspectRatio": "1:1", "model": "omni-flash"}, "aspectRatio"),
         ("/videos", {"prompt": "x", "count": 9}, "count"),
         ("/videos", {"prompt": "x", "async": "soon"}, "async"),
         ("/videos", {"prompt": "x", "email": "nobody"}, "email"),

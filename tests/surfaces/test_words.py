@@ -19,6 +19,7 @@ from tests.server import Server, eventually
 
 VEO = "/v1beta/models/veo-3.1-fast-generate-preview:predictLongRunning"
 DEAR = "/v1beta/models/veo-3.1-generate-preview:predictLongRunning"
+VERTEX = "/v1beta1/projects/p/locations/l/publishers/google/models/veo-3.1-fast-generate-001:predictLongRunning"
 OMNI = "gemini-omni-1.2-flash"
 
 
@@ -183,16 +184,37 @@ def test_a_key_in_the_address_is_refused_with_a_hint(served: tuple[Server, Asker
     )
 
     assert (401, "UNAUTHENTICATED") == google_error(answer)
-    assert "header" in answer.json()["error"]["message"]
+    assert "in a header (x-goog-api-key)" in answer.json()["error"]["message"]
+    for path, header in (
+        (VEO, "x-goog-api-key"),
+        (VERTEX, "Authorization: Bearer"),
+        ("/v1/videos", "Authorization: Bearer"),
+    ):
+        keyless = httpx.post(f"{server.url}{path}", json=predict(), trust_env=False).json()["error"]
+        assert f"Send {header} with an API key." == keyless["message"]
 
 
 def test_a_budget_that_is_spent_is_said_in_each_language(served: tuple[Server, Asker, Asker, Asker]) -> None:
-    """402, in the shape each client reads; nothing is bought."""
+    """402, in the shape each client reads, naming no field: none of theirs is wrong; nothing is bought."""
     *_, poor = served
+    chat = {"model": "veo3.1", "messages": [{"role": "user", "content": "x"}]}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (DEAR, predict()),
+        ("/api/v1/videos", {"model": "google/veo-3.1", "prompt": "x", "duration": 4}),
+        ("/v1/google-flow/videos", {"model": "veo-3.1-quality", "prompt": "x", "async": True}),
+        ("/api/v1/jobs/createTask", {"model": "google/veo-3-1", "input": {"prompt": "x"}}),
+        ("/api/v1/veo/generate", {"model": "veo3", "prompt": "x"}),
+        ("/veo/v1/video/create", {"model": "veo3.1", "prompt": "x"}),
+        ("/v1/chat/completions", chat),
+        ("/v1/videos", {"model": "google/veo-3.1", "prompt": "x"}),
+    ]
+    answers = [poor.post(*call) for call in calls]
 
-    assert (402, "FAILED_PRECONDITION") == google_error(poor.post(DEAR, predict()))
-    routed = poor.post("/api/v1/videos", {"model": "google/veo-3.1", "prompt": "x", "duration": 4})
-    assert (402, 402) == (routed.status_code, routed.json()["error"]["code"])
+    assert [402] * len(calls) == [each.status_code for each in answers]
+    assert [False] * len(calls) == ["max_cost" in each.text or '"param":"' in each.text for each in answers]
+    assert [True] * len(calls) == ["This video is quoted at $1, and a budget" in each.text for each in answers]
+    assert (402, "FAILED_PRECONDITION") == google_error(answers[0])
+    assert (402, 402) == (answers[1].status_code, answers[1].json()["error"]["code"])
     assert [] == poor.get("/v1/videos").json()["data"]
 
 

@@ -32,7 +32,7 @@ from gateway.cli.batch.results import (
 )
 from gateway.cli.common import RefusedError, UsageError
 from gateway.cli.gate import LATER, UNDER_WAY, Gate, Video, files_of, sum_of
-from gateway.surfaces._flow import MODELS
+from gateway.surfaces._flow import LENGTHS, MODELS
 
 OLD_SECONDS = 48 * 3600
 """A call older than that is looked for before it is sent again: the gateway remembers keys for 72 hours."""
@@ -329,6 +329,8 @@ def named(call: Mapping[str, Any], uploads: Mapping[str, str], models: set[str])
     model = out.get("model")
     if isinstance(model, str) and model not in models and model in MODELS:
         out["model"] = MODELS[model]
+        if not {"seconds", "duration", "video"} & out.keys():
+            out["seconds"] = LENGTHS[MODELS[model]]
     return out
 
 
