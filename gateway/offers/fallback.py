@@ -25,8 +25,8 @@ def still(
     Keep a job to what it was quoted, the best that can now first, with those that take its turn where it is full.
 
     What is ``spent`` is out; each says what it did. A job that ``keeps`` to its offer is made there alone, at the
-    account it was quoted at or where it costs no more. Until an order was ``begun`` nobody is asked who asks more, while
-    anybody does not. What ``split`` drew stays drawn while it can be had at all, and so does the model that
+    account it was quoted at or where it costs no more. Until an order was ``begun`` nobody is asked who asks more, as
+    long as anybody does not. What ``split`` drew stays drawn while it can be had at all, and so does the model that
     was named: to be full is no reason for another. Who is ``late`` comes in where nobody else is left.
     """
     able = [line.choice for line in decision.ranked if line.choice]

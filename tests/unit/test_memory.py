@@ -65,7 +65,11 @@ def test_want_of_memory_has_three_faces() -> None:
 def test_a_call_is_refused_and_may_come_again(error: Exception) -> None:
     """It is no defect of ours to be looked for."""
     problem = understand(error, {})
-    assert (problem.status, problem.code, problem.headers) == (503, "overloaded", {"retry-after": "5", "retry-after-ms": "5000"})
+    assert (problem.status, problem.code, problem.headers) == (
+        503,
+        "overloaded",
+        {"retry-after": "5", "retry-after-ms": "5000"},
+    )
 
 
 def test_a_pool_that_could_not_start_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
