@@ -117,6 +117,7 @@ def test_useapis_file_is_bought_as_it_is(server: Server, tmp_path: Path) -> None
             "endImage": "./last_image.jpeg", "prompt": "[refuse] s3",
         },
         {"model": "omni-flash", "duration": 10, "prompt": "[refuse] s4"},
+        {"model": "google/gemini-omni-1.1-flash", "duration": 4, "count": 2, "seed": 5, "prompt": "[refuse] one each"},
     ]  # fmt: skip
     path.write_text(json.dumps(rows))
     assert 1 == run(path, server.url)
@@ -127,10 +128,11 @@ def test_useapis_file_is_bought_as_it_is(server: Server, tmp_path: Path) -> None
     }
     assert {
         "prompt 1": ("google/veo-3.1-fast", "8", "1280x720", None),
-        "prompt 2, 1 of 2": ("google/veo-3.1", "8", "1280x720", 5),
-        "prompt 2, 2 of 2": ("google/veo-3.1", "8", "1280x720", 6),
+        "prompt 2": ("google/veo-3.1", "8", "1280x720", 5),
         "prompt 3": ("google/veo-3.1-fast", "8", "720x1280", None),
         "prompt 4": ("google/gemini-omni-flash", "10", "1280x720", None),
+        "prompt 5, 1 of 2": ("google/gemini-omni-1.1-flash", "4", "1280x720", 5),
+        "prompt 5, 2 of 2": ("google/gemini-omni-1.1-flash", "4", "1280x720", 6),
     } == facts
     assert ["first_frame", "last_frame"] == [each["role"] for each in shown["prompt 3"]["request"]["inputs"]]
 

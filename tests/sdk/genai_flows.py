@@ -146,7 +146,7 @@ def veo_refused(app: App) -> Any:
     return {
         "length": refusal(order(duration_seconds=5)),
         "resolution": refusal(order(resolution="8k")),
-        "count": refusal(order(number_of_videos=3)),
+        "count": refusal(order(number_of_videos=5)),
         "model": refusal(order(model="veo-9")),
         "key": refusal(order(client=app.wrong)),
         "operation": refusal(lambda: app.client.operations.get(nobody)),
@@ -227,7 +227,8 @@ def vertex(app: App) -> Any:
         "filtered": [filtered.rai_media_filtered_count, filtered.generated_videos],
         "failed": app.ended(app.vertex, order("a cat [fail]")).error,
         "bucket": refusal(lambda: order("x", output_gcs_uri="gs://b/c")),
-        "silent": refusal(lambda: order("x", generate_audio=False)),
+        "silent": refusal(lambda: order("a cat [fail]", generate_audio=False)),
+        "rate": refusal(lambda: order("x", fps=30)),
     }
 
 

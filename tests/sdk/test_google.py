@@ -63,7 +63,8 @@ BOTH: dict[str, Any] = {
         "filtered": [1, None],
         "failed": {"code": 13, "message": FAILED},
         "bucket": bad("parameters.storageUri"),
-        "silent": bad("parameters.generateAudio"),
+        "silent": ["not refused"],
+        "rate": bad("parameters.fps"),
     },
 }
 OMNI: dict[str, Any] = {
