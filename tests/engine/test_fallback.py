@@ -307,6 +307,22 @@ async def test_where_all_are_busy_they_are_asked_in_turn(make: Make) -> None:
     assert min(len(engine.providers[name].ledger) for name in ("cheap", "fair")) >= 3
 
 
+@pytest.mark.parametrize("seconds", [900, 3600])
+async def test_who_opens_again_is_not_passed_over_for_one_that_is_full(make: Make, seconds: float) -> None:
+    """A job that has stood in line elsewhere in vain asks again who turned it away, however little time it has."""
+    engine = make(replace(CHEAP, deadline_seconds=seconds), FAIR, max_running=1)
+    cheap, fair = engine.providers["cheap"], engine.providers["fair"]
+    fair.submits, fair.polls = [running("long", poll_after=3500.0)], [running("long", poll_after=3500.0)]
+    await order(engine, Preferences(only=("fair",)))
+    await engine.turn()
+    cheap.submits = [Throttled("slow down")] * 8
+    job = await engine.run((await order(engine)).id, most=5000)
+
+    assert (job.state, charged(job)) == (State.SUCCEEDED, ("billed", 800_000))
+    assert {account for account, *_ in await tried(engine, job)} == {"cheap"}
+    assert len(fair.ledger) == 1
+
+
 async def test_who_is_too_slow_is_no_way_out(make: Make) -> None:
     """Where the others could not be in time any more, the busy one is asked on."""
     slow = listing("slow", prices=[price("0.40")], deadline_seconds=3600, offers=[offer(typical_seconds=100_000)])
