@@ -117,7 +117,7 @@ class Intents:
             quote=job.quote if choice is read_choice(job.quote) else as_json(choice),
             attempt=attempt.id,
             attempts=attempt.number,
-            started_at=job.started_at or now,
+            started_at=now,
         )
         intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(choice.model, now)
