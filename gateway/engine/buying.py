@@ -136,7 +136,8 @@ class Buyer:
         told = {**names(job), "task": update.task.id}
         if found is None or found.attempt != job.attempt or not (found.state in ORDERED or in_doubt(found)):
             known = found is not None and found.attempt == job.attempt and found.task is not None
-            if known:
+            # The job may have gone on to another order: then what came of this one stands with the attempt.
+            if known or any(each.id == job.attempt and each.task for each in await self._store.attempts(job.id)):
                 log.info("answer.overtaken", **told)
                 return
             attempt, task, now = job.attempt or "", update.task.id, self._clock()

@@ -75,10 +75,16 @@ class Chooser:
         choices = [line.choice for line in decision.ranked if line.choice]
         late = {(each.account, each.offer) for each in choices if not self.in_time(job, each, now)}
         tired, able = tired_of(tried), list[Choice]()
-        for left in range(len(tired) + 1):  # Where nobody else is left, who turned it away comes again in turn.
+        # Where nobody else is left, or only who has had no place for long, who turned it away comes again in turn.
+        stood = job.account is not None
+        for left in range(len(tired) + 1):
             out = {**dict.fromkeys(tired[left:], "turned it away"), **spent}
-            able = still(decision, first, out, late, keeps=keeps, begun=job.attempts > 0)
-            if any(self.in_time(job, each, now) for each in able):
+            more = still(decision, first, out, late, keeps=keeps, begun=job.attempts > 0)
+            known = {(each.account, each.offer) for each in able}
+            able += [each for each in more if (each.account, each.offer) not in known]
+            if any(
+                self.in_time(job, each, now) and (not stood or self.can_take(each, now, called=called)) for each in able
+            ):
                 break
         if keeps and not able:
             return self._outlast(job, pinned, first, spent, decision)

@@ -24,7 +24,7 @@ from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
-from gateway.jobs.job import Attempt, Job, Outcome, State, as_json, backoff, move
+from gateway.jobs.job import PATIENCE, Attempt, Job, Outcome, State, as_json, backoff, move
 from gateway.jobs.wish import Choice, Problem, Wish, read_choice, read_wish
 from gateway.money.billing import raised
 from gateway.store.database import ConflictError
@@ -117,7 +117,7 @@ class Intents:
             quote=job.quote if choice is read_choice(job.quote) else as_json(choice),
             attempt=attempt.id,
             attempts=attempt.number,
-            started_at=job.started_at or now,
+            started_at=now,
         )
         intended, postings = raised(intended, choice, attempt.id, now)
         account.take_place(choice.model, now)
@@ -160,7 +160,9 @@ class Intents:
         now = self._clock()
         places = await self._line.join(job, able)
         # Nobody calls a suspect; and to stand in line proves nothing, so what was counted against it stays.
-        due = min(now + (AGAIN_MS if job.suspect else LONGEST_MS), job.deadline_at)
+        # Who has been turned away elsewhere looks there again while there is time.
+        soon = max(int(PATIENCE * 1000), (job.deadline_at - now) // 4) if job.attempts else LONGEST_MS
+        due = min(now + (AGAIN_MS if job.suspect else min(soon, LONGEST_MS)), job.deadline_at)
         counted = {"crashes": job.crashes, "faults": job.faults}
         lacks, error = self._chooser.lacks(able[0]), job.error
         if lacks:

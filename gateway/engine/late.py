@@ -22,7 +22,7 @@ from gateway.money.billing import Bill, bill_of, closed
 from gateway.offers.accounts import Account
 from gateway.store.database import Statement
 from gateway.telemetry import names
-from providers.base.errors import ProviderError
+from providers.base.errors import ProviderError, Unsupported
 from providers.base.task import Task, Update
 
 log = structlog.get_logger()
@@ -78,7 +78,8 @@ class Late:
             update = told or await self._ask(job, account)
         except ProviderError as error:  # Silence proves nothing, and neither does having forgotten.
             log.info("poll.failed", **names(job), kind=error.kind)
-            self._health.heard(account, error, self._clock())
+            if not isinstance(error, Unsupported):  # Then nobody was asked, so nobody has answered.
+                self._health.heard(account, error, self._clock())
             await self._look_on(job)
             return
         account.answered(self._clock())

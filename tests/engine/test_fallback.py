@@ -10,15 +10,17 @@ from msgspec.structs import replace
 
 from gateway.api import answers
 from gateway.door.accept import Repeat, fingerprint_of
-from gateway.jobs.job import Job, Outcome, State
+from gateway.jobs.job import Job, Outcome, State, move
 from gateway.jobs.wish import Preferences, Problem, Wish, read_choice
 from gateway.money.ledger import Hold
 from gateway.settings import RoutingSettings
-from providers.base.errors import Missing, ProviderError, Refused, Scope, Throttled, Unavailable
+from gateway.store.orphans import unseen
+from providers.base.errors import Indeterminate, Missing, ProviderError, Refused, Scope, Throttled, Unavailable
 from providers.base.listing import Listing
-from providers.base.order import Request
+from providers.base.order import Order, Request
 from providers.base.task import Fault, Task, Update, Usage
 from providers.base.task import State as TaskState
+from providers.base.wire import Wire
 from tests.make import listing, offer, price
 from tests.scripted import Engine, clip, done, running
 
@@ -239,6 +241,36 @@ async def test_of_the_first_order_nothing_is_left_but_how_far_it_came(make: Make
     assert fair.looked == 3
 
 
+async def test_an_answer_that_comes_after_its_failure_is_news_to_nobody(make: Make) -> None:
+    """Who took the job over has found the task, and gone on: it is no task without an owner."""
+    engine = make(CHEAP, FAIR)
+    cheap = engine.providers["cheap"]
+    at_once, cheap.finds = cheap.submit, [failed("t")]
+
+    async def slow(order: Order, wire: Wire) -> Update:
+        cheap.submit = at_once  # type: ignore[method-assign]
+        await engine.turn(seconds=61)  # Its lease has run out meanwhile.
+        await engine.turn(seconds=1)
+        return running("t")
+
+    cheap.submit = slow  # type: ignore[method-assign]
+    job = await engine.run((await order(engine)).id)
+    assert [outcome for _, outcome, _ in await tried(engine, job)] == [Outcome.FAILED, Outcome.SUCCEEDED]
+    assert await unseen(engine.store.database) == []
+
+
+async def test_the_patience_with_an_order_begins_with_it(make: Make) -> None:
+    """Also where an older program has put the job back, which left in it when the first was made."""
+    engine = make(CHEAP)
+    await order(engine)
+    (job,) = await engine.store.claim(lease=60_000, most=1)
+    then, engine.now = engine.now, engine.now + 600_000
+    await engine.store.save(move(job, State.QUEUED, engine.now, due_at=engine.now, started_at=then))
+    engine.provider.submits = [Indeterminate("lost")]
+    ordered, ended = engine.now, await engine.run(job.id)
+    assert (problem(ended).code, engine.now - ordered) == ("submission_unknown", 180_000)
+
+
 BUSY = [
     Throttled("slow down"),
     Throttled("slow down", retry_after=30),
@@ -305,6 +337,22 @@ async def test_where_all_are_busy_they_are_asked_in_turn(make: Make) -> None:
     assert job.state is State.SUCCEEDED
     assert (await tried(engine, job))[-1][:2] == ("dear", Outcome.SUCCEEDED)
     assert min(len(engine.providers[name].ledger) for name in ("cheap", "fair")) >= 3
+
+
+@pytest.mark.parametrize("seconds", [900, 3600])
+async def test_who_opens_again_is_not_passed_over_for_one_that_is_full(make: Make, seconds: float) -> None:
+    """A job that has stood in line elsewhere in vain asks again who turned it away, however little time it has."""
+    engine = make(replace(CHEAP, deadline_seconds=seconds), FAIR, max_running=1)
+    cheap, fair = engine.providers["cheap"], engine.providers["fair"]
+    fair.submits, fair.polls = [running("long", poll_after=3500.0)], [running("long", poll_after=3500.0)]
+    await order(engine, Preferences(only=("fair",)))
+    await engine.turn()
+    cheap.submits = [Throttled("slow down")] * 8
+    job = await engine.run((await order(engine)).id, most=5000)
+
+    assert (job.state, charged(job)) == (State.SUCCEEDED, ("billed", 800_000))
+    assert {account for account, *_ in await tried(engine, job)} == {"cheap"}
+    assert len(fair.ledger) == 1
 
 
 async def test_who_is_too_slow_is_no_way_out(make: Make) -> None:

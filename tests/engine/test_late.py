@@ -315,6 +315,17 @@ async def test_what_came_of_several_late_clips_is_kept_when_the_others_are_lost(
     engine.close()
 
 
+async def test_where_nobody_can_be_asked_nobody_has_answered(engine: Engine) -> None:
+    """A look that makes no call ends no rest: orders would go out to who answers none of them."""
+    job, account = await lost(engine), engine.accounts["acme"]
+    assert job.due_at is not None
+    engine.now = job.due_at
+    for _ in range(5):
+        account.failed(engine.now)
+    assert await engine.turn() == 1
+    assert (engine.provider.looked, account.is_failing(engine.now)) == (0, True)
+
+
 async def test_a_receipt_is_evidence(engine: Engine) -> None:
     """An order whose answer was noted and never committed, and whose job another process ended meanwhile."""
     job = await lost(engine)
