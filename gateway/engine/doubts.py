@@ -17,7 +17,7 @@ from gateway.engine.watching import Watcher
 from gateway.events.events import foretell
 from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, backoff, move, requeued, standing
 from gateway.jobs.wish import Problem, read_choice, read_wish
-from gateway.money.billing import Bill
+from gateway.money.billing import Bill, hold_of
 from gateway.offers.accounts import Account
 from gateway.telemetry import names
 from providers.base.errors import ProviderError, Unsupported
@@ -97,9 +97,12 @@ class Doubts:
     async def _await_word(self, job: Job, account: Account, now: int) -> None:
         """Wait for the callback of a provider nobody can ask; where none will come, its client waits for nothing."""
         is_called = account.provider.listing.submit_class == "C" and self._hooks is not None and self._hooks.reachable
+        held = hold_of(job)
+        # What costs nothing ends without a doubt, and nobody could name its task any more.
+        waits = is_called or held is None or not held.usd_micros
         left = UNDER_WAY - (now - (job.started_at or now)) / 1000
-        if is_called or left > 0:
-            await self._ends.later(job, 60.0 if is_called else left)
+        if waits or left > 0:
+            await self._ends.later(job, 60.0 if waits else left)
         else:
             await self.never_cleared(job)
 

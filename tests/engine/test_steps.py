@@ -111,6 +111,18 @@ async def test_a_lost_answer_is_never_bought_again(engine: Engine, error: Except
     assert UNDER_WAY <= (ended.updated_at - job.created_at) / 1000 <= UNDER_WAY + 5
 
 
+async def test_what_costs_nothing_is_kept_in_sight(tmp_path: Path) -> None:
+    """Its money is in no doubt, so its end would be final: until its deadline an operator may name its task."""
+    engine = Engine(tmp_path, listing(prices=[price("0")]))
+    engine.provider.submits = [Indeterminate("?")]
+    job = await engine.accept()
+    ended = await engine.run(job.id)
+    engine.close()
+
+    assert ended.state is State.FAILED
+    assert ended.updated_at >= job.deadline_at
+
+
 async def test_a_lost_answer_found_again_is_adopted(engine: Engine) -> None:
     """A look-up that finds the task goes on with it."""
     engine.provider.submits = [Indeterminate("?")]
