@@ -169,7 +169,8 @@ def choose(
         return [_refuse(line, UNNAMED) if line.sandbox and not is_named else line for line in told]
 
     lines = asked(request)
-    if not any(line.choice for line in lines) and preferences.on_unsupported == "warn":
+    # Who only rests can make it as it is: that is no reason to make another.
+    if preferences.on_unsupported == "warn" and not any(line.usual for line in lines):
         softer, notices = _soften(request, lines)
         if notices:
             again = choose(softer, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
@@ -389,7 +390,7 @@ def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Not
     said = {
         f"{field}.{word}": (at, name) for at, field in enumerate(fields(request.inputs)) for word, name in SAID.items()
     }
-    optional = {*said, *FEATURES}
+    optional = {*said, *request.features().intersection(FEATURES)}  # A voice handed in as a file is not among them.
     refused = [{refusal.field for refusal in line.refusals} for line in lines]
     dropped = optional.intersection(*([each for each in refused if each <= optional] or refused))
     blank: dict[str, Any] = {
