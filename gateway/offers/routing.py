@@ -211,7 +211,9 @@ def _closed(
     """
     usual = {line.usual.spec for line in lines if line.usual}
     able = [line for line in lines if line.choice]
-    if len(usual) <= 1 or not able:
+    # Who asks too much for a clip of its own may not for this one.
+    dear = any(refusal.field == "max_cost_usd" for line in lines for refusal in line.refusals)
+    if not able or (len(usual) <= 1 and not dear):
         return next(iter(usual), None), lines
     best, *_ = min(rank(line) for line in able)
     rivals = sorted([line for line in lines if line.usual and rank(line)[0] == best], key=rank)

@@ -232,6 +232,13 @@ def test_a_rest_is_no_reason_to_leave_anything_out() -> None:
     assert ["plain"] == [line.provider for line in choose(wanted, soft, [plain], {}, on=DAY).ranked]
 
 
+def test_who_asks_too_much_for_its_own_clip_is_asked_for_this_one() -> None:
+    """The most a client pays is held against what it would get; who stays below can take its turn, and is shown."""
+    short, long = seller("short", "0.05", [4]), seller("long", "0.40", [8, 4])
+    most = Preferences(max_usd_micros=2_000_000)
+    assert [("short", 4, 200_000), ("long", 4, 1_600_000)] == ranked(choose(request(), most, [short, long], {}, on=DAY))
+
+
 def test_an_account_that_objects_is_no_offer() -> None:
     """It is asked about the order as it would be written, but for its files."""
     seen: list[Order] = []
