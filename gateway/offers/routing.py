@@ -161,7 +161,8 @@ def choose(
     :raises UnknownModelError: when nobody sells a model by that name.
     """
     if preferences.models:
-        aliases = {**aliases, request.model: [*preferences.models]}
+        meant = [each for name in preferences.models for each in stands_for(name, aliases)]
+        aliases = {**aliases, request.model: meant}
     is_named = _names_sandbox(request, preferences) or all(seller.listing.sandbox for seller in sellers)
 
     def asked(wanted: Request) -> list[Line]:

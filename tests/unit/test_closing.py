@@ -239,6 +239,15 @@ def test_who_asks_too_much_for_its_own_clip_is_asked_for_this_one() -> None:
     assert [("short", 4, 200_000), ("long", 4, 1_600_000)] == ranked(choose(request(), most, [short, long], {}, on=DAY))
 
 
+def test_what_the_operator_makes_of_a_model_holds_in_every_dialect() -> None:
+    """Where a client's name stands for several models, each is what ``[aliases]`` says of it."""
+    some = [seller("a", "0.01", [8]), seller("b", "0.05", [8])]
+    several = Preferences(models=("maker/one", "maker/two"))
+    for wanted in (ANY, several):
+        decision = choose(request(), wanted, some, {"maker/one": "b:maker/one"}, on=DAY)
+        assert [("b", 8, 400_000)] == ranked(decision)
+
+
 def test_an_account_that_objects_is_no_offer() -> None:
     """It is asked about the order as it would be written, but for its files."""
     seen: list[Order] = []
