@@ -161,7 +161,8 @@ def choose(
     :raises UnknownModelError: when nobody sells a model by that name.
     """
     if preferences.models:
-        aliases = {**aliases, request.model: [*preferences.models]}
+        meant = [each for name in preferences.models for each in stands_for(name, aliases)]
+        aliases = {**aliases, request.model: meant}
     is_named = _names_sandbox(request, preferences) or all(seller.listing.sandbox for seller in sellers)
 
     def asked(wanted: Request) -> list[Line]:
@@ -169,7 +170,8 @@ def choose(
         return [_refuse(line, UNNAMED) if line.sandbox and not is_named else line for line in told]
 
     lines = asked(request)
-    if not any(line.choice for line in lines) and preferences.on_unsupported == "warn":
+    # Who only rests can make it as it is: that is no reason to make another.
+    if preferences.on_unsupported == "warn" and not any(line.usual for line in lines):
         softer, notices = _soften(request, lines)
         if notices:
             again = choose(softer, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
@@ -210,7 +212,9 @@ def _closed(
     """
     usual = {line.usual.spec for line in lines if line.usual}
     able = [line for line in lines if line.choice]
-    if len(usual) <= 1 or not able:
+    # Who asks too much for a clip of its own may not for this one.
+    dear = any(refusal.field == "max_cost_usd" for line in lines for refusal in line.refusals)
+    if not able or (len(usual) <= 1 and not dear):
         return next(iter(usual), None), lines
     best, *_ = min(rank(line) for line in able)
     rivals = sorted([line for line in lines if line.usual and rank(line)[0] == best], key=rank)
@@ -389,7 +393,7 @@ def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Not
     said = {
         f"{field}.{word}": (at, name) for at, field in enumerate(fields(request.inputs)) for word, name in SAID.items()
     }
-    optional = {*said, *FEATURES}
+    optional = {*said, *request.features().intersection(FEATURES)}  # A voice handed in as a file is not among them.
     refused = [{refusal.field for refusal in line.refusals} for line in lines]
     dropped = optional.intersection(*([each for each in refused if each <= optional] or refused))
     blank: dict[str, Any] = {

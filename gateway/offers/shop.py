@@ -145,6 +145,8 @@ def pin(wish: Wish, spec: Spec) -> Wish:
     """
     Close a wish's open choices as they were shown to the client; pure.
 
-    Whoever makes the clip in the end makes the one that was promised.
+    Whoever makes the clip in the end makes the one that was promised: what was to be left out is out already, and who
+    cannot do the rest takes no turn.
     """
-    return replace(wish, request=promised(wish.request, spec))
+    preferences = replace(wish.preferences, on_unsupported="error")
+    return replace(wish, request=promised(wish.request, spec), preferences=preferences)

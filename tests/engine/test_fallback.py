@@ -15,7 +15,16 @@ from gateway.jobs.wish import Preferences, Problem, Wish, read_choice
 from gateway.money.ledger import Hold
 from gateway.settings import RoutingSettings
 from gateway.store.orphans import unseen
-from providers.base.errors import Indeterminate, Missing, ProviderError, Refused, Scope, Throttled, Unavailable
+from providers.base.errors import (
+    Exhausted,
+    Indeterminate,
+    Missing,
+    ProviderError,
+    Refused,
+    Scope,
+    Throttled,
+    Unavailable,
+)
 from providers.base.listing import Listing
 from providers.base.order import Order, Request
 from providers.base.task import Fault, Task, Update, Usage
@@ -54,8 +63,8 @@ def failed(
     return Update(state=state, task=Task(task), fault=Fault(code="E7", message=BROKE, billed=billed), usage=usage)
 
 
-async def order(engine: Engine, preferences: Preferences = ANY) -> Job:
-    wish = Wish(request=Request(prompt="a cat", model="maker/one"), preferences=preferences)
+async def order(engine: Engine, preferences: Preferences = ANY, *, seed: int | None = None) -> Job:
+    wish = Wish(request=Request(prompt="a cat", model="maker/one", seed=seed), preferences=preferences)
     decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
     job, _ = await engine.acceptor.accept(wish, decision, "tenant", Repeat(), fingerprint=said)
     return job
@@ -155,6 +164,18 @@ async def test_nobody_is_ordered_from_above_the_operators_ceiling(make: Make) ->
     assert (job.state, problem(job).code, charged(job)) == (State.FAILED, "no_offer", ("not_billed", 0))
     assert "above the $0.799999 this gateway pays" in problem(job).message
     assert [len(each.ledger) for each in engine.providers.values()] == [1, 0]
+
+
+async def test_who_takes_a_turn_leaves_nothing_out(make: Make) -> None:
+    """What may be left out is decided when it is quoted: later nobody makes the clip without, at any price."""
+    plain = listing("plain", prices=[price("0.20")], offers=[offer(features=[])], deadline_seconds=3600)
+    engine = make(CHEAP, plain)
+    engine.providers["cheap"].submits = [Exhausted("no credits left")]
+    job = await order(engine, Preferences(on_unsupported="warn"), seed=7)
+    ended = await engine.run(job.id)
+
+    assert engine.providers["plain"].ledger == []
+    assert (ended.state, charged(ended)) == (State.FAILED, ("not_billed", 0))
 
 
 async def test_so_many_are_asked_and_no_more(make: Make) -> None:

@@ -212,6 +212,42 @@ def test_what_is_said_of_a_reference_is_left_out_only_on_request() -> None:
     assert ["a"] == [line.provider for line in softer.ranked]
 
 
+def test_a_voice_nobody_takes_is_refused_however_it_came() -> None:
+    """A file is no optional feature: it can be left out by nobody, and that is said."""
+    voice = Input(role=Role.VOICE, media_type="audio/wav", sha256="0" * 64, size=9, purpose="voice")
+    wanted = request(model="google/veo-3.1-fast", mode=Mode.REFERENCE, inputs=(voice,))
+    some = [Seller(account="sandbox", listing=listings()["sandbox"])]
+    for said in ((), ({"id": "Kore"},)):
+        decision = choose(replace(wanted, voices=said), Preferences(on_unsupported="warn"), some, {}, on=DAY)
+        assert ((), ["voices"]) == (decision.ranked, [each.field for each in decision.others[0].refusals])
+
+
+def test_a_rest_is_no_reason_to_leave_anything_out() -> None:
+    """Who rests takes it: a client that can come back is not told that nobody does."""
+    takes, plain = seller("takes", "0.05", [8]), seller("plain", "0.04", [8], offer={"features": []})
+    wanted, soft = request(seed=7), Preferences(on_unsupported="warn")
+    rests = choose(wanted, soft, [replace(takes, shut={"*": "rests"}), plain], {}, on=DAY)
+    assert ((), (), 7) == (rests.ranked, rests.notices, rests.request.seed)
+    assert ["takes"] == [line.provider for line in choose(wanted, soft, [takes, plain], {}, on=DAY).ranked]
+    assert ["plain"] == [line.provider for line in choose(wanted, soft, [plain], {}, on=DAY).ranked]
+
+
+def test_who_asks_too_much_for_its_own_clip_is_asked_for_this_one() -> None:
+    """The most a client pays is held against what it would get; who stays below can take its turn, and is shown."""
+    short, long = seller("short", "0.05", [4]), seller("long", "0.40", [8, 4])
+    most = Preferences(max_usd_micros=2_000_000)
+    assert [("short", 4, 200_000), ("long", 4, 1_600_000)] == ranked(choose(request(), most, [short, long], {}, on=DAY))
+
+
+def test_what_the_operator_makes_of_a_model_holds_in_every_dialect() -> None:
+    """Where a client's name stands for several models, each is what ``[aliases]`` says of it."""
+    some = [seller("a", "0.01", [8]), seller("b", "0.05", [8])]
+    several = Preferences(models=("maker/one", "maker/two"))
+    for wanted in (ANY, several):
+        decision = choose(request(), wanted, some, {"maker/one": "b:maker/one"}, on=DAY)
+        assert [("b", 8, 400_000)] == ranked(decision)
+
+
 def test_an_account_that_objects_is_no_offer() -> None:
     """It is asked about the order as it would be written, but for its files."""
     seen: list[Order] = []
