@@ -50,6 +50,7 @@ async def take_in(
     operation: str = "create",
     echo: Mapping[str, str] | None = None,
     models: Sequence[str] = (),
+    length: int | None = None,
 ) -> tuple[Job, bool]:
     """
     Gather, decide, keep: the one way a job comes to be; the flag says whether it is new, or an earlier call's.
@@ -58,9 +59,10 @@ async def take_in(
 
     :param echo: what a surface needs again to answer in its client's own words.
     :param models: what the call's model stands for, in order, where a surface's client means several by it.
+    :param length: how many seconds a clip has there whose client leaves that open.
     :raises ProblemError: what is wrong with the call, or why nobody can do it.
     """
-    job, new = await _kept(request, call, mode, operation, echo, tuple(models))
+    job, new = await _kept(request, call, mode, operation, echo, tuple(models), length)
     if new and (trace := trace_of(request.scope)):
         # By which whoever follows a trace finds every later line of the job. It goes to no seller, who joins no trace.
         log.info("job.traced", job=job.id, trace=trace)
@@ -75,13 +77,16 @@ async def _kept(
     operation: str,
     echo: Mapping[str, str] | None,
     models: tuple[str, ...],
+    length: int | None,
 ) -> tuple[Job, bool]:
     """Find the job of an earlier call like this one, or make it."""
     services, who = desk(request), caller(request)
     repeat = repeat_of(request)
-    said = fingerprint_of(request.scope["path"], call, mode, operation, echo, *models)
+    # What the client left open is no part of it: a newer gateway that closes it otherwise still knows the call.
+    said = fingerprint_of(request.scope["path"], call, mode, operation, echo)
     if (made := await services.acceptor.earlier(who.tenant, repeat, said)) is not None:
         return made, False
+    call = call if length is None else replace(call, seconds=length)
     call, parent = await of_parent(request, call)
     gathered = await services.intake.gather(media(call), who.tenant)
     try:

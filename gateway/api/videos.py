@@ -32,6 +32,9 @@ Names of models their maker has deprecated, and since when (RFC 9745): OpenAI on
 2026-11-21. It switched them off on 2026-09-24; here they go on as aliases, so none has a ``Sunset``.
 """
 
+FAR_BACK = 0
+"""What stands for a place in line that is not told, as that is not known to stay so until the job moves."""
+
 
 @post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
 async def create_video(request: Incoming) -> ASGIApp:
@@ -133,7 +136,7 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     job = await job_of(request, video_id)
     ahead = await outlook(services, job)
     if stands_in_line(job):  # Its place changes, though the job does not.
-        etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.position)
+        etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.position or FAR_BACK)
         return _unchanged(etag) if lists(known, etag) else await _stands(services, job, leave, ahead)
     return services.shown.put(same, await _stands(services, job, leave, ahead))
 
@@ -254,7 +257,8 @@ async def _stands(
     services: Desk, job: Job, leave: Leave, ahead: Outlook, headers: Mapping[str, str] | None = None
 ) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
-    etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.position)
+    position = ahead.position or (FAR_BACK if stands_in_line(job) else None)
+    etag = _etag(job.id, job.seq, job.cancel_requested, leave, position)
     return await _answer(services, job, leave, {"etag": etag, **(headers or {})}, ahead)
 
 

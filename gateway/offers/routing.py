@@ -161,8 +161,9 @@ def choose(
     :raises UnknownModelError: when nobody sells a model by that name.
     """
     if preferences.models:
-        meant = [each for name in preferences.models for each in stands_for(name, aliases)]
-        aliases = {**aliases, request.model: meant}
+        # What the operator calls so is meant here, too.
+        meant = [name for each in preferences.models for name in stands_for(each, aliases)]
+        aliases = {**aliases, request.model: list(dict.fromkeys(meant))}
     is_named = _names_sandbox(request, preferences) or all(seller.listing.sandbox for seller in sellers)
 
     def asked(wanted: Request) -> list[Line]:

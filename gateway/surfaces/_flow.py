@@ -303,7 +303,7 @@ def _operation(job: Job, entry: Mapping[str, Any]) -> dict[str, Any]:
         "uri": entry["videoUrl"],
         "fifeUrl": entry["videoUrl"],
         "mediaVisibility": "PRIVATE",
-        "servingBaseUri": entry["thumbnailUrl"],
+        **({"servingBaseUri": entry["thumbnailUrl"]} if "thumbnailUrl" in entry else {}),
         "model": choice.model,
         "isLooped": False,
         "aspectRatio": f"VIDEO_ASPECT_RATIO_{shape.upper()}",

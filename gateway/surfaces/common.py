@@ -30,7 +30,9 @@ from gateway.events.events import ENDED
 from gateway.events.letters import Reach
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Choice, Problem, Rendition, Wish, read_choice, read_problem, read_renditions, read_wish
+from gateway.offers.asking import stands_for
 from gateway.problems import ProblemError, Render, invalid
+from gateway.settings import Alias
 from gateway.store.database import StoreUnavailableError
 from providers.base.order import CHOICES, COUNTS, Mode
 
@@ -82,9 +84,9 @@ async def create(
     """
     given = {name: value for name, value in fields.items() if value is not None and value != []}
     said = frozenset(given)
-    meant = meaning(given.get("model"), models)
-    if meant and meant[0] in lengths and mode is None and not given.keys() & SAYS_HOW_LONG:
-        given["seconds"] = lengths[meant[0]]
+    meant, length = meaning(given.get("model"), models), None
+    if meant and mode is None and not given.keys() & SAYS_HOW_LONG:
+        length = _length(given["model"], meant[0], lengths, desk(request).shop.aliases)
     if meant and given["model"] in desk(request).shop.aliases:
         meant = ()  # What the operator calls so comes first.
     elif meant:
@@ -95,12 +97,20 @@ async def create(
     async with leaving(request) as left:
         try:
             call = parse(Body(given, strict=True))
-            job, _ = await take_in(request, call, mode=mode, operation=operation, echo=echo, models=meant[1:] and meant)
+            job, _ = await take_in(
+                request, call, mode=mode, operation=operation, echo=echo, models=meant[1:] and meant, length=length
+            )
         except ProblemError as problem:
             raise renamed(problem, names, said) from problem
         if left.done():
             await _unheard(request, job)
     return job
+
+
+def _length(said: str, meant: str, lengths: Mapping[str, int], aliases: Mapping[str, Alias]) -> int | None:
+    """Say how long a clip is whose client leaves that open; an alias may lead to what is never that long."""
+    leads_to = stands_for(said, aliases)[0].rpartition(":")[2] if said in aliases else meant
+    return lengths.get(meant) if leads_to in lengths else None
 
 
 def meaning(said: Any, models: Models) -> tuple[str, ...]:

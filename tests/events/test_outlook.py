@@ -1,5 +1,6 @@
 """Laws of what is foretold: a place in line moves up, and what was observed is known again after a restart."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api import outlook
+from tests.outside import gateway, world
 from tests.server import Server, eventually
 
 SMALL = {"model": "sandbox/demo", "seconds": 1, "resolution": "360p"}
@@ -66,3 +69,32 @@ def test_what_is_foretold(narrow: Server) -> None:
     eventually(lambda: seen(narrow, behind[-1])["queue_position"])
     one, *_, more = [seen(narrow, id_)["eta_seconds"] for id_ in behind]
     assert (one or 0) < more
+
+
+async def test_who_comes_near_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place too far back to be told is news once it is near, though the job has not moved."""
+    narrow = {"sandbox": {"provider": "sandbox", "max_running": 1}}
+    with world() as outside:
+        async with gateway(tmp_path, outside.outbound(), accounts=narrow, worker={"enabled": True}) as client:
+            ids = [
+                (await client.post("/v1/videos", json={**SMALL, "prompt": f"[stuck] {number}"})).json()["id"]
+                for number in range(3)
+            ]
+
+            async def read(id_: str, **headers: str) -> httpx.Response:
+                return await client.get(f"/v1/videos/{id_}", headers=headers)
+
+            async def places() -> list[int | None]:
+                return [(await read(id_)).json()["queue_position"] for id_ in ids]
+
+            async with asyncio.timeout(20):
+                while [None, 1, 2] != await places():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            monkeypatch.setattr(outlook, "MOST_AHEAD", 1)
+            far = {"if-none-match": (await read(ids[2])).headers["etag"]}
+            await client.post(f"/v1/videos/{ids[1]}/cancel")
+            async with asyncio.timeout(20):
+                while [None, None, 1] != await places():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            near = await client.get(f"/v1/videos/{ids[2]}", headers=far)
+    assert (200, 1) == (near.status_code, near.json()["queue_position"])

@@ -174,3 +174,21 @@ def test_a_held_call_whose_caller_leaves_is_let_go(server: Server) -> None:
     at_once(lambda call: post(f"{server.url}{call.path}", call.body), asked.values())
 
     assert {name: int(name in asked) for name in NAMES} == ordered(server, "let go")
+
+
+def test_a_call_is_known_by_what_its_client_said(server: Server) -> None:
+    """Not by how a dialect closes what was left open, nor by all that a name stands for: a newer one knows it, too."""
+    path, left_open = "/v1/google-flow/videos", {"model": "veo-3.1-fast", "prompt": "said [stuck]", "async": True}
+    first, again, other = (
+        post(f"{server.url}{path}", {**left_open, **said}, {"idempotency-key": "open"})
+        for said in ({}, {}, {"duration": 8})
+    )
+    assert (201, first.json()["jobid"], 400) == (again.status_code, again.json()["jobid"], other.status_code)
+
+    by_name, by_ours = (
+        post(f"{server.url}/veo/v1/video/create", {"model": model, "prompt": "meant [stuck]"}, {"idempotency-key": "m"})
+        for model in ("veo3.1-pro", MODEL.removesuffix("-fast"))
+    )
+    assert by_name.json() == by_ours.json()
+    for made in (first.json()["jobid"], by_name.json()["id"]):
+        server.post(f"/v1/videos/{made}/cancel", {})

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from gateway.clock import wall_ms
+from gateway.jobs.wish import read_renditions
+from gateway.surfaces import flow
 from tests.events.test_webhooks import telling
 from tests.outside import gateway, world
 from tests.receiver import Receiver, receiver
@@ -290,3 +292,18 @@ async def test_what_is_kept_of_an_answer_has_links_that_open(tmp_path: Path) -> 
             one, other = (each.json() for each in (first, later))
             assert one["urls"]["download"] != other["urls"]["download"]
             assert one["outputs"][0]["sha256"] == other["outputs"][0]["sha256"]
+
+
+async def test_a_clip_nothing_was_drawn_of_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be drawn is delivered as well: without a picture, in every generation of useapi's words."""
+    drawn = read_renditions
+    monkeypatch.setattr(flow, "read_renditions", lambda kept: [each for each in drawn(kept) if each.kind == "video"])
+    with world() as outside:
+        async with gateway(tmp_path, outside.outbound(), worker={"enabled": True}) as client:
+            ordered = await client.post("/v1/videos", json=SMALL, headers={"prefer": "wait=40"})
+            read = await client.get(READS["flow"].format(ordered.json()["id"].removeprefix("video_")))
+
+    assert 200 == read.status_code, read.text
+    (media,), (operation,) = read.json()["response"]["media"], read.json()["response"]["operations"]
+    assert media["videoUrl"] == operation["video"]["uri"]
+    assert ("thumbnailUrl" in media, "servingBaseUri" in operation["video"]) == (False, False)

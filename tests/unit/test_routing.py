@@ -57,6 +57,14 @@ def test_an_alias_goes_on_to_the_model_that_can() -> None:
     assert winners(request("sora-2", seconds=10)) == ["cheap:maker/two", "middling:maker/two", "dear:maker/two"]
 
 
+def test_what_a_dialect_s_name_stands_for_is_what_the_operator_calls_so() -> None:
+    """An alias of one of our names counts however the client named that model: it may be the cheaper one."""
+    aliases: dict[str, str | list[str]] = {"maker/one": ["maker/two"]}
+    meant = Preferences(models=("maker/one", "maker/two"))
+    plain, several = (choose(request(), each, SELLERS, aliases, on=DAY).ranked for each in (ANY, meant))
+    assert "maker/two" == plain[0].offer.model == several[0].offer.model
+
+
 def test_an_offer_is_taken_by_name() -> None:
     """``provider:model`` leaves no choice."""
     assert winners(request("dear:maker/one")) == ["dear:maker/one"]
