@@ -130,6 +130,8 @@ def media(create: VideoCreate) -> list[Medium]:
 ADDRESSES = ("image_url", "video_url", "audio_url")
 PLACES = ("file_id", "id", *ADDRESSES, "url")
 """By what an object names a piece of media: one of these."""
+ECHOED = ("object", "detail")
+"""What clients say of any video or picture, out of habit, and what changes no clip."""
 MORE = {"frame_images": ("frame_type",), "input_references": ("role", "name", "weight")}
 """What else it may say, by the field it is in."""
 
@@ -148,7 +150,7 @@ def _hold(medium: Medium) -> None:
         source, param = source["image"], f"{param}.image"
     if not isinstance(source, dict):
         return
-    _strangers(source, ("type", "index", *PLACES, *MORE.get(medium.param.partition("[")[0], ())), param)
+    _strangers(source, ("type", "index", *PLACES, *ECHOED, *MORE.get(medium.param.partition("[")[0], ())), param)
     given = [name for name in PLACES if source.get(name) is not None]
     if len(given) > 1:
         raise invalid(f"{param}.{given[1]}", f"{param} is named twice, by {' and '.join(given)}; give one.")
@@ -159,7 +161,7 @@ def _hold(medium: Medium) -> None:
         if kind is not None and name in ADDRESSES and name != kind:
             raise invalid(f"{param}.type", f"type is {kind}, but {name} is what is given.")
         if isinstance(source[name], dict):
-            _strangers(source[name], ("url",), f"{param}.{name}")
+            _strangers(source[name], ("url", *ECHOED), f"{param}.{name}")
     if source.get("index") is not None and "id" not in given:
         raise invalid(f"{param}.index", "index is which clip of an earlier video; it goes with that one's id.")
 

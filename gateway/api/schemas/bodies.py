@@ -7,7 +7,7 @@ from gateway.api.files import EXPIRY
 from gateway.api.forms import MEDIA
 from gateway.api.schemas.words import Schema, maybe, number, ref, structs, text, whole, word
 from gateway.api.webhooks import EndpointCreate, EndpointUpdate, Rotation, Sample
-from gateway.api.wishes import ADDRESSES, PURPOSES
+from gateway.api.wishes import ADDRESSES, ECHOED, PURPOSES
 
 CREATE = {
     "createVideo": ["prompt"],
@@ -36,6 +36,7 @@ SOURCE = {
     "index": maybe(whole("Which of its clips; the first is 0.", minimum=0, maximum=99)),
     **dict.fromkeys((*ADDRESSES, "url"), text("An address, which may be a data URL.")),
     "type": maybe(word(*ADDRESSES)),
+    **dict.fromkeys(ECHOED, maybe(text("Taken, and changes nothing."))),
 }
 """
 One way to name a piece of media, of the several that are read.
