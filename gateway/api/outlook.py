@@ -4,7 +4,7 @@ from gateway.api.answers import Outlook
 from gateway.api.desk import Desk
 from gateway.jobs.job import Job, State
 
-MOST_AHEAD = 1000
+MOST_AHEAD = 100
 """How far back in line a place is told: every answer counts who comes before."""
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from gateway.clock import DAY_MS
 from gateway.engine.findings import alone, alone_with
 from gateway.engine.tools import Tools
-from gateway.jobs.job import IN_VAIN, Job, Outcome, Place, has_time, tired_of
-from gateway.jobs.wish import Choice, Wish
+from gateway.jobs.job import IN_VAIN, Job, Outcome, has_time, tired_of
+from gateway.jobs.wish import Choice, Place, Wish
 from gateway.offers.asking import UnknownModelError
 from gateway.offers.fallback import still
 from gateway.offers.routing import Decision
@@ -69,27 +69,30 @@ class Chooser:
         tried = await self._store.attempts(job.id) if job.attempts else []
         # An account that would not may do so after its rest, which this process need not have heard of.
         vain = IN_VAIN - {Outcome.ACCOUNT_REFUSED} if keeps else IN_VAIN
-        spent = {
-            (each.account, each.offer): DID.get(each.outcome, "refused it") for each in tried if each.outcome in vain
-        }
+        spent = {each.place: DID.get(each.outcome, "refused it") for each in tried if each.outcome in vain}
         choices = [line.choice for line in decision.ranked if line.choice]
-        late = {(each.account, each.offer) for each in choices if not self.in_time(job, each, now)}
-        tired, able = tired_of(tried), list[Choice]()
-        # Where nobody else is left, or only who has had no place for long, who turned it away comes again in turn.
-        stood = job.account is not None
+        late = {each.place for each in choices if not self.in_time(job, each, now)}
+        able: list[Choice] = []
+        tired = tired_of(tried)
         for left in range(len(tired) + 1):
             out = {**dict.fromkeys(tired[left:], "turned it away"), **spent}
             more = still(decision, first, out, late, keeps=keeps, begun=job.attempts > 0)
-            known = {(each.account, each.offer) for each in able}
-            able += [each for each in more if (each.account, each.offer) not in known]
-            if any(
-                self.in_time(job, each, now) and (not stood or self.can_take(each, now, called=called)) for each in able
-            ):
+            able += [each for each in more if each.place not in {one.place for one in able}]
+            if any(self._is_hopeful(job, each, now, called=called) for each in able):
                 break
         if keeps and not able:
             return self._outlast(job, pinned, first, spent, decision)
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
         return able, next(iter(refusals), ALL_REFUSED)
+
+    def _is_hopeful(self, job: Job, choice: Choice, now: int, *, called: bool) -> bool:
+        """
+        Whether who turned a job away need not be asked again: there is another who could make it in time.
+
+        That one may be waited for, but not without end: a job that has stood in line for it asks the tired ones, too.
+        """
+        stood = job.account is not None
+        return self.in_time(job, choice, now) and (not stood or self.can_take(choice, now, called=called))
 
     def _outlast(
         self, job: Job, pinned: Wish, first: Choice, spent: Mapping[Place, str], decision: Decision
@@ -97,7 +100,7 @@ class Chooser:
         """Have a job that falls back on nobody wait out its offer's rest, if that is in time; else say why not."""
         now, rested = self._clock(), self._shop.decide(pinned, lot=job.id, rested=True)
         choices = [line.choice for line in rested.ranked if line.choice]
-        late = {(each.account, each.offer) for each in choices if self._is_outlasted(job, each, now)}
+        late = {each.place for each in choices if self._is_outlasted(job, each, now)}
         out = {**dict.fromkeys(late, "rests for too long"), **spent}
         able = still(rested, first, out, keeps=True, begun=job.attempts > 0)
         refusals = [

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.wish import Rendition, read_choice, read_wish
+from gateway.jobs.wish import Place, Rendition, read_choice, read_wish
 from providers.base.errors import Exhausted, ProviderError, Scope
 from providers.base.order import Mode
 from providers.base.task import State as TaskState
@@ -72,8 +72,6 @@ MOVES: dict[State, frozenset[State]] = {
 """Every legal move. A move to the same state is a look that changed nothing but times and progress."""
 
 
-Place = tuple[str, str]
-"""An account, and an offer of it."""
 HALTED = "purchases were halted, or the video cancelled, before the order was sent"
 HELD_UP = "the order was held up here for too long to be sent"
 WITHHELD = frozenset({HALTED, HELD_UP})
@@ -125,6 +123,11 @@ class Attempt(Struct, frozen=True):
     """How many of those it made were kept; ``None`` where it made none."""
     clips_ms: int | None = None
     """How long those are together, an extension without its source."""
+
+    @property
+    def place(self) -> Place:
+        """Where it was made."""
+        return self.account, self.offer
 
 
 CRASHES = 3
@@ -375,7 +378,7 @@ def tired_of(tried: Iterable[Attempt]) -> list[Place]:
     found: dict[Place, list[int]] = {}
     for each in tried:
         if each.outcome is Outcome.NOT_ACCEPTED and each.error not in WITHHELD:
-            found.setdefault((each.account, each.offer), []).append(each.answered_at or each.intent_at)
+            found.setdefault(each.place, []).append(each.answered_at or each.intent_at)
     tired = [
         place for place, times in found.items() if len(times) >= TURNS and max(times) - min(times) >= PATIENCE * 1000
     ]

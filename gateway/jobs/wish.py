@@ -42,6 +42,10 @@ class Wish(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a borrowed dialect needs again to answer in its client's own words."""
 
 
+Place = tuple[str, str]
+"""An account, and an offer of it by its name."""
+
+
 class Choice(Struct, frozen=True, kw_only=True):
     """Hold the offer chosen for a job and what it costs there."""
 
@@ -61,6 +65,11 @@ class Choice(Struct, frozen=True, kw_only=True):
     def offer(self) -> str:
         """The offer's name: ``provider:model``."""
         return f"{self.provider}:{self.model}"
+
+    @property
+    def place(self) -> Place:
+        """Where it is ordered."""
+        return self.account, self.offer
 
 
 class NewerError(Exception):

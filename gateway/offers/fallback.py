@@ -4,8 +4,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
-from gateway.jobs.job import Place
-from gateway.jobs.wish import Choice
+from gateway.jobs.wish import Choice, Place
 from gateway.offers.routing import Decision
 
 OTHERS = 8
@@ -30,7 +29,7 @@ def still(
     was named: to be full is no reason for another. Who is ``late`` comes in where nobody else is left.
     """
     able = [line.choice for line in decision.ranked if line.choice]
-    able = [each for each in able if (each.account, each.offer) not in spent]
+    able = [each for each in able if each.place not in spent]
     if keeps:
         able = [each for each in able if each.offer == quoted.offer]
         able = [each for each in able if each.account == quoted.account or each.usd_micros <= quoted.usd_micros]
@@ -40,7 +39,7 @@ def still(
         drawn = quoted.offer if quoted.offer in {each.offer for each in able} else able[0].offer
         able = [each for each in able if each.offer == drawn]
     able = [each for each in able if each.usd_micros <= able[0].usd_micros]
-    able = [each for each in able if (each.account, each.offer) not in late] or able
+    able = [each for each in able if each.place not in late] or able
     if able:
         model = quoted.model if quoted.model in {each.model for each in able} else able[0].model
         able = [each for each in able if each.model == model]
@@ -99,7 +98,7 @@ def _lack(
     if not able:
         told = next((refusal.message for line in lines for refusal in line.refusals), "")
         return f"{name} cannot make it now ({told})"
-    if all((each.account, name) in late for each in able):
+    if all(each.place in late for each in able):
         return f"{name} would be too late"
     if all(each.usd_micros > taken.usd_micros for each in able):
         return f"{name} asks more"

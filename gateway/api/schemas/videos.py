@@ -52,7 +52,7 @@ VIDEO = {
     "started_at": maybe(moment("When its provider took it.")),
     "updated_at": moment(),
     "queue_position": maybe(
-        whole("Its place in the line for a full account: 1 is next. Not told in lists, nor beyond the first thousand.")
+        whole("Its place in the line for a full account: 1 is next. Not told in lists, nor beyond the first hundred.")
     ),
     "eta_seconds": maybe(
         whole(
