@@ -41,9 +41,9 @@ demo: setup
 serve: setup
 	$(RUN)reelgate serve
 
-# Three at a time are no more than two cores take: a test often waits for another process.
+# Four at a time are no more than two cores take: a test often waits for another process.
 test: setup .venv-openai2/.ready .venv-genai2/.ready tests/sdk/node/node_modules/.ready
-	$(RUN)pytest -n 3 --dist loadfile --no-loadscope-reorder --randomly-seed=$(SEED)
+	$(RUN)pytest -n 4 --dist loadfile --no-loadscope-reorder --randomly-seed=$(SEED)
 
 # Lint, format, types, imports: what .ci/run adds to the tests.
 check: setup
