@@ -1,8 +1,7 @@
 """Laws of who makes a clip next: once the first has failed to, for nothing, or has turned the order away for long."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,7 +30,7 @@ from providers.base.task import Fault, Task, Update, Usage
 from providers.base.task import State as TaskState
 from providers.base.wire import Wire
 from tests.make import listing, offer, price
-from tests.scripted import Engine, clip, done, running
+from tests.scripted import Engine, done, running
 
 Make = Callable[..., Engine]
 CHEAP = listing("cheap", prices=[price("0.10")], deadline_seconds=3600)
@@ -39,21 +38,6 @@ FAIR = listing("fair", prices=[price("0.20")], deadline_seconds=3600)
 DEAR = listing("dear", prices=[price("0.40")], deadline_seconds=3600)
 ANY = Preferences()
 BROKE = "it broke at the seller's"
-
-
-@pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
-    """Build engines that are closed whatever comes."""
-    made: list[Engine] = []
-
-    def build(*sold: Listing, **options: object) -> Engine:
-        made.append(Engine(tmp_path, *sold, **options))  # type: ignore[arg-type]
-        made[-1].wire.default = clip(8, (64, 36))
-        return made[-1]
-
-    yield build
-    for each in made:
-        each.close()
 
 
 def failed(

@@ -1,6 +1,6 @@
 """Laws of jobs that keep to their offer: who allows no fallback, what ``split`` has drawn, an alias's first model."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from providers.base.listing import Listing
 from providers.base.order import Request
 from tests import databases
 from tests.make import listing, offer, price
-from tests.scripted import Engine, clip, running
+from tests.scripted import Engine, running
 
 Make = Callable[..., Engine]
 CHEAP = listing("cheap", prices=[price("0.10")], deadline_seconds=3600)
@@ -30,21 +30,6 @@ DEAR = listing("dear", prices=[price("0.40")], deadline_seconds=3600)
 ALONE = Preferences(allow_fallbacks=False)
 AGES = [running("t", poll_after=3600.0)]
 REST = "the account cheap orders nothing until 2027-01-15 08:30 UTC: exhausted (0)"
-
-
-@pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
-    """Build engines that are closed whatever comes."""
-    made: list[Engine] = []
-
-    def build(*sold: Listing, **options: object) -> Engine:
-        made.append(Engine(tmp_path, *sold, **options))  # type: ignore[arg-type]
-        made[-1].wire.default = clip(8, (64, 36))
-        return made[-1]
-
-    yield build
-    for each in made:
-        each.close()
 
 
 async def order(
