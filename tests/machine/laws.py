@@ -4,7 +4,7 @@ import hashlib
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +285,15 @@ class Laws:
         demand(SECRET not in told, "I9", "a secret was logged")
         for path in self._path.parent.glob(f"{self._path.name}*"):
             demand(SECRET.encode() not in path.read_bytes(), "I9", f"a secret is in {path.name}")
-        # Who is stopped while it fetches what another has delivered meanwhile leaves that to the cleaner.
-        left = [*(self._media / "incoming").iterdir()]
+        self._check_left({id_ for id_, row in rows.items() if doubtful(row)}, overtaken=overtaken)
+
+    def _check_left(self, doubted: Container[str], *, overtaken: bool) -> None:
+        """
+        I6: nothing is left of what arrived, but what is gone on with: of jobs in doubt, whose clips may still come.
+
+        Who is stopped while it fetches what another has delivered meanwhile leaves that to the cleaner.
+        """
+        left = [each for each in (self._media / "incoming").iterdir() if each.name.partition("-")[0] not in doubted]
         left = [each for each in left if not (overtaken and discard(each, math.inf))]
         demand(not left, "I6", f"{left} was left behind")
 
