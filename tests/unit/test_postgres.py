@@ -46,6 +46,23 @@ def mortal() -> Iterator[PostgreSQL]:
     made.remove()
 
 
+@pytest.mark.parametrize("broken_off", [True, False])
+async def test_a_connection_broken_off_between_two_messages_is_no_bug(
+    two: tuple[Postgres, Postgres], monkeypatch: pytest.MonkeyPatch, broken_off: bool
+) -> None:
+    """The library then trips over what it has let go of; where nothing was broken off, the bug is told as one."""
+
+    async def tripped(connection: asyncpg.Connection, *_: object, **__: object) -> list[asyncpg.Record]:
+        if broken_off:
+            connection.terminate()
+        raise AttributeError("'NoneType' object has no attribute 'bind_execute'")
+
+    await two[0].survey("keys_all")  # Connected before.
+    monkeypatch.setattr(asyncpg.Connection, "fetch", tripped)
+    with pytest.raises(StoreUnavailableError if broken_off else AttributeError):
+        await two[0].survey("keys_all")
+
+
 def job(number: int, *, due: int | None = 1) -> Statement:
     text = dict.fromkeys(("tenant", "state", "operation", "wish", "quote", "outputs", "usage", "warnings"), "")
     zero = dict.fromkeys(
