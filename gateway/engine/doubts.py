@@ -77,9 +77,9 @@ class Doubts:
             told = await self._hooks.adopt(job, account) if self._hooks else None
             if told is None and account.provider.listing.submit_class == "A":
                 async with AsyncExitStack() as lent:
-                    files = await self._buyer.take_in_hand(job, wish, choice, lent)
-                    if files is not None:
-                        await self._buyer.buy(job, wish, choice, files)
+                    handed = await self._buyer.take_in_hand(job, wish, choice, lent)
+                    if handed is not None:
+                        await self._buyer.buy(job, wish, choice, handed)
                 return
             update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
         except Unsupported:
