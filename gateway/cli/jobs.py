@@ -4,20 +4,26 @@ what is in doubt, and deciding it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import date
 
 import msgspec
 from cyclopts import App
 
-from gateway.cli.common import Config, UsageError, moment, plain
+from gateway.cli.common import Config, UsageError, moment, plain, settings_of
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
+from gateway.clips.forgetting import Forgetter
+from gateway.clips.media import open_media
+from gateway.clock import DAY_MS
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
 from gateway.jobs.job import OPEN, Attempt, Job
 from gateway.jobs.wish import read_choice
+from gateway.money.spending import EPOCH
 from gateway.settings import micros
 from gateway.store.database import ConflictError
 from gateway.store.evidence import Evidence, of_job
 from gateway.store.orphans import see_to, unseen
+from gateway.store.past import Why
 from gateway.store.store import Store, TakenError
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
@@ -26,6 +32,15 @@ app.command(show)
 
 SHOWN = 400
 """Characters shown of what was said, in a list."""
+KEPT = {
+    Why.MONEY: "nobody can tell yet what it cost; reelgate jobs in-doubt",
+    Why.ORDER: "an order of it is open; reelgate doctor",
+    Why.WEBHOOK: "somebody is still to be told of it",
+    Why.REPEAT: "its call may still be repeated",
+    Why.ORPHAN: "it made a task that is nobody's; reelgate jobs orphans",
+    Why.STEP: "it is being worked on",
+}
+"""What is said of a video that is kept though it is old."""
 
 
 @app.command
@@ -266,6 +281,35 @@ async def _open(store: Store, id_: str) -> tuple[Job, Attempt]:
     if attempt.outcome not in OPEN:
         raise UsageError(f"{id_} is {job.state} and has no open order")
     return job, attempt
+
+
+@app.command(name="forget")
+def forget_(*, before: str, dry_run: bool = False, config: Config = None) -> None:
+    """
+    Forget videos that ended long ago, with their prompts, clips and webhooks; what they cost stays in the ledger.
+
+    ``[store] retention_days`` has the gateway do it by itself. Videos under way, in doubt or still to be told of stay.
+
+    Parameters
+    ----------
+    before
+        Those that had ended before this day (UTC): 2026-08-01.
+    dry_run
+        Say how many would go, and let them be.
+    config
+        The gateway's config.toml.
+    """
+    try:
+        ended = (date.fromisoformat(before) - EPOCH).days * DAY_MS - 1
+    except ValueError:
+        raise UsageError(f"{before[:40]!r} is no day; write it like 2026-08-01") from None
+    if ended >= now():
+        raise UsageError(f"{before} is yet to come; name a day that has begun")
+    media = open_media(settings_of(config).media)
+    gone, kept = on_store(config, lambda store: Forgetter(media, store, now).all(ended, dry_run=dry_run))
+    print(f"{gone} {'would be forgotten' if dry_run else 'forgotten'}")
+    for why, count in sorted(kept.items()):
+        print(f"{count} kept: {KEPT[why]}")
 
 
 def _decide(config: Config, work: Callable[[Store], Awaitable[str]]) -> None:

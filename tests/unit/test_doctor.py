@@ -56,6 +56,10 @@ SICK = {
     "clip_missing": [
         ENDED.format("succeeded"), "UPDATE attempts SET outcome = 'succeeded', usd_micros = 0", "DELETE FROM entries",
     ],
+    "counted_twice": [
+        """INSERT INTO past_orders (id, buyer, offer, account, outcome, mismatched, late)
+        SELECT id, '', offer, account, outcome, 0, 0 FROM attempts""",
+    ],
 }  # fmt: skip
 """What breaks each law in a store that holds one job under way."""
 ALSO = {"ended_open": {"bought_unsaid"}, "below_nothing": {"budget_astray"}}

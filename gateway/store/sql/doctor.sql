@@ -104,3 +104,7 @@ SELECT lines.job, lines.account, lines.model FROM lines JOIN jobs ON jobs.id = l
 -- A job is queued for a place and stands in no line.
 SELECT id, account FROM jobs WHERE state = 'queued' AND account IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM lines WHERE lines.job = jobs.id);
+
+-- counted_twice --
+-- An order is counted as one of a forgotten job, and its job is there.
+SELECT past_orders.id, attempts.job FROM past_orders JOIN attempts ON attempts.id = past_orders.id;
