@@ -85,6 +85,7 @@ def _preferences(create: VideoCreate, policy: str | None) -> Preferences:
         allow_fallbacks=chosen.allow_fallbacks,
         max_usd_micros=_ceiling(create.max_cost_usd, chosen.max_cost),
         on_unsupported=create.on_unsupported,
+        on_unknown=create.on_unknown,
     )
 
 

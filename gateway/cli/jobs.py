@@ -15,9 +15,10 @@ from gateway.cli.videos import list_, show
 from gateway.clips.forgetting import Forgetter
 from gateway.clips.media import open_media
 from gateway.clock import DAY_MS
-from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.engine.operator import MoveError, adopt, questioned, resubmit, settle, write_off
 from gateway.jobs.job import OPEN, Attempt, Job
 from gateway.jobs.wish import read_choice
+from gateway.money.billing import doubts
 from gateway.money.spending import EPOCH
 from gateway.settings import micros
 from gateway.store.database import ConflictError
@@ -92,7 +93,8 @@ def evidence(job: str, *, config: Config = None) -> None:
 @app.command
 def in_doubt(*, config: Config = None) -> None:
     """
-    List the videos that failed and may have been charged: each is asked after until its provider or you can tell.
+    List the videos that have ended and whose orders may have been charged: each is asked after until its provider or
+    you can tell.
 
     Parameters
     ----------
@@ -106,9 +108,11 @@ def in_doubt(*, config: Config = None) -> None:
     found = on_store(config, look)
     for job, told in found:
         problem = msgspec.json.decode(job.error or "{}")
-        task = f"task {msgspec.json.decode(job.task)['id']}" if job.task else "no task known"
-        print(f"{_order(job, job.completed_at or job.created_at)}  {problem.get('code', '')}  {task}")
-        _tell(told)
+        for order in doubts(job):
+            task = f"task {msgspec.json.decode(order.task)['id']}" if order.task else "no task known"
+            code = problem.get("code", "") if order is job else f"ordered again, attempt {order.attempt} given up"
+            print(f"{_order(order, job.completed_at or job.created_at)}  {code}  {task}")
+            _tell(each for each in told if each.attempt == order.attempt)
     print(f"{len(found)} in doubt")
 
 
@@ -140,7 +144,12 @@ def orphans(*, seen: str = "", config: Config = None) -> None:
 async def _explained(store: Store, jobs: Sequence[Job]) -> list[tuple[Job, list[Evidence]]]:
     """Add to jobs what was said of their last orders that nobody could read."""
     told = [(job, await of_job(store.database, job.id)) for job in jobs]
-    return [(job, [each for each in said if each.attempt == job.attempt]) for job, said in told]
+    return [(job, [each for each in said if each.attempt in _in_question(job)]) for job, said in told]
+
+
+def _in_question(job: Job) -> set[str | None]:
+    """Name the attempts of a job somebody may ask after."""
+    return {job.attempt, *(each.attempt for each in doubts(job))}
 
 
 def _tell(told: Iterable[Evidence]) -> None:
@@ -178,7 +187,7 @@ def adopt_(job: str, task: str, *, config: Config = None) -> None:
         try:
             await store.save(moved, taken, also=whose)
         except TakenError:
-            raise UsageError(f"task {task} at {found.account} belongs to another order") from None
+            raise UsageError(f"task {task} at {last.account} belongs to another order") from None
         return f"{job} goes on with task {task}"
 
     _decide(config, work)
@@ -238,6 +247,8 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
     """
     Say what a job in doubt cost, by the provider's invoice; 0 gives its money back to the budget.
 
+    Of two orders in doubt it is the last that is settled, and the one before when you say it again.
+
     Parameters
     ----------
     job
@@ -265,11 +276,11 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
 
 
 async def _ordered(store: Store, id_: str) -> tuple[Job, Attempt]:
-    """Find a job and its last attempt."""
+    """Find a job and the attempt of it that is in question, its last where none is."""
     job = await store.any_job(id_)
     if job is None:
         raise UsageError(f"there is no {id_}")
-    attempt = next((each for each in await store.attempts(id_) if each.id == job.attempt), None)
+    attempt = next((each for each in await store.attempts(id_) if each.id == questioned(job)), None)
     if attempt is None:
         raise UsageError(f"{id_} is {job.state} and has no open order")
     return job, attempt

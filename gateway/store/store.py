@@ -347,6 +347,11 @@ class Store(Registry):
         )
         return _job(rows[0]) if rows else None
 
+    async def told_late(self, attempt: str, task: str, *also: Statement) -> None:
+        """Note which task an attempt was given whose job has gone on without it."""
+        told = {"id": attempt, "task": task, "now": self._clock()}
+        await self._database.write(Statement("attempt_told", told, 1), *also)
+
     async def attempts(self, job: str) -> list[Attempt]:
         """List a job's attempts, first to last."""
         rows = await self._database.read("attempts_of_job", {"job": job})

@@ -29,6 +29,11 @@ SICK = {
         ENDED.format("failed"), "UPDATE jobs SET hold = replace(hold, '}', ',\"billing\":\"possibly_billed\"}')",
         "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
     ],
+    "given_up_for_ever": [
+        ENDED.format("failed"), "UPDATE jobs SET abandoned = '{\"billing\":\"possibly_billed\"}'",
+        "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
+    ],
+    "given_up_unasked": [AGAIN.format("abandoned", "NULL")],
     "ended_open": [ENDED.format("failed"), "DELETE FROM entries"],
     "running_closed": ["UPDATE attempts SET outcome = 'failed'"],
     "bought_unsaid": ["DELETE FROM entries"],

@@ -317,6 +317,7 @@ UPDATE jobs SET lease_until = NULL, due_at = :now,
 WHERE due_at IS NOT NULL AND (
     (:dead = 1 AND (lease_until IS NOT NULL OR crashes >= :suspect)) OR (completed_at IS NULL AND due_at > :longest)
     OR (state IN ('failed', 'cancelled') AND expires_at IS NULL AND due_at > :doubted)
+    OR (completed_at IS NOT NULL AND replace(abandoned, 'possibly_billed', '') <> abandoned AND due_at > :doubted)
 );
 
 -- jobs_reckon --
@@ -335,7 +336,7 @@ UPDATE jobs SET
     tries = :tries, offer = :offer, account = :account,
     quote = :quote, attempt = :attempt, attempts = :attempts, task = :task, progress = :progress, outputs = :outputs,
     usage = :usage, warnings = :warnings, error = :error, hold = :hold,
-    crashes = :crashes, faults = :faults, aside_at = :aside_at
+    crashes = :crashes, faults = :faults, aside_at = :aside_at, abandoned = :abandoned
 WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch
 RETURNING 1;
 
@@ -347,7 +348,8 @@ RETURNING *;
 
 -- job_delete --
 -- What ended in doubt is looked at on, for its money.
-UPDATE jobs SET deleted_at = :now, due_at = CASE WHEN expires_at IS NULL THEN due_at ELSE NULL END
+UPDATE jobs SET deleted_at = :now,
+    due_at = CASE WHEN expires_at IS NULL OR replace(abandoned, 'possibly_billed', '') <> abandoned THEN due_at ELSE NULL END
 WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND completed_at IS NOT NULL
 RETURNING *;
 
@@ -361,8 +363,11 @@ SELECT min(created_at) FROM jobs WHERE state = 'queued' AND deleted_at IS NULL;
 SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
 -- jobs_in_doubt --
--- What ended and nobody can tell what it cost, oldest first.
-SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold ORDER BY id;
+-- What ended and nobody can tell what it cost, or what the order did that was given up for its last; oldest first.
+SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold
+UNION
+SELECT * FROM jobs WHERE completed_at IS NOT NULL AND replace(abandoned, 'possibly_billed', '') <> abandoned
+ORDER BY id;
 
 -- jobs_recall --
 -- What an older program ended in doubt, or took up after that, is due for nobody: within the hour, not all at once.
@@ -391,6 +396,10 @@ UPDATE attempts SET outcome = :outcome, answered_at = coalesce(answered_at, :ans
     task = coalesce(:task, task), error = :error, clips = coalesce(:clips, clips), clips_ms = coalesce(:clips_ms, clips_ms)
 WHERE id = :id
 RETURNING 1;
+
+-- attempt_told --
+-- An answer that came when its job had gone on without it.
+UPDATE attempts SET task = coalesce(task, :task), answered_at = coalesce(answered_at, :now) WHERE id = :id RETURNING 1;
 
 -- attempts_of_job --
 SELECT * FROM attempts WHERE job = :job ORDER BY number;
@@ -449,8 +458,9 @@ SELECT * FROM entries WHERE job = :job ORDER BY at, id;
 
 -- spent_by --
 -- What was spent in a stretch of time, summed by everything it can be asked for by; a day is 86,400,000 ms. What cost
--- more than was held has two entries, and is one purchase.
-SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(DISTINCT job) FROM entries
+-- more than was held has two entries, and is one purchase; of a job that was ordered again both orders may be.
+SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(DISTINCT replace(id, '.excess', '.settle'))
+FROM entries
 WHERE credit = 'spent' AND at >= :since AND at < :until
 GROUP BY owner, provider, model, account, at / 86400000
 ORDER BY 5, 1, 2, 3, 4;
@@ -882,10 +892,19 @@ DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE due_at IS NU
 INSERT INTO hooks (hash, attempt, task) VALUES (:hash, :attempt, NULL);
 
 -- hook_read --
--- The last column says whether it may still bring a look about: its job is under way with it, or ended in doubt.
+-- The last column says whether it may still bring a look about: its job is under way with it, or ended in doubt; or
+-- gave it up, and does not know yet what it cost.
 SELECT attempts.id, attempts.job, attempts.account, attempts.task, hooks.task,
-    CASE WHEN jobs.attempt = attempts.id AND jobs.due_at IS NOT NULL
-        AND (jobs.completed_at IS NULL OR (jobs.state IN ('failed', 'cancelled') AND jobs.expires_at IS NULL)) THEN 1 ELSE 0 END
+    CASE WHEN jobs.due_at IS NOT NULL AND (
+        (
+            jobs.attempt = attempts.id
+            AND (jobs.completed_at IS NULL OR (jobs.state IN ('failed', 'cancelled') AND jobs.expires_at IS NULL))
+        )
+        OR (
+            replace(jobs.abandoned, attempts.id, '') <> jobs.abandoned
+            AND replace(jobs.abandoned, 'possibly_billed', '') <> jobs.abandoned
+        )
+    ) THEN 1 ELSE 0 END
 FROM hooks JOIN attempts ON attempts.id = hooks.attempt JOIN jobs ON jobs.id = attempts.job WHERE hooks.hash = :hash;
 
 -- hook_hint --
@@ -901,11 +920,11 @@ UPDATE hooks SET task = NULL WHERE attempt = :attempt AND task = :task;
 -- Earlier, never later; a job whose step is under way is looked at again by whoever holds it. One that has ended is due
 -- for its money, until its clips are to be removed.
 UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND due_at > :due
-    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL));
+    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL) OR replace(abandoned, 'possibly_billed', '') <> abandoned);
 
 -- job_schedule --
 SELECT due_at, lease_until FROM jobs WHERE id = :id AND due_at IS NOT NULL
-    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL));
+    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL) OR replace(abandoned, 'possibly_billed', '') <> abandoned);
 
 -- job_seq --
 SELECT seq FROM jobs WHERE id = :id;
