@@ -232,7 +232,7 @@ def _build(
         receipts,
         Orders(shop, media, links=links, public_url=settings.server.public_url.rstrip("/"), hooks=telling.hooks),
         lease_seconds=settings.worker.lease_seconds,
-        retention_ms=int(settings.media.retention_days * DAY_MS),
+        retention_ms=settings.clips_ms,
         doubt_ms=settings.budget.doubt_days * DAY_MS,
         hooks=telling.hooks,
     )
@@ -266,7 +266,7 @@ def _build(
         wake=worker.wake,
         clock=clock,
     )
-    cleaner = Cleaner(media, store, clock, retention_ms=int(settings.media.retention_days * DAY_MS))
+    cleaner = Cleaner(media, store, clock, metrics, retention_ms=settings.clips_ms, jobs_ms=settings.jobs_ms)
     admission = Admission(settings.server.max_waiting, metrics.lateness)
     alive = partial(_work, desk, tools.line, worker, receipts, cleaner, transport, (probing, rendering), admission)
     app = _application(alive, docs=settings.server.docs, sells=sells)

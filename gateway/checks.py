@@ -39,6 +39,7 @@ BOUNDS = (
     ("webhooks", "at_once", 1, 512),
     ("webhooks", "per_host", 1, 64),
     ("webhooks", "keep_days", 1, 3_650),
+    ("store", "retention_days", 0, 36_500),
     ("media", "redirect_seconds", 0, 604_800),
     ("media", "link_hours", 0.01, 8_760),
     ("media", "retention_days", 0, 36_500),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
+from gateway.clock import DAY_MS
 from gateway.money.ledger import Limits
 from providers.base.listing import is_amount
 
@@ -86,9 +87,11 @@ class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where jobs are remembered."""
+    """Where jobs are remembered, and for how long."""
 
     url: str = "sqlite:///data/reelgate.db"
+    retention_days: float = 0
+    """Jobs are forgotten this long after their end, all but what they cost; 0 keeps them for ever."""
 
 
 class MediaSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,6 +244,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accounts: dict[str, AccountSettings] = field(
         default_factory=lambda: {"sandbox": AccountSettings(provider="sandbox", max_running=16)}
     )
+
+    @property
+    def jobs_ms(self) -> int:
+        """How long jobs are kept after their end, in milliseconds; 0 is for ever."""
+        return int(self.store.retention_days * DAY_MS)
+
+    @property
+    def clips_ms(self) -> int:
+        """How long clips are kept at most, which is no longer than their jobs are; 0 is for ever."""
+        return min(filter(None, (int(self.media.retention_days * DAY_MS), self.jobs_ms)), default=0)
 
 
 def local_path(url: str, scheme: str) -> Path:

@@ -94,6 +94,7 @@ class Metrics:
             "model",
             buckets=(1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600),
         )
+        self.forgotten = self._counter("jobs_forgotten", "Jobs forgotten, as they had ended long enough ago.")
         self.call_seconds = self._histogram(
             "provider_call_seconds",
             "Time a provider took to answer: an order, or a look at one and whatever else costs nothing to repeat.",

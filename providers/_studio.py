@@ -48,10 +48,9 @@ ANSWERS = {
 NEEDS = {
     Mode.FIRST_FRAME: {Role.FIRST_FRAME},
     Mode.FRAMES: {Role.FIRST_FRAME, Role.LAST_FRAME},
-    Mode.REFERENCE: {Role.REFERENCE},
     **{mode: {Role.SOURCE} for mode in (Mode.EDIT, Mode.EXTEND, Mode.UPSCALE)},
 }
-"""Inputs a mode cannot do without."""
+"""Inputs a mode cannot do without; characters guide a clip as well as references do."""
 MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm"}
 
 ID = r"[A-Za-z0-9_-]{1,64}"

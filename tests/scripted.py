@@ -23,7 +23,7 @@ from gateway.engine.tools import Tools
 from gateway.engine.turns import Turns
 from gateway.events.hooks import Hooks
 from gateway.jobs.job import Job
-from gateway.jobs.wish import Wish
+from gateway.jobs.wish import Preferences, Wish
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
 from gateway.settings import RoutingSettings
@@ -223,9 +223,16 @@ class Engine:
     def clock(self) -> int:
         return self.now
 
-    async def accept(self, repeat: Repeat = Repeat(), tenant: str = "tenant", **request: object) -> Job:  # noqa: B008
+    async def accept(
+        self,
+        repeat: Repeat = Repeat(),  # noqa: B008
+        tenant: str = "tenant",
+        preferences: Preferences = Preferences(),  # noqa: B008
+        **request: object,
+    ) -> Job:
         """Take a wish in."""
-        wanted = Wish(request=Request(**{"prompt": "a cat", "model": "maker/one", **request}))  # type: ignore[arg-type]
+        wished = Request(**{"prompt": "a cat", "model": "maker/one", **request})  # type: ignore[arg-type]
+        wanted = Wish(request=wished, preferences=preferences)
         decision, said = self.acceptor.decide(wanted), fingerprint_of(wanted)
         job, _ = await self.acceptor.accept(wanted, decision, tenant, repeat, fingerprint=said)
         return job

@@ -26,7 +26,7 @@ from gateway.jobs.wish import (
     read_renditions,
     read_wish,
 )
-from gateway.money.billing import hold_of
+from gateway.money.billing import abandoned_of, hold_of
 from gateway.money.ledger import Billing
 from gateway.offers.asking import source_seconds
 
@@ -130,6 +130,7 @@ def video(job: Job, ahead: Outlook = UNKNOWN, leave: Leave | None = None) -> dic
         "user": wish.user,
         "key": job.buyer,
         "cancel_requested": bool(job.cancel_requested),
+        "possible_duplicate": job.abandoned is not None,
     }
 
 
@@ -232,7 +233,23 @@ def _output(job: Job, kept: Rendition, leave: Leave | None) -> dict[str, Any]:
 
 
 def _usage(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
-    """Write what a job costs, on whose word, and whether that is settled."""
+    """Write what a job costs, on whose word, and whether that is settled; what may have been bought before counts."""
+    shown = _usage_of_last(job, wish, choice)
+    before = abandoned_of(job)
+    if before is None:
+        return shown
+    charged, told = before.hold.charged, before.hold.told
+    more = read_choice(before.quote).usd_micros if charged is None else charged
+    free = before.hold.billing is Billing.NOT_BILLED
+    billing = shown["billing"]
+    if not free and billing in {Billing.BILLED, Billing.NOT_BILLED}:
+        billing = before.hold.billing
+    cost = usd(round(shown["cost"] * 1_000_000) + more)
+    return {**shown, "cost": cost, "billing": billing, "estimated": shown["estimated"] or not (free or told)}
+
+
+def _usage_of_last(job: Job, wish: Wish, choice: Choice) -> dict[str, Any]:
+    """Write what a job's last order costs, likewise."""
     said = msgspec.json.decode(job.usage)
     held = hold_of(job)
     charged = held.charged if held else None

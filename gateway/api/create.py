@@ -98,8 +98,14 @@ class VideoCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     provider_options: dict[Slug, dict[str, Any]] = {}
     max_cost_usd: int | float | str | None = None
     on_unsupported: Literal["error", "warn"] = "error"
-    on_unknown: Literal["fail"] = "fail"
-    """What to do when nobody knows whether an order was bought: nothing is ever bought twice."""
+    on_unknown: Annotated[
+        Literal["fail", "resubmit"],
+        Meta(
+            description="What becomes of it when nobody can tell whether its order was taken. With `fail` nothing is "
+            "ever bought twice. With `resubmit` it is ordered once more, and both may have to be paid for: "
+            "`possible_duplicate` says so, and `max_cost_usd` holds for both together."
+        ),
+    ] = "fail"
 
 
 FIELDS = frozenset(VideoCreate.__struct_fields__)

@@ -85,6 +85,7 @@ def _preferences(create: VideoCreate, policy: str | None) -> Preferences:
         allow_fallbacks=chosen.allow_fallbacks,
         max_usd_micros=_ceiling(create.max_cost_usd, chosen.max_cost),
         on_unsupported=create.on_unsupported,
+        on_unknown=create.on_unknown,
     )
 
 
@@ -247,7 +248,8 @@ def _seconds(param: str, value: Number) -> int:
         number = Decimal(str(value)) if len(str(value)) <= 8 else Decimal(0)
     except InvalidOperation as error:
         raise invalid(param, f"{param} is a whole number of seconds.") from error
-    if not number.is_finite() or number != int(number) or not 1 <= number <= 600 or not str(value).isascii():
+    # In this order: of "1e999999" there is a whole number, too, of a million digits.
+    if not number.is_finite() or not 1 <= number <= 600 or number != int(number) or not str(value).isascii():
         raise invalid(param, f"{param} is a whole number of seconds between 1 and 600.")
     return int(number)
 

@@ -4,20 +4,27 @@ what is in doubt, and deciding it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import date
 
 import msgspec
 from cyclopts import App
 
-from gateway.cli.common import Config, UsageError, moment, plain
+from gateway.cli.common import Config, UsageError, moment, plain, settings_of
 from gateway.cli.store import now, on_store
 from gateway.cli.videos import list_, show
-from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
+from gateway.clips.forgetting import Forgetter
+from gateway.clips.media import open_media
+from gateway.clock import DAY_MS
+from gateway.engine.operator import MoveError, adopt, questioned, resubmit, settle, write_off
 from gateway.jobs.job import OPEN, Attempt, Job
 from gateway.jobs.wish import read_choice
+from gateway.money.billing import doubts
+from gateway.money.spending import EPOCH
 from gateway.settings import micros
 from gateway.store.database import ConflictError
 from gateway.store.evidence import Evidence, of_job
 from gateway.store.orphans import see_to, unseen
+from gateway.store.past import Why
 from gateway.store.store import Store, TakenError
 
 app = App(name="jobs", help="List what was ordered; decide what nobody but an operator can.")
@@ -26,6 +33,15 @@ app.command(show)
 
 SHOWN = 400
 """Characters shown of what was said, in a list."""
+KEPT = {
+    Why.MONEY: "nobody can tell yet what it cost; reelgate jobs in-doubt",
+    Why.ORDER: "an order of it is open; reelgate doctor",
+    Why.WEBHOOK: "somebody is still to be told of it",
+    Why.REPEAT: "its call may still be repeated",
+    Why.ORPHAN: "it made a task that is nobody's; reelgate jobs orphans",
+    Why.STEP: "it is being worked on",
+}
+"""What is said of a video that is kept though it is old."""
 
 
 @app.command
@@ -77,7 +93,8 @@ def evidence(job: str, *, config: Config = None) -> None:
 @app.command
 def in_doubt(*, config: Config = None) -> None:
     """
-    List the videos that failed and may have been charged: each is asked after until its provider or you can tell.
+    List the videos that have ended and whose orders may have been charged: each is asked after until its provider or
+    you can tell.
 
     Parameters
     ----------
@@ -91,9 +108,11 @@ def in_doubt(*, config: Config = None) -> None:
     found = on_store(config, look)
     for job, told in found:
         problem = msgspec.json.decode(job.error or "{}")
-        task = f"task {msgspec.json.decode(job.task)['id']}" if job.task else "no task known"
-        print(f"{_order(job, job.completed_at or job.created_at)}  {problem.get('code', '')}  {task}")
-        _tell(told)
+        for order in doubts(job):
+            task = f"task {msgspec.json.decode(order.task)['id']}" if order.task else "no task known"
+            code = problem.get("code", "") if order is job else f"ordered again, attempt {order.attempt} given up"
+            print(f"{_order(order, job.completed_at or job.created_at)}  {code}  {task}")
+            _tell(each for each in told if each.attempt == order.attempt)
     print(f"{len(found)} in doubt")
 
 
@@ -125,7 +144,12 @@ def orphans(*, seen: str = "", config: Config = None) -> None:
 async def _explained(store: Store, jobs: Sequence[Job]) -> list[tuple[Job, list[Evidence]]]:
     """Add to jobs what was said of their last orders that nobody could read."""
     told = [(job, await of_job(store.database, job.id)) for job in jobs]
-    return [(job, [each for each in said if each.attempt == job.attempt]) for job, said in told]
+    return [(job, [each for each in said if each.attempt in _in_question(job)]) for job, said in told]
+
+
+def _in_question(job: Job) -> set[str | None]:
+    """Name the attempts of a job somebody may ask after."""
+    return {job.attempt, *(each.attempt for each in doubts(job))}
 
 
 def _tell(told: Iterable[Evidence]) -> None:
@@ -163,7 +187,7 @@ def adopt_(job: str, task: str, *, config: Config = None) -> None:
         try:
             await store.save(moved, taken, also=whose)
         except TakenError:
-            raise UsageError(f"task {task} at {found.account} belongs to another order") from None
+            raise UsageError(f"task {task} at {last.account} belongs to another order") from None
         return f"{job} goes on with task {task}"
 
     _decide(config, work)
@@ -223,6 +247,8 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
     """
     Say what a job in doubt cost, by the provider's invoice; 0 gives its money back to the budget.
 
+    Of two orders in doubt it is the last that is settled, and the one before when you say it again.
+
     Parameters
     ----------
     job
@@ -250,11 +276,11 @@ def settle_(job: str, *, usd: str, config: Config = None) -> None:
 
 
 async def _ordered(store: Store, id_: str) -> tuple[Job, Attempt]:
-    """Find a job and its last attempt."""
+    """Find a job and the attempt of it that is in question, its last where none is."""
     job = await store.any_job(id_)
     if job is None:
         raise UsageError(f"there is no {id_}")
-    attempt = next((each for each in await store.attempts(id_) if each.id == job.attempt), None)
+    attempt = next((each for each in await store.attempts(id_) if each.id == questioned(job)), None)
     if attempt is None:
         raise UsageError(f"{id_} is {job.state} and has no open order")
     return job, attempt
@@ -266,6 +292,35 @@ async def _open(store: Store, id_: str) -> tuple[Job, Attempt]:
     if attempt.outcome not in OPEN:
         raise UsageError(f"{id_} is {job.state} and has no open order")
     return job, attempt
+
+
+@app.command(name="forget")
+def forget_(*, before: str, dry_run: bool = False, config: Config = None) -> None:
+    """
+    Forget videos that ended long ago, with their prompts, clips and webhooks; what they cost stays in the ledger.
+
+    ``[store] retention_days`` has the gateway do it by itself. Videos under way, in doubt or still to be told of stay.
+
+    Parameters
+    ----------
+    before
+        Those that had ended before this day (UTC): 2026-08-01.
+    dry_run
+        Say how many would go, and let them be.
+    config
+        The gateway's config.toml.
+    """
+    try:
+        ended = (date.fromisoformat(before) - EPOCH).days * DAY_MS - 1
+    except ValueError:
+        raise UsageError(f"{before[:40]!r} is no day; write it like 2026-08-01") from None
+    if ended >= now():
+        raise UsageError(f"{before} is yet to come; name a day that has begun")
+    media = open_media(settings_of(config).media)
+    gone, kept = on_store(config, lambda store: Forgetter(media, store, now).all(ended, dry_run=dry_run))
+    print(f"{gone} {'would be forgotten' if dry_run else 'forgotten'}")
+    for why, count in sorted(kept.items()):
+        print(f"{count} kept: {KEPT[why]}")
 
 
 def _decide(config: Config, work: Callable[[Store], Awaitable[str]]) -> None:

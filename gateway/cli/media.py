@@ -11,7 +11,6 @@ from gateway.cli.store import now
 from gateway.clips.cleaning import Cleaner
 from gateway.clips.media import LITTER_SECONDS, open_media
 from gateway.clips.shelf import ShelfError
-from gateway.clock import DAY_MS
 from gateway.settings import Settings
 from gateway.store.database import connect
 from gateway.store.store import Store
@@ -54,8 +53,7 @@ async def _collect(settings: Settings, *, dry_run: bool, seconds: float) -> None
     store.open(exclusive=False)
     try:
         media = open_media(settings.media)
-        retention_ms = int(settings.media.retention_days * DAY_MS)
-        cleaner = Cleaner(media, store, now, retention_ms=retention_ms)
+        cleaner = Cleaner(media, store, now, retention_ms=settings.clips_ms)
         sums = {kind: [0, 0] for kind in KINDS}
         async for found in cleaner.litter(seconds=seconds):
             if dry_run or await cleaner.remove(found, seconds=seconds):

@@ -1,5 +1,6 @@
 """
-Remove what nobody has a use for: uploads and Idempotency-Keys that have expired, and media no row points to.
+Remove what nobody has a use for: uploads and Idempotency-Keys that have expired, jobs whose time is over, and media no
+row points to.
 
 Litter comes about where a process dies between keeping bytes and keeping the row that names them, where two calls of
 one Idempotency-Key bring their pictures, where a job or a file is deleted. It is safe to look for it beside running
@@ -28,6 +29,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from gateway.clips.forgetting import Forgetter
 from gateway.clips.media import Media
 from gateway.clips.shelf import Item
 from gateway.jobs.wish import Wish, read_renditions
@@ -36,6 +38,7 @@ from gateway.rounds import Rounds
 from gateway.store.database import Statement, StoreUnavailableError
 from gateway.store.registry import FIRST
 from gateway.store.store import Store
+from gateway.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -63,20 +66,39 @@ class Cleaner(Rounds):
     called = "cleaning"
     passing = (StoreUnavailableError, OSError)
 
-    def __init__(self, media: Media, store: Store, clock: Callable[[], int], *, retention_ms: int) -> None:
+    def __init__(
+        self,
+        media: Media,
+        store: Store,
+        clock: Callable[[], int],
+        metrics: Metrics | None = None,
+        *,
+        retention_ms: int,
+        jobs_ms: int = 0,
+    ) -> None:
+        """
+        Clean up what is kept here.
+
+        :param retention_ms: how long clips are kept at most; 0 is for ever.
+        :param jobs_ms: how long after their end jobs are; 0 is for ever.
+        """
         super().__init__()
         self._media = media
         self._store = store
         self._clock = clock
         self._retention_ms = retention_ms
+        self._forgetter = Forgetter(media, store, clock, metrics)
+        self._jobs_ms = jobs_ms
 
     async def _round(self) -> None:
-        """Forget what has expired, clear away what never arrived whole, let no doubt be forgotten, every minute."""
+        """Forget what has had its time, clear away what never arrived whole, look on at every doubt, every minute."""
         await self._rest(EVERY_SECONDS)
         await self.expire("files_sweep")
         await self.expire("idempotency_sweep")
         await self._store.recall()
         await asyncio.to_thread(self._media.clear)
+        if self._jobs_ms:
+            await self._forgetter.round(self._clock() - self._jobs_ms)
 
     async def expire(self, sweep: str) -> int:
         """Forget what a sweep finds expired, a batch at a time; says how many."""

@@ -293,7 +293,7 @@ def _reasons(decision: Decision, resting: Sequence[Line] = ()) -> list[dict[str,
         {
             "pointer": f"/{refusal.field}",
             "detail": f"{line.provider}: {refusal.message}",
-            "code": "resting" if line in resting else "not_sold",
+            "code": "resting" if line in resting else "price_unknown" if refusal.unpriced else "not_sold",
         }
         for line in decision.others
         for refusal in line.refusals
@@ -306,9 +306,7 @@ def _none(decision: Decision) -> ProblemError:
     fields = [refusal.field for _, refusal in refusals]
     param = max(set(fields), key=fields.count) if fields else "model"
     told = dict.fromkeys(refusal.message for _, refusal in refusals if refusal.field == param)
-    unpriced = bool(refusals) and all(
-        refusal.field == "model" and "price" in refusal.message for _, refusal in refusals
-    )
+    unpriced = bool(refusals) and all(refusal.unpriced for _, refusal in refusals)
     problem = invalid(
         param,
         f"No offer can do this: {'; '.join(list(told)[:3])}.",

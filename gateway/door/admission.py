@@ -21,6 +21,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
+from gateway.door.keys import well_formed
 from gateway.problems import ProblemError
 
 YOUNG_SECONDS: Final = 1.0
@@ -48,15 +49,17 @@ Waiting = deque[tuple[float, int, asyncio.Future[bool]]]
 
 def asker(headers: Iterable[tuple[bytes, bytes]]) -> int:
     """
-    Tell callers apart by the key they bring, before anybody looks whether it is one; the key itself is not kept.
+    Tell callers apart by the key they bring, before anybody looks whether it is known; the key itself is not kept.
 
-    >>> asker([(b"authorization", b"Bearer abc")]) == asker([(b"x-goog-api-key", b"abc ")]) != asker([])
+    What cannot be a key at all is nobody's: else a flood of made-up ones would be as many modest callers.
+
+    >>> asker([(b"authorization", b"Bearer abc")]) == asker([]) == NOBODY
     True
     """
     for name, value in headers:
         if name in CREDENTIALS:
             said = value.split()
-            return hash(said[-1]) if said else NOBODY
+            return hash(said[-1]) if said and well_formed(said[-1].decode("latin-1")) else NOBODY
     return NOBODY
 
 

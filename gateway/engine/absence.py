@@ -16,10 +16,14 @@ class Absence:
         self._store = tools.store
         self._clock = tools.clock
 
-    async def is_proven(self, job: Job) -> bool:
-        """Weigh a provider's word that it has no such order; unless that is final it is asked again."""
+    async def is_proven(self, job: Job, *, of: str | None = None) -> bool:
+        """
+        Weigh a provider's word that it has no such order; unless that is final it is asked again.
+
+        :param of: the attempt in question; the job's last where none is named.
+        """
         now = self._clock()
-        attempt = next(each for each in await self._store.attempts(job.id) if each.id == job.attempt)
+        attempt = next(each for each in await self._store.attempts(job.id) if each.id == (of or job.attempt))
         waited = (now - attempt.intent_at) / 1000
         wait, counts = until_absent(waited, job.tries, denied=attempt.error == DENIED)
         if wait is not None:

@@ -19,7 +19,7 @@ from gateway.events.hooks import take_task
 from gateway.failpoints import failpoint
 from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, as_json, backoff, move, requeued, standing, turned_down
 from gateway.jobs.wish import Choice, Problem, Wish, read_whole, read_wish
-from gateway.money.billing import in_doubt
+from gateway.money.billing import former, in_doubt
 from gateway.offers.accounts import Account
 from gateway.store.database import ConflictError, Statement, StoreUnavailableError
 from gateway.store.orphans import Orphan, note
@@ -133,6 +133,11 @@ class Buyer:
         found = await self._store.any_job(job.id)
         told = {**names(job), "task": update.task.id}
         if found is None or found.attempt != job.attempt or not (found.state in ORDERED or in_doubt(found)):
+            order = found and former(found)
+            if order is not None and order.attempt == job.attempt:
+                log.warning("answer.late", **told)
+                await self._store.told_late(order.attempt or "", as_json(update.task))
+                return
             known = found is not None and found.attempt == job.attempt and found.task is not None
             # The job may have gone on to another order: then what came of this one stands with the attempt.
             if known or any(each.id == job.attempt and each.task for each in await self._store.attempts(job.id)):

@@ -7,11 +7,14 @@ in :mod:`gateway.offers.fallback`; which are left, here.
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from gateway.clock import DAY_MS
 from gateway.engine.findings import alone, alone_with
 from gateway.engine.tools import Tools
-from gateway.jobs.job import IN_VAIN, Job, Outcome, has_time, tired_of
-from gateway.jobs.wish import Choice, Place, Wish
+from gateway.jobs.job import IN_VAIN, Job, Outcome, has_time, silent_in, tired_of
+from gateway.jobs.wish import Choice, Place, Wish, read_choice
+from gateway.money.billing import former
 from gateway.offers.asking import UnknownModelError
 from gateway.offers.fallback import still
 from gateway.offers.routing import Decision
@@ -41,7 +44,8 @@ class Chooser:
         line already.
         """
         able, reason = await self._pick(job, wish, first, called=called)
-        if not self._store.shared or not self.lacks(first):
+        most = _left(wish, job).preferences.max_usd_micros
+        if not self._store.shared or not self.lacks(first) or (most is not None and first.usd_micros > most):
             return able, reason
         standing = await self._store.lines(job.id) if job.account else []
         return [*(each for each in able if (each.account, each.model) in standing), first], ""
@@ -61,7 +65,7 @@ class Chooser:
             and self._shop.affords(first)  # What it was accepted under may have been a higher one.
         ):
             return [first], ""  # Decided when it was accepted, by the same prices.
-        pinned = pin(wish, first.spec)
+        pinned = pin(_left(wish, job), first.spec)
         try:
             decision = self._shop.decide(pinned, lot=job.id)
         except UnknownModelError as error:
@@ -73,9 +77,12 @@ class Chooser:
         choices = [line.choice for line in decision.ranked if line.choice]
         late = {each.place for each in choices if not self.in_time(job, each, now)}
         able: list[Choice] = []
-        tired = tired_of(tried)
+        tired = [
+            *((each, "turned it away") for each in tired_of(tried)),
+            *((each, "never answered") for each in silent_in(tried)),
+        ]
         for left in range(len(tired) + 1):
-            out = {**dict.fromkeys(tired[left:], "turned it away"), **spent}
+            out = {**dict(tired[left:]), **spent}
             more = still(decision, first, out, late, keeps=keeps, begun=job.attempts > 0)
             able += [each for each in more if each.place not in {one.place for one in able}]
             if any(self._is_hopeful(job, each, now, called=called) for each in able):
@@ -132,3 +139,12 @@ class Chooser:
         if account is None:
             return alone(choice.account)
         return None if account.listing.offer(choice.model) else alone_with(choice.account, choice.model)
+
+
+def _left(wish: Wish, job: Job) -> Wish:
+    """Lower what a job may cost at most by what the order may have cost that was given up for the next."""
+    order, most = former(job), wish.preferences.max_usd_micros
+    if order is None or most is None:
+        return wish
+    left = max(0, most - read_choice(order.quote).usd_micros)
+    return replace(wish, preferences=replace(wish.preferences, max_usd_micros=left))

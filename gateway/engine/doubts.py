@@ -1,7 +1,8 @@
 """
 Find out what became of an order nobody knows of: its answer was lost, or its worker died before there was one.
 
-Until that is known nothing is bought anew, except where to send the same order again is free.
+Until that is known nothing is bought anew, except where to send the same order again is free, or where its client
+would rather pay twice.
 """
 
 from contextlib import AsyncExitStack
@@ -9,14 +10,15 @@ from contextlib import AsyncExitStack
 import structlog
 
 from gateway.engine.absence import Absence
+from gateway.engine.again import Again
 from gateway.engine.buying import Buyer
 from gateway.engine.ending import Ends
 from gateway.engine.findings import resumed
 from gateway.engine.tools import Tools
 from gateway.engine.watching import Watcher
 from gateway.events.events import foretell
-from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, backoff, move, requeued, standing
-from gateway.jobs.wish import Problem, read_choice, read_wish
+from gateway.jobs.job import UNDER_WAY, Job, Outcome, State, backoff, move, patience, requeued, standing
+from gateway.jobs.wish import Choice, Problem, read_choice, read_wish
 from gateway.money.billing import Bill, hold_of
 from gateway.offers.accounts import Account
 from gateway.telemetry import names
@@ -28,8 +30,11 @@ log = structlog.get_logger()
 class Doubts:
     """Know how a job goes on that may have bought."""
 
-    def __init__(self, tools: Tools, ends: Ends, watcher: Watcher, buyer: Buyer, absence: Absence) -> None:
+    def __init__(
+        self, tools: Tools, ends: Ends, watcher: Watcher, buyer: Buyer, absence: Absence, again: Again
+    ) -> None:
         self._ends = ends
+        self._again = again
         self._watcher = watcher
         self._buyer = buyer
         self._absence = absence
@@ -66,33 +71,56 @@ class Doubts:
         choice = read_choice(job.quote)
         account = self._shop.accounts.get(choice.account)
         if account is None and not self._watcher.is_hopeless(job, now):
-            await self._watcher.await_account(job, 60.0)
+            if not await self._ordered_again(job):
+                await self._watcher.await_account(job, 60.0)
             return
         if account is None or now >= job.deadline_at:
             await self.never_cleared(job)
             return
         job = resumed(job)
-        wish = read_wish(job.wish)
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None
-            if told is None and account.provider.listing.submit_class == "A":
-                async with AsyncExitStack() as lent:
-                    handed = await self._buyer.take_in_hand(job, wish, choice, lent)
-                    if handed is not None:
-                        await self._buyer.buy(job, wish, choice, handed)
-                return
-            update = told or await account.provider.find(self._orders.write(job, wish, choice), account.wire)
+        except ProviderError as error:
+            await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))  # It has called: it took the order.
+            return
+        if told is not None:
+            await self._watcher.observe(job, told, account, adopted=True)
+        elif account.provider.listing.submit_class == "A":
+            await self._repeat(job, choice)
+        else:
+            await self._look_up(job, choice, account, now)
+
+    async def _repeat(self, job: Job, choice: Choice) -> None:
+        """Send the same order again, which is free."""
+        if await self._ordered_again(job):
+            return
+        wish = read_wish(job.wish)
+        async with AsyncExitStack() as lent:
+            handed = await self._buyer.take_in_hand(job, wish, choice, lent)
+            if handed is not None:
+                await self._buyer.buy(job, wish, choice, handed)
+
+    async def _look_up(self, job: Job, choice: Choice, account: Account, now: int) -> None:
+        """Ask the provider whether it has the order."""
+        order = self._orders.write(job, read_wish(job.wish), choice)
+        try:
+            update = await account.provider.find(order, account.wire)
         except Unsupported:
             await self._await_word(job, account, now)
             return
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
-            await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))
+            if not await self._ordered_again(job):
+                await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))
             return
         if update is None:
             await self._absent(job)
             return
-        await self._watcher.observe(job, update, account, adopted=told is not None)
+        await self._watcher.observe(job, update, account)
+
+    async def _ordered_again(self, job: Job) -> bool:
+        """Order anew, where its client wants that, a job whose fate is open after half of its time."""
+        return self._clock() >= patience(job) and await self._again.order(job) is None
 
     async def _await_word(self, job: Job, account: Account, now: int) -> None:
         """Wait for the callback of a provider nobody can ask; where none will come, its client waits for nothing."""
@@ -101,14 +129,20 @@ class Doubts:
         # What costs nothing ends without a doubt, and nobody could name its task any more.
         waits = is_called or held is None or not held.usd_micros
         left = UNDER_WAY - (now - (job.started_at or now)) / 1000
-        if waits or left > 0:
-            await self._ends.later(job, 60.0 if waits else left)
-        else:
+        if not waits and left <= 0:
             await self.never_cleared(job)
+        elif not await self._ordered_again(job):
+            await self._ends.later(job, 60.0 if waits else left)
 
     async def never_cleared(self, job: Job) -> None:
-        """End a job nobody could tell the fate of, and nobody will; what comes late all the same is kept."""
-        message = "The provider never answered; the clip may have been bought. It was not ordered twice."
+        """End a job nobody can tell the fate of, and nobody will, unless it is ordered anew; a late clip is kept."""
+        why = await self._again.order(job)
+        if why is None:
+            return
+        message = "The provider never answered; the clip may have been bought. It was not ordered twice"
+        message = f"{message}: {why}." if why else f"{message}."
+        if job.abandoned is not None:
+            message = "Neither order was answered; the clip may have been bought twice."
         provider = read_choice(job.quote).provider
         problem = Problem(code="submission_unknown", message=message, provider=provider)
         await self._ends.fail(

@@ -19,6 +19,7 @@ from gateway.engine.tools import Tools
 from gateway.jobs.finished import GRAVE, OURS, PASSING, UNASKED, ClipError, Finished, Missed, expiry, may_live, next_try
 from gateway.jobs.job import VERDICTS, Job, State, as_json, backoff, move
 from gateway.jobs.wish import Notice, ResultLink, read_choice, read_notices, read_wish
+from gateway.money.billing import unsettled
 from gateway.offers.accounts import Account, link_hours
 from gateway.telemetry import names
 from providers.base.errors import ProviderError
@@ -138,7 +139,9 @@ class Fetcher:
             wait = int(1000 * backoff(job.tries, None, 0.5))
             await self._store.save(move(job, job.state, now, tries=job.tries + 1, due_at=now + wait))
             return
-        await self._store.save(move(job, job.state, self._clock(), outputs="[]", due_at=None))
+        now = self._clock()
+        due = now if unsettled(job) else None
+        await self._store.save(move(job, job.state, now, outputs="[]", due_at=due))
 
 
 def _told(job: Job, miss: ClipError) -> dict[str, object]:

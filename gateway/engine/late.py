@@ -18,7 +18,7 @@ from gateway.events.hooks import take_task
 from gateway.jobs.finished import ClipError, Finished, Missed
 from gateway.jobs.job import ENDINGS, VERDICTS, Job, Outcome, State, as_json, look_on, move, standing
 from gateway.jobs.wish import Notice, read_choice, read_wish
-from gateway.money.billing import Bill, bill_of, closed
+from gateway.money.billing import Bill, bill_of, closed, unsettled
 from gateway.offers.accounts import Account
 from gateway.store.database import Statement
 from gateway.telemetry import names
@@ -74,8 +74,7 @@ class Late:
     async def _look_for(self, job: Job, account: Account) -> None:
         """Ask for evidence, and settle by it."""
         try:
-            told = await self._hooks.adopt(job, account) if self._hooks and not job.task else None
-            update = told or await self._ask(job, account)
+            update, adopted = await self.look_up(job, account)
         except ProviderError as error:  # Silence proves nothing, and neither does having forgotten.
             log.info("poll.failed", **names(job), kind=error.kind)
             if not isinstance(error, Unsupported):  # Then nobody was asked, so nobody has answered.
@@ -87,7 +86,7 @@ class Late:
             if await self._absence.is_proven(job):
                 await self._settle(job, Bill.NOTHING, outcome=Outcome.ABSENT)
             return
-        own = () if job.task else (take_task(job, update.task, adopted=told is not None),)
+        own = () if job.task else (take_task(job, update.task, adopted=adopted),)
         job = replace(job, task=as_json(update.task))
         if update.usage:
             job = replace(job, usage=as_json(self._shop.settle(job, update.usage)))
@@ -101,6 +100,15 @@ class Late:
                 await self._settle(job, bill, *own, outcome=ENDINGS[update.state])
             case _:
                 await self._look_on(job, *own)
+
+    async def look_up(self, job: Job, account: Account) -> tuple[Update | None, bool]:
+        """
+        Find out what a provider knows of a job's order, and whether it has named its task itself.
+
+        :raises ProviderError: nothing can be said.
+        """
+        told = await self._hooks.adopt(job, account) if self._hooks and not job.task else None
+        return told or await self._ask(job, account), told is not None
 
     async def _ask(self, job: Job, account: Account) -> Update | None:
         """
@@ -135,7 +143,7 @@ class Late:
         now = self._clock()
         due = job.expires_at if job.deleted_at is None else now
         job, postings = closed(move(job, job.state, now, due_at=due), bill, now)
-        told = [*also, *tell_settled(job)]
+        told = [*also, *(() if unsettled(job) else tell_settled(job))]
         if outcome is None:
             await self._store.save(job, postings=postings, also=told)
         else:

@@ -16,7 +16,7 @@ from gateway.engine.shares import Shares
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Choice
 from gateway.offers.accounts import Account
-from gateway.store.database import Statement
+from gateway.store.database import Statement, StoreUnavailableError
 from gateway.store.store import Store
 
 LONGEST_MS = 600_000
@@ -103,7 +103,13 @@ class Line:
             # Forgotten first: whoever joins while the store is asked is remembered.
             places = {(name, model) for model in models}
             self._waited -= places
-            jobs = await self._store.claim(lease=lease, most=room, line=(name, models))
+            try:
+                jobs = await self._store.claim(lease=lease, most=room, line=(name, models))
+            except StoreUnavailableError:
+                self._waited |= places
+                if not called:
+                    raise
+                break  # Those that are leased by now are stepped: else their leases would run out as if we had died.
             if len(jobs) == room:
                 self._waited |= places
             called += jobs

@@ -11,8 +11,8 @@ from gateway.events.events import announce, tell_settled
 from gateway.events.hooks import take_task
 from gateway.jobs.job import Attempt, Job, Outcome, State, move, requeued
 from gateway.jobs.wish import Problem
-from gateway.money.billing import Bill, closed, hold_of, in_doubt, settled
-from gateway.money.ledger import Billing, Posting
+from gateway.money.billing import Bill, closed, former, in_doubt, settled, unsettled, with_former
+from gateway.money.ledger import Posting
 from gateway.store.database import Statement
 from providers.base.task import Task
 
@@ -25,18 +25,31 @@ def adopt(job: Job, last: Attempt, task: str, now: int) -> tuple[Job, Attempt, l
     """
     Take a task found at the provider for the one the lost order made; the next look says how it stands.
 
-    Of a job that has ended in doubt it says what that cost, and its clip is kept. It holds only where the task is no
-    other order's.
+    Of a job that has ended in doubt it says what that cost, and its clip is kept; of an order that was given up for
+    another (``last`` is the one in question, see :func:`questioned`) only the former. It holds only where the task is
+    no other order's.
 
     :raises MoveError: unless the job is unknown, or ended without anybody knowing of a task.
     """
     handle = msgspec.json.encode(Task(task)).decode()
+    order = former(job)
+    if order is not None and last.id == order.attempt and in_doubt(order):
+        noted = with_former(job, replace(order, task=handle))
+        taken = [take_task(order, Task(task), adopted=True)]
+        return move(noted, job.state, now, due_at=now), replace(last, task=handle), taken
     taken = [take_task(job, Task(task), adopted=True)]
     if in_doubt(job) and job.task is None:
         return move(job, job.state, now, task=handle, due_at=now), replace(last, task=handle), taken
     _must_be_unknown(job)
     running = move(job, State.RUNNING, now, task=handle, due_at=now)
     return running, replace(last, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None), taken
+
+
+def questioned(job: Job) -> str | None:
+    """Say which attempt of a job a task found at a provider is taken to be of: one given up before, or its last."""
+    order = former(job)
+    own = job.state is State.UNKNOWN or (in_doubt(job) and job.task is None)
+    return order.attempt if order is not None and in_doubt(order) and order.task is None and not own else job.attempt
 
 
 def resubmit(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt]:
@@ -57,7 +70,8 @@ def write_off(job: Job, open_: Attempt, now: int) -> tuple[Job, Attempt, list[Po
     :raises MoveError: unless the job is unknown.
     """
     _must_be_unknown(job)
-    message = "Nobody knows whether the provider took the order; an operator gave it up. It was not ordered twice."
+    message = "Nobody knows whether the provider took the order; an operator gave it up."
+    message += " One before it may have been taken, too." if job.abandoned else " It was not ordered twice."
     problem = Problem(code="submission_unknown", message=message)
     failed = move(job, State.FAILED, now, error=msgspec.json.encode(problem).decode())
     ended, postings = closed(failed, Bill.DOUBT, now)
@@ -69,12 +83,23 @@ def settle(job: Job, usd_micros: int, now: int) -> tuple[Job, list[Posting], lis
     """
     Say what a job in doubt cost, by the provider's invoice; 0 gives its money back.
 
-    :raises MoveError: unless its money is in suspense.
+    Of two orders in doubt it is the last, and then, asked again, the one that was given up before it.
+
+    :raises MoveError: unless its money is in suspense, and it has ended.
     """
-    held = hold_of(job)
-    if held is None or held.billing is not Billing.POSSIBLY_BILLED:
+    order = former(job)
+    if in_doubt(job):
+        done, postings = settled(job, usd_micros, now)
+    elif order is not None and in_doubt(order):
+        order, postings = settled(order, usd_micros, now, of=order.attempt or "")
+        done = with_former(job, order)
+    elif job.abandoned is not None and not job.state.final:
+        raise MoveError(f"{job.id} is still {job.state}; say what its first order cost once it has ended")
+    else:
         raise MoveError(f"the money of {job.id} is not in doubt")
-    done, postings = settled(move(job, job.state, now, due_at=None), usd_micros, now)
+    if unsettled(done):
+        return move(done, job.state, now, due_at=now), postings, []
+    done = move(done, job.state, now, due_at=job.expires_at)
     return done, postings, tell_settled(done)
 
 

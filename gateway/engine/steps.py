@@ -8,6 +8,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.engine.absence import Absence
+from gateway.engine.again import Again
 from gateway.engine.buying import Buyer
 from gateway.engine.choosing import Chooser
 from gateway.engine.collecting import Collector
@@ -15,6 +16,7 @@ from gateway.engine.doubts import Doubts
 from gateway.engine.ending import Ends
 from gateway.engine.fetching import Fetcher
 from gateway.engine.findings import NEWER, resumed, sentence
+from gateway.engine.former import Former
 from gateway.engine.intents import Intents
 from gateway.engine.late import Late
 from gateway.engine.tools import Tools
@@ -22,7 +24,7 @@ from gateway.engine.watching import Watcher
 from gateway.jobs.finished import ClipError, Finished
 from gateway.jobs.job import ASIDE_MS, LATE_MOST, Job, Outcome, State, as_json, backoff, move, standing
 from gateway.jobs.wish import NewerError, Problem
-from gateway.money.billing import in_doubt
+from gateway.money.billing import unsettled
 from gateway.offers.accounts import link_hours
 from gateway.telemetry import names
 
@@ -42,11 +44,12 @@ class Steps:
         self._fetcher = Fetcher(tools)
         self._collector = Collector(tools, self._ends, self._fetcher)
         self._watcher = Watcher(tools, self._ends, self._fetcher, self._collector)
-        buyer = Buyer(tools, self._ends, self._watcher)
-        self._intents = Intents(tools, self._ends, Chooser(tools), buyer)
+        buyer, chooser = Buyer(tools, self._ends, self._watcher), Chooser(tools)
+        self._intents = Intents(tools, self._ends, chooser, buyer)
         absence = Absence(tools, self._ends)
-        self._doubts = Doubts(tools, self._ends, self._watcher, buyer, absence)
+        self._doubts = Doubts(tools, self._ends, self._watcher, buyer, absence, Again(tools, self._ends, chooser))
         self._late = Late(tools, self._ends, self._fetcher, absence)
+        self._former = Former(tools, self._ends, self._late, absence)
 
     async def take(self, job: Job, *, called: bool = False) -> None:
         """
@@ -80,11 +83,21 @@ class Steps:
             case State.RUNNING | State.STORING:
                 with self._shares.hold(job.account or "", self._clock()):
                     await self._watcher.look(job)
-            case _ if in_doubt(job):
-                with self._shares.hold(job.account or "", self._clock()):
-                    await self._late.clear_up(job)
             case _:
-                await self._fetcher.expire(job)
+                await self._look_back(job)
+
+    async def _look_back(self, job: Job) -> None:
+        """Take a step with a job that has ended: its clips may have had their time, or its money is in doubt."""
+        order, now = unsettled(job), self._clock()
+        over = job.deleted_at is not None or (job.expires_at is not None and now >= job.expires_at)
+        if order is None or (over and job.outputs != "[]"):
+            await self._fetcher.expire(job)
+            return
+        with self._shares.hold(order.account or "", now):
+            if order is job:
+                await self._late.clear_up(job)
+            else:
+                await self._former.clear_up(job, order)
 
     async def _leave(self, job: Job, why: NewerError) -> None:
         """Leave a job to the newer program that took it: nothing is bought here; one in line ends at its deadline."""
@@ -119,9 +132,8 @@ class Steps:
         due, late = now + wait, now >= job.deadline_at
         match job.state:
             case State.QUEUED:
-                message = (
-                    "The gateway broke down over this video again and again, so it was given up; nothing was bought."
-                )
+                bought = "its first order may have been taken" if job.abandoned else "nothing was bought"
+                message = f"The gateway broke down over this video again and again, so it was given up; {bought}."
                 await self._ends.fail(job, Problem(code="crashed", message=message), also=self._line.leave(job))
                 return
             case State.SUBMITTING | State.UNKNOWN if late:

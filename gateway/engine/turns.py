@@ -12,7 +12,7 @@ from gateway.engine.fetching import made_of
 from gateway.engine.tools import Tools
 from gateway.jobs.finished import Finished
 from gateway.jobs.job import Job, State
-from gateway.money.billing import in_doubt
+from gateway.money.billing import unsettled
 from gateway.offers.accounts import Account
 
 LOOKED_AT = frozenset({State.RUNNING, State.STORING})
@@ -35,6 +35,7 @@ class Turns:
 
         ``ahead`` counts whose jobs are about to be stepped before it, and this one if it is.
         """
+        job = unsettled(job) or job
         name = job.account or ""
         account = self._accounts.get(name)
         due = None if account is None else self._kept_from(job, account, ahead)
@@ -44,7 +45,7 @@ class Turns:
 
     def _kept_from(self, job: Job, account: Account, ahead: Counter[str]) -> int | None:
         """Take a job's turn at its account, or say when that has a place and a look for it."""
-        name, now, late = account.name, self._clock(), in_doubt(job)
+        name, now, late = account.name, self._clock(), unsettled(job) is not None
         asks = job.state in ASKED_ABOUT or late
         if asks and not self._shares.left(name, ahead.total(), ahead[name]):
             return self._shares.again(name, now)

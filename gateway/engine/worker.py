@@ -65,7 +65,7 @@ class Worker(Rounds, Hands):
         self._trials = Trials()
         tools.shares.places = at_once
         self._stalled: list[Job] = []
-        """Whose steps ended for want of memory, or as the store did not answer: still leased, though nobody died."""
+        """Who came to no end for want of memory, or as the store did not answer: still leased, though nobody died."""
 
     def reserve(self) -> bool:
         """Keep a place for one more job, where there is one."""
@@ -183,7 +183,11 @@ class Worker(Rounds, Hands):
         ahead = Counter[str]()
         late = [(job, due) for job in claimed if (due := self._put_off(job, ahead)) is not None]
         if late:
-            await asyncio.gather(*(self._store.put_off(job, due) for job, due in late))
+            try:
+                await asyncio.gather(*(self._store.put_off(job, due) for job, due in late))
+            except StoreUnavailableError:
+                self._stalled += claimed
+                raise
             self.wake()
             gone = {job.id for job, _ in late}
             claimed = [job for job in claimed if job.id not in gone]

@@ -7,12 +7,13 @@ What a job is, and how it may move: pure, the time is an argument.
       │  ^        │   │          │           │
       │  └────────┘   │          ├──> failed*┘
       │ not taken     └> unknown ┘
-      └──> cancelled*           (found again, or proven absent: back to queued)
+      └──> cancelled*           (found again, or proven absent or given up: back to queued)
 
 ``submitting`` is committed before the buying call leaves. A job found there by a worker that did not
 put it there is ``unknown``: nobody can tell "about to send" from "sent". An unknown job is never sent
-again unless its provider proves that it never took it. A running one goes back to queued, for the next best offer,
-once its provider has said that it failed and costs nothing.
+again unless its provider proves that it never took it, or, once at most, its client would rather pay twice than wait
+in vain (``on_unknown: resubmit``). A running one goes back to queued, for the next best offer, once its provider has
+said that it failed and costs nothing.
 """
 
 from collections.abc import Iterable
@@ -86,6 +87,8 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     NOT_ACCEPTED = "not_accepted"
     ABSENT = "absent"
+    ABANDONED = "abandoned"
+    """Given up for another order while nobody knew its fate; it may have been taken."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REFUSED = "refused"
@@ -200,6 +203,8 @@ class Job(Struct, frozen=True):
     """Steps in a row that raised."""
     aside_at: int | None = None
     """Since when it is put aside."""
+    abandoned: str | None = None
+    """The order given up for another, one at most: an :class:`~gateway.money.billing.Abandoned` as JSON."""
 
     @property
     def suspect(self) -> bool:
@@ -369,6 +374,20 @@ def has_time(left_ms: int, whole_ms: int, typical_seconds: float) -> bool:
     return left_ms > 0 and left_ms >= min(typical_seconds * 1000 * SOONEST, whole_ms / 4)
 
 
+def patience(job: Job) -> int:
+    """
+    Say until when evidence is waited for of an order whose client would have it made again, in milliseconds.
+
+    Half of a job's time is left for the next order, and none is made while the one before may be on its way.
+    """
+    return max((job.created_at + job.deadline_at) // 2, (job.started_at or job.created_at) + int(UNDER_WAY * 1000))
+
+
+def silent_in(tried: Iterable[Attempt]) -> list[Place]:
+    """Find the places that never answered an order: who does not answer is asked again after all others."""
+    return [each.place for each in tried if each.outcome in {Outcome.UNKNOWN, Outcome.ABANDONED}]
+
+
 def tired_of(tried: Iterable[Attempt]) -> list[Place]:
     """
     Find the places that have turned an order away too often and for too long to be asked again before all others.
@@ -415,7 +434,7 @@ def standing(job: Job, outcome: Outcome, now: int, error: str | None, task: str 
         outcome=outcome,
         usd_micros=0,
         intent_at=0,
-        answered_at=None if outcome is Outcome.UNKNOWN else now,
+        answered_at=None if outcome in {Outcome.UNKNOWN, Outcome.ABANDONED} else now,
         ended_at=None if outcome in OPEN else now,
         task=task,
         error=error,

@@ -26,6 +26,8 @@ class Preferences(Struct, frozen=True, kw_only=True, omit_defaults=True):
     allow_fallbacks: bool = True
     max_usd_micros: int | None = None
     on_unsupported: Literal["error", "warn"] = "error"
+    on_unknown: Literal["fail", "resubmit"] = "fail"
+    """What becomes of an order nobody knows the fate of: its job fails, or is ordered once more, at most."""
 
 
 class Wish(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,11 +3,12 @@
 from enum import StrEnum
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.job import LATE_LEAST, Job
+from gateway.jobs.job import LATE_LEAST, Job, as_json
 from gateway.jobs.wish import Choice, Notice, read_choice
-from gateway.money.ledger import About, Billing, Hold, Posting, add, close
+from gateway.money.ledger import About, Billing, Hold, Posting, add, close, hold
 from providers.base.task import Fault, Usage
 
 
@@ -20,6 +21,27 @@ class Bill(StrEnum):
     """What the provider counted; where it counted nothing, what was quoted."""
     DOUBT = "doubt"
     """Nobody can tell."""
+
+
+class Abandoned(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    Hold an order that was given up for another while nobody knew its fate: a column of the job.
+
+    Its money waits in suspense beside the hold of the next. Nothing is asked of it before the job has ended; what comes
+    by itself meanwhile is noted.
+    """
+
+    attempt: str
+    offer: str
+    account: str
+    quote: str
+    """The :class:`Choice` as JSON."""
+    hold: Hold
+    at: int
+    """When it was given up."""
+    task: str | None = None
+    """The provider's handle as JSON, once it has come to light."""
+    usage: str = "{}"
 
 
 def bill_of(fault: Fault | None, usage: Usage | None) -> Bill:
@@ -35,8 +57,12 @@ def hold_of(job: Job) -> Hold | None:
     return msgspec.json.decode(job.hold, type=Hold) if job.hold else None
 
 
-def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
-    """Close what is set aside for a job; one whose cost nobody can tell is looked at again."""
+def closed(job: Job, bill: Bill, now: int, *, of: str = "") -> tuple[Job, list[Posting]]:
+    """
+    Close what is set aside for a job; one whose cost nobody can tell is looked at again.
+
+    ``of`` names the attempt where the job is shown as it stood with an order that was given up (:func:`former`).
+    """
     held = hold_of(job)
     if held is None:
         return job, []
@@ -45,17 +71,86 @@ def closed(job: Job, bill: Bill, now: int) -> tuple[Job, list[Posting]]:
     told = counted is not None
     price = choice.usd_micros if counted is None else counted
     charge = {Bill.NOTHING: 0, Bill.PRICE: price, Bill.DOUBT: None}[bill]
-    done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE)
+    done, postings = close(_about(job, held), held, charge, now, told=told and bill is Bill.PRICE, of=of)
     job = _written(job, held, done)
-    if in_doubt(job):
-        job = replace(job, due_at=now + int(1000 * LATE_LEAST))
+    if unsettled(job):
+        due = now + int(1000 * LATE_LEAST)
+        job = replace(job, due_at=due if job.due_at is None else min(due, job.due_at))
     return job, postings
 
 
 def in_doubt(job: Job) -> bool:
-    """Whether a job has ended and nobody can tell yet what it cost."""
+    """Whether a job has ended and nobody can tell yet what its last order cost."""
     held = hold_of(job) if job.state.final else None
     return held is not None and held.billing is Billing.POSSIBLY_BILLED
+
+
+def unsettled(job: Job) -> Job | None:
+    """
+    Show an ended job as it stood with the order that is to be asked after next; ``None`` where no cost is in doubt.
+
+    It is the job itself for its last order, and :func:`former` for one that was given up before; where both are in
+    doubt they take turns.
+    """
+    found = doubts(job)
+    return found[job.tries % len(found)] if found else None
+
+
+def doubts(job: Job) -> list[Job]:
+    """Show an ended job as it stood with each of its orders nobody can tell the cost of, the last first."""
+    return [each for each in (job, former(job)) if each is not None and in_doubt(each)]
+
+
+def abandoned_of(job: Job) -> Abandoned | None:
+    """Read which order was given up for another."""
+    return msgspec.json.decode(job.abandoned, type=Abandoned) if job.abandoned else None
+
+
+def former(job: Job) -> Job | None:
+    """Show a job as it stood with the order that was given up for another; ``None`` where none was."""
+    order = abandoned_of(job)
+    if order is None:
+        return None
+    return replace(
+        job,
+        attempt=order.attempt,
+        offer=order.offer,
+        account=order.account,
+        quote=order.quote,
+        task=order.task,
+        usage=order.usage,
+        hold=as_json(order.hold),
+        outputs="[]",
+        abandoned=None,
+    )
+
+
+def with_former(job: Job, order: Job) -> Job:
+    """Write what has come to light of an order that was given up, as :func:`former` shows it."""
+    before, held = abandoned_of(job), hold_of(order)
+    assert before is not None
+    assert held is not None
+    known = replace(before, task=order.task, usage=order.usage, hold=held)
+    return replace(job, abandoned=as_json(known), warnings=order.warnings)
+
+
+def abandon(job: Job, choice: Choice, now: int) -> tuple[Job, list[Posting]]:
+    """Leave in suspense what an order may have cost, and set aside what another would, where there is something."""
+    held = hold_of(job)
+    assert held is not None
+    assert job.attempt is not None
+    left, postings = close(_about(job, held), held, None, now, of=job.attempt)
+    about = About(job.id, held.owner, choice.offer, choice.account)
+    taken, more = hold(about, choice.usd_micros, held.budgets, now, again=True)
+    order = Abandoned(
+        attempt=job.attempt,
+        offer=job.offer or "",
+        account=job.account or "",
+        quote=job.quote,
+        hold=left,
+        at=now,
+    )
+    return replace(job, abandoned=as_json(order), hold=as_json(taken)), [*postings, *more]
 
 
 def share(choice: Choice, clips: int | None) -> int | None:
@@ -65,12 +160,12 @@ def share(choice: Choice, clips: int | None) -> int | None:
     return -(-choice.usd_micros * clips // choice.spec.n)
 
 
-def settled(job: Job, charge: int, now: int) -> tuple[Job, list[Posting]]:
-    """Close what is in suspense, on an operator's word."""
+def settled(job: Job, charge: int, now: int, *, of: str = "") -> tuple[Job, list[Posting]]:
+    """Close what is in suspense, on an operator's word; ``of`` as for :func:`closed`."""
     held = hold_of(job)
     if held is None:
         return job, []
-    done, postings = close(_about(job, held), held, charge, now, told=True)
+    done, postings = close(_about(job, held), held, charge, now, told=True, of=of)
     return _written(job, held, done), postings
 
 

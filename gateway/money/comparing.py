@@ -123,7 +123,7 @@ def _record(of: dict[str, str], came: Sequence[Came], usd_micros: int) -> Record
         refused=count[Outcome.REFUSED],
         turned_away=count[Outcome.NOT_ACCEPTED] + count[Outcome.ABSENT] + count[Outcome.ACCOUNT_REFUSED],
         cancelled=count[Outcome.CANCELLED],
-        in_doubt=count[Outcome.UNKNOWN],
+        in_doubt=count[Outcome.UNKNOWN] + count[Outcome.ABANDONED],
         under_way=sum(count[outcome] for outcome in OPEN - {Outcome.UNKNOWN}),
         mismatched=sum(each.orders for each in kept if each.mismatched),
         late=sum(each.orders for each in kept if each.late),

@@ -196,10 +196,17 @@ def _until(period: str, since: int) -> int:
     return int(next_month.timestamp() * 1000)
 
 
-def hold(about: About, usd_micros: int, budgets: tuple[Budget, ...], now: int) -> tuple[Hold, list[Posting]]:
-    """Set an amount aside; nothing is written for nothing."""
+def hold(
+    about: About, usd_micros: int, budgets: tuple[Budget, ...], now: int, *, again: bool = False
+) -> tuple[Hold, list[Posting]]:
+    """
+    Set an amount aside; nothing is written for nothing.
+
+    It is done ``again``, once, beside a hold that was given up to suspense (:func:`close` of an attempt).
+    """
     taken = Hold(usd_micros=usd_micros, owner=about.owner, budgets=budgets)
-    return taken, _post(about, "hold", Book.AVAILABLE, Book.HELD, usd_micros, now, budgets)
+    kind = "hold.again" if again else "hold"
+    return taken, _post(about, kind, Book.AVAILABLE, Book.HELD, usd_micros, now, budgets)
 
 
 def add(about: About, held: Hold, usd_micros: int, attempt: str, now: int) -> tuple[Hold, list[Posting]]:
@@ -209,13 +216,17 @@ def add(about: About, held: Hold, usd_micros: int, attempt: str, now: int) -> tu
     return replace(held, usd_micros=held.usd_micros + more), postings
 
 
-def close(about: About, held: Hold, charge: int | None, now: int, *, told: bool = False) -> tuple[Hold, list[Posting]]:
+def close(
+    about: About, held: Hold, charge: int | None, now: int, *, told: bool = False, of: str = ""
+) -> tuple[Hold, list[Posting]]:
     """
     Turn what is set aside into what was spent, and give the rest back.
 
     ``charge`` is ``None`` where nobody can tell: all of it then waits in suspense. What was charged beyond the hold
-    is taken all the same, so that a budget may show less than nothing rather than a wrong sum.
+    is taken all the same, so that a budget may show less than nothing rather than a wrong sum. ``of`` names the attempt
+    whose hold it is, where its job has another beside it.
     """
+    named = f".{of}" if of else ""
     if held.billing not in {Billing.HELD, Billing.POSSIBLY_BILLED}:
         return held, []
     book = Book.HELD if held.billing is Billing.HELD else Book.SUSPENSE
@@ -223,13 +234,13 @@ def close(about: About, held: Hold, charge: int | None, now: int, *, told: bool 
         if book is Book.SUSPENSE:
             return held, []
         waiting = replace(held, billing=Billing.POSSIBLY_BILLED)
-        return waiting, _post(about, "suspend", Book.HELD, Book.SUSPENSE, held.usd_micros, now)
+        return waiting, _post(about, f"suspend{named}", Book.HELD, Book.SUSPENSE, held.usd_micros, now)
     charge = charge or 0
     within = min(charge, held.usd_micros)
     postings = [
-        *_post(about, "settle", book, Book.SPENT, within, now),
-        *_post(about, "excess", Book.AVAILABLE, Book.SPENT, charge - within, now),
-        *_post(about, "release", book, Book.AVAILABLE, held.usd_micros - within, now),
+        *_post(about, f"settle{named}", book, Book.SPENT, within, now),
+        *_post(about, f"excess{named}", Book.AVAILABLE, Book.SPENT, charge - within, now),
+        *_post(about, f"release{named}", book, Book.AVAILABLE, held.usd_micros - within, now),
     ]
     billing = Billing.BILLED if charge else Billing.NOT_BILLED
     return replace(held, billing=billing, charged=charge, told=told), postings

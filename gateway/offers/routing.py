@@ -77,7 +77,8 @@ def decide(
     """
     for alike in _shaped(request, sellers):
         decision = choose(alike, preferences, sellers, aliases, on=on, terms=terms, lot=lot)
-        if decision.ranked:
+        # Who only rests can make it as it is: that is no reason to make another.
+        if decision.ranked or any(line.usual for line in decision.others):
             break
     if request.aspect_ratio == ADAPTIVE and (unlike := _unlike(decision)):
         return replace(decision, notices=(*decision.notices, unlike))
@@ -118,12 +119,13 @@ def _apart(ratio: str, width: int, height: int) -> float:
 
 
 def _unlike(decision: Decision) -> Notice | None:
-    """Say that nobody sells a shape near the one a clip was to follow."""
+    """Say that nobody who may make a clip sells a shape near the one it was to follow."""
     frame, ratio = _first_frame(decision.request), decision.request.aspect_ratio
     if not (decision.ranked and frame and ratio) or _apart(ratio, *frame) <= math.log1p(NEAR):
         return None
-    near = f"no offer of {decision.request.model} sells a shape near the first frame's {frame[0]}x{frame[1]}"
-    return Notice(type="unsupported", feature="aspect_ratio", details=f"{near}; {ratio} is the nearest")
+    near = f"no offer of {decision.request.model} this call can have sells a shape near the first frame's"
+    details = f"{near} {frame[0]}x{frame[1]}; {ratio} is the nearest"
+    return Notice(type="unsupported", feature="aspect_ratio", details=details)
 
 
 def _alike(request: Request) -> Iterator[Request]:
@@ -364,8 +366,8 @@ def _prefer(line: Line, preferences: Preferences, most: int | None) -> Line:
         return _refuse(line, Refusal("provider", f"provider.only does not name {line.provider}"))
     if line.provider in preferences.ignore:
         return _refuse(line, Refusal("provider", f"provider.ignore names {line.provider}"))
-    if line.choice:
-        price = line.choice.usd_micros
+    if line.usual:  # Who rests, too: nobody waits for what is too dear.
+        price = line.usual.usd_micros
         said = f"{line.provider} charges ${price / 1_000_000:.6g}, above"
         if most is not None and price > most:
             said = f"{said} the ${most / 1_000_000:.6g} this gateway pays for a video at most"

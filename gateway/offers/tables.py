@@ -22,7 +22,7 @@ LOST = {
     "B": "looked up by our own id",
     "C": "told by callback",
     "D": "looked for among the newest tasks",
-    "E": "in doubt after three minutes, never ordered again",
+    "E": "in doubt after three minutes, never ordered again unasked",
 }
 MARK = "<!-- table: {} -->"
 END = "<!-- end of table -->"

@@ -28,7 +28,7 @@ ROWS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
         "ids": (
             "id",
             frozenset({"job_save", "job_cancel", "job_delete", "job_claim", "job_retire", "job_hasten"})
-            | frozenset({"jobs_keep", "job_give_back", "job_put_off", "job_stumbled"}),
+            | frozenset({"jobs_keep", "job_give_back", "job_put_off", "job_stumbled", "forget_job"}),
         ),
     },
     "endpoints_rows": {
@@ -41,6 +41,7 @@ ROWS: Mapping[str, Mapping[str, tuple[str, frozenset[str]]]] = {
             "endpoint",
             frozenset({"deliveries_hold", "deliveries_unhold", "deliveries_drop", "deliveries_move"}),
         ),
+        "jobs": ("id", frozenset({"forget_deliveries"})),
     },
 }
 """

@@ -31,8 +31,13 @@ async def note(database: Database, orphan: Orphan) -> None:
 
     :raises StoreUnavailableError: when nobody answers.
     """
+    await database.write(noted(orphan))
+
+
+def noted(orphan: Orphan) -> Statement:
+    """Write a task on the list together with what else is known of it, and raise the alarm."""
     log.error("task.ownerless", job=orphan.job, attempt=orphan.attempt, account=orphan.account, task=orphan.task)
-    await database.write(Statement("orphan_note", orphan))
+    return Statement("orphan_note", orphan)
 
 
 async def unseen(database: Database) -> list[Orphan]:

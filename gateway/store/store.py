@@ -17,6 +17,7 @@ from gateway.money.comparing import Came
 from gateway.money.ledger import FOR_EVER, Book, BudgetRow, Entry, Posting, Spent
 from gateway.store.database import ConflictError, Database, Row, Statement, StoreUnavailableError, bodies, known
 from gateway.store.lists import EVERY, Page, Wanted, rows_of
+from gateway.store.past import may_be_forgotten
 from gateway.store.registry import FIRST, LAST, Registry
 
 LONGEST_MS = 1_200_000
@@ -173,8 +174,7 @@ class Store(Registry):
         for earlier, kept in await self._database.read("idempotency_read", named):
             if earlier != fingerprint:
                 raise MismatchError(name)
-            (row,) = await self._database.read("job_read", {"id": kept})
-            return _job(row)
+            return await self.any_job(kept)
         return None
 
     async def unheard(self, job: Job) -> None:
@@ -197,9 +197,9 @@ class Store(Registry):
         return rows[0][0] if rows else None
 
     async def owns(self, id_: str, tenant: str) -> bool:
-        """Whether a job is or was a tenant's, deleted ones included."""
-        rows = await self._database.read("job_read", {"id": id_})
-        return bool(rows) and _job(rows[0]).tenant == tenant
+        """Whether a job is or was a tenant's, deleted ones included; so may be any that is forgotten."""
+        job = await self.any_job(id_)
+        return await may_be_forgotten(self._database, id_) if job is None else job.tenant == tenant
 
     async def jobs(
         self, tenant: str, *, after: str | None, limit: int, newest_first: bool, wanted: Wanted = EVERY
@@ -346,6 +346,11 @@ class Store(Registry):
             Statement("job_delete", {"id": id_, "tenant": tenant, "now": self._clock()})
         )
         return _job(rows[0]) if rows else None
+
+    async def told_late(self, attempt: str, task: str, *also: Statement) -> None:
+        """Note which task an attempt was given whose job has gone on without it."""
+        told = {"id": attempt, "task": task, "now": self._clock()}
+        await self._database.write(Statement("attempt_told", told, 1), *also)
 
     async def attempts(self, job: str) -> list[Attempt]:
         """List a job's attempts, first to last."""

@@ -24,6 +24,8 @@ class Refusal(Struct, frozen=True):
 
     field: str
     message: str
+    unpriced: bool = False
+    """Whether it could, if its provider stated a price."""
 
 
 class Quote(Struct, frozen=True, kw_only=True):
@@ -149,7 +151,7 @@ def quote(
         return Refusal("model", offer.ended_why)
     line = price_of(listing, offer, spec, on=on, plan=plan)
     if line is None:
-        return Refusal("model", f"{listing.slug} states no price for {offer.model}")
+        return Refusal("model", f"{listing.slug} states no price for {offer.model}", unpriced=True)
     seconds = spec.seconds or source_seconds
     if line.per != "video" and not seconds:
         return Refusal("seconds", f"{listing.slug} charges by length, and nothing says how long the clip will be")

@@ -244,6 +244,7 @@ def test_an_order_nobody_can_do_tells_each_offers_reason(market: Market) -> None
     assert "/seconds" in {each["pointer"] for each in body["errors"]}
     unpriced = market.http.post("/videos", json={"prompt": "a kite", "model": "aigenerate:aigenerate/veo-3-1"})
     assert (422, "price_unknown") == (unpriced.status_code, unpriced.json()["error"]["code"])
+    assert {"price_unknown"} == {each["code"] for each in unpriced.json()["errors"]}
 
 
 def test_a_video_says_why_its_seller_won(market: Market) -> None:

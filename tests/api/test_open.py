@@ -196,6 +196,30 @@ def test_every_field_is_echoed(server: Server) -> None:
     assert "https://acme.test/h" == video["callback_url"]
 
 
+def test_who_would_rather_pay_twice_says_so(server: Server) -> None:
+    """It is echoed, part of what a call is known by, taken and without effect in a quote, and no duplicate as yet."""
+
+    def ask(body: dict[str, object]) -> httpx.Response:
+        named = {"idempotency-key": "pay-twice"}
+        return httpx.post(f"{server.url}/v1/videos", json=body, headers=named, trust_env=False, timeout=30)
+
+    body = {**CLIP, "prompt": "perhaps two cats", "on_unknown": "resubmit"}
+    video = ask(body).json()
+    assert (video["request"]["provider"]["on_unknown"], video["possible_duplicate"]) == ("resubmit", False)
+    assert ask(body).json()["id"] == video["id"]
+    for other in (
+        {**body, "on_unknown": "fail"},
+        {name: value for name, value in body.items() if name != "on_unknown"},
+    ):
+        assert ask(other).status_code == 422
+    plain = server.post("/v1/videos", {**CLIP, "on_unknown": "fail"}).json()
+    assert "on_unknown" not in plain["request"]["provider"]
+    quotes = [server.post("/v1/quotes", {**body, "on_unknown": how}).json()["data"] for how in ("resubmit", "fail")]
+    assert quotes[0] == quotes[1]
+    for each in (video, plain):
+        server.post(f"/v1/videos/{each['id']}/cancel", {})
+
+
 def test_aliases_keep_old_apps_alive(server: Server) -> None:
     """``sora-2`` is served by a model that can; a length only another can make goes there."""
     short = server.post("/v1/videos", {"prompt": "x", "model": "sora-2", "seconds": "4"}).json()

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.jobs import evidence, in_doubt, orphans, settle_, unknown
+from gateway.cli.jobs import adopt_, evidence, in_doubt, orphans, settle_, unknown
+from gateway.jobs.job import State
+from gateway.jobs.wish import Preferences
 from gateway.store.evidence import Kind, keep
 from gateway.store.orphans import Orphan, note
 from providers.base.errors import Indeterminate
@@ -62,6 +64,43 @@ def test_what_is_in_doubt_is_listed_until_somebody_can_tell(engine: Engine, caps
     with pytest.raises(SystemExit):
         main(["jobs", "settle", late, "--usd", "0.25"])
     assert f"the money of {late} is not in doubt" in capsys.readouterr().err
+    engine.close()
+
+
+def test_an_order_given_up_for_another_is_listed_and_decided(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its attempt, beside a video that is well; its task is named, or its bill, like any other's."""
+
+    async def lose(seed: int) -> str:
+        engine.provider.submits = [Indeterminate("silence")]
+        job = await engine.accept(preferences=Preferences(on_unknown="resubmit"), seed=seed)
+        ended = await engine.run(job.id)
+        assert ended.state is State.SUCCEEDED
+        return ended.id
+
+    found, billed = asyncio.run(lose(1)), asyncio.run(lose(2))
+    first = asyncio.run(engine.store.attempts(found))[0].id
+    capsys.readouterr()
+    in_doubt()
+    said = capsys.readouterr().out
+    assert f"ordered again, attempt {first} given up  no task known" in said
+    assert "2 in doubt" in said
+
+    adopt_(found, "t-1")
+    settle_(billed, usd="0.10")
+    in_doubt()
+    said = capsys.readouterr().out
+    assert f"{billed} cost $0.1" in said
+    assert "given up  task t-1" in said
+    assert "1 in doubt" in said
+    asyncio.run(engine.turn(seconds=1))
+    capsys.readouterr()
+    in_doubt()
+    orphans()
+    said = capsys.readouterr().out
+    assert "0 in doubt" in said
+    assert f"{first}  acme  task t-1  {found}" in said
     engine.close()
 
 

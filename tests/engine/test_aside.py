@@ -409,3 +409,27 @@ async def test_a_step_that_raises_while_the_store_fails_is_no_crash_either(engin
 
     (job,) = await worker._due(8)
     assert (job.crashes, job.faults, job.lease_epoch) == (0, 0, 3)
+
+
+async def test_whom_the_store_could_not_put_off_did_not_crash(engine: Engine) -> None:
+    """A database that is gone between a claim and what comes after it leaves leases behind, and nobody who died."""
+    await engine.accept()
+    beside = (await engine.accept(seed=2)).id
+    (job, *_) = await crash(engine, times=SUSPECT)
+    await engine.store.give_back([job])
+    worker, put_off = Worker(engine.tools, engine.steps, engine.turns, at_once=8), engine.store.put_off
+
+    async def broken(job: Job, due: int) -> None:
+        raise StoreUnavailableError("the database system is starting up")
+
+    engine.store.put_off = broken  # type: ignore[method-assign]
+    for _ in range(CRASHES):
+        with pytest.raises(StoreUnavailableError):
+            await worker._due(8)
+        engine.store.put_off = put_off  # type: ignore[method-assign]
+        await worker._excuse()
+        engine.store.put_off = broken  # type: ignore[method-assign]
+        engine.now += STALLED_MS
+    engine.store.put_off = put_off  # type: ignore[method-assign]
+
+    assert {(await engine.job(each)).crashes for each in (job.id, beside)} == {SUSPECT}

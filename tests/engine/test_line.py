@@ -1,6 +1,7 @@
 """Laws of lines: who waits for a place is not written, is called in turn, and is forgotten by nobody."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from itertools import count as numbers
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.engine.operator import resubmit, write_off
 from gateway.jobs.job import Job, Outcome, State, move, standing
 from gateway.jobs.wish import Wish
 from gateway.money.billing import Bill
+from gateway.store.database import StoreUnavailableError
 from providers.base.errors import Indeterminate
 from providers.base.listing import Listing
 from providers.base.order import Request
@@ -248,6 +250,32 @@ async def test_the_first_of_several_places_is_taken(make: Make) -> None:
     assert [len(each.ledger) for each in engine.providers.values()] == [1, 3]
     assert await engine.store.lines() == []
     assert await engine.store.ailments() == {}
+
+
+async def test_who_was_called_is_stepped_though_the_store_fails_meanwhile(make: Make) -> None:
+    """Of two lines the second is not to be had just now: who stands first in the other has no lease for nothing."""
+    engine = make(listing("acme"), listing("zeta"), max_running=1)
+    for slug, each in engine.providers.items():
+        each.submits = [running(f"{slug}{number}", poll_after=3600.0) for number in range(5)]
+    jobs = [await order(engine, number) for number in range(4)]
+    await engine.turn()
+    for slug in engine.providers:
+        await leave(engine, slug)
+    line, claim, claims = engine.tools.line, engine.store.claim, numbers()
+
+    async def broken(*, lease: int, most: int, line: tuple[str, list[str]], only: str = "") -> list[Job]:
+        if next(claims):
+            raise StoreUnavailableError("the database system is shutting down")
+        return await claim(lease=lease, most=most, line=line, only=only)
+
+    engine.store.claim = broken  # type: ignore[method-assign, assignment]
+    called = await line.call(lease=60_000, most=8)
+    assert [each.id for each in called] == [jobs[2].id]
+    with pytest.raises(StoreUnavailableError):
+        await line.call(lease=60_000, most=8)
+    engine.store.claim = claim  # type: ignore[method-assign]
+
+    assert [each.id for each in await line.call(lease=60_000, most=8)] == [jobs[3].id]
 
 
 async def test_nobody_waits_where_he_would_pay_more(make: Make) -> None:

@@ -16,7 +16,10 @@ from gateway.events.keyring import Keyring
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
 from gateway.jobs.job import Job, Outcome, State
+from gateway.jobs.wish import Preferences
+from gateway.money.billing import unsettled
 from gateway.network.outbound import Outbound
+from gateway.store.orphans import unseen
 from providers.base.errors import Indeterminate, Missing, Unavailable
 from providers.base.order import Order
 from providers.base.provider import HookHint
@@ -74,10 +77,10 @@ class World:
             await self.hooks.hear(*found, {}, task.encode())
         return found is not None
 
-    async def lost(self) -> Job:
+    async def lost(self, preferences: Preferences = Preferences()) -> Job:  # noqa: B008
         """Order a clip whose answer is lost."""
         self.provider.submits = [Indeterminate("silence")]
-        accepted = await self.engine.accept()
+        accepted = await self.engine.accept(preferences=preferences)
         await self.engine.turn()
         await self.engine.turn(seconds=2)
         found = await self.engine.job(accepted.id)
@@ -186,6 +189,38 @@ async def test_a_call_after_an_end_in_doubt_brings_a_look(world: World) -> None:
     assert await world.call(world.provider.urls[0], "t-9")
     assert found == await world.engine.job(job.id)
     assert 1 == len(world.provider.ledger)
+
+
+async def test_a_call_about_an_order_given_up_is_heard_at_the_end(world: World) -> None:
+    """It names the first attempt's task while the next is made: that goes on, and both are paid for and told apart."""
+    job = await world.lost(Preferences(on_unknown="resubmit"))
+    world.provider.submits, world.provider.polls = [running("t-2")], [running("t-2")] * 9
+    while (await world.engine.job(job.id)).state is not State.RUNNING:
+        await world.engine.turn(seconds=60)
+    assert await world.call(world.provider.urls[0], "t-1")
+    found = await world.engine.job(job.id)
+    assert (State.RUNNING, "t-2") == (found.state, msgspec.json.decode(found.task or "")["id"])
+    world.provider.polls = []
+    ended = await world.engine.run(job.id)
+    assert State.SUCCEEDED is ended.state
+
+    assert await world.call(world.provider.urls[0], "t-1")
+    assert 1 == await world.engine.turn(seconds=5)
+    settled = await world.engine.job(job.id)
+    tasks = [msgspec.json.decode(each.task or "")["id"] for each in await world.engine.store.attempts(job.id)]
+    assert (["t-1", "t-2"], ended.task, None) == (tasks, settled.task, unsettled(settled))
+    assert ["t-1"] == [each.task for each in await unseen(world.engine.store.database)]
+    assert await world.call(world.provider.urls[0], "t-1")
+    assert settled == await world.engine.job(job.id)
+
+
+async def test_who_has_called_is_not_given_up(world: World) -> None:
+    """A seller that named a task has taken the order, though it cannot be reached to say how that stands."""
+    job = await world.lost(Preferences(on_unknown="resubmit"))
+    assert await world.call(world.provider.urls[0], "t-1")
+    world.provider.polls = [Unavailable("down")] * 9999
+    ended = await world.engine.run(job.id, most=2000)
+    assert (State.FAILED, None, 1) == (ended.state, ended.abandoned, len(world.provider.ledger))
 
 
 async def test_a_lost_order_is_brought_home(world: World) -> None:

@@ -19,6 +19,8 @@ from tests.machine.receiver import ENDPOINT, GAPS, Heard
 from tests.machine.upstream import SECRET, Made, clip_of
 
 OPEN = {"intent", "unknown", "accepted"}
+UNTRACED = {"failed", "cancelled", "unknown", "abandoned"}
+"""What may be said of an order whose task nobody knows."""
 OWNERLESS = 30.0
 """Seconds a lease may have run out before somebody takes the job over."""
 
@@ -62,16 +64,20 @@ class Laws:
         demand(row["outcome"] in {"intent", "unknown"}, "I0", f"{slug} was sent {attempt}, which is {row['outcome']}")
 
     def check_bought(self, made: Made, now: float) -> None:
-        """I1: one job, one purchase, and another only once the one before has failed and costs nothing."""
-        row = self._db.execute("SELECT job FROM attempts WHERE id = ?", (made.marker,)).fetchone()
+        """
+        I1: one job, one purchase, and another only once the one before has failed and costs nothing, or was given up.
+        """
+        query = "SELECT job, abandoned FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE attempts.id = ?"
+        row = self._db.execute(query, (made.marker,)).fetchone()
         demand(row is not None, "I2", f"{made.id} was bought for nobody")
         before = self.bought.setdefault(row["job"], [])
-        demand(all(each.is_vain(now) for each in before), "I1", f"{row['job']} was bought twice")
+        count = 1 + sum(not each.is_vain(now) for each in before)
+        demand(count <= (2 if row["abandoned"] else 1), "I1", f"{row['job']} was bought {count} times")
         before.append(made)
 
     def check_heard(self, heard: Heard) -> None:
         """I8: nobody hears of what is on no disk, nor of one end under two names."""
-        row = self._db.execute("SELECT state, hold FROM jobs WHERE id = ?", (heard.job,)).fetchone()
+        row = self._db.execute("SELECT state, hold, abandoned FROM jobs WHERE id = ?", (heard.job,)).fetchone()
         demand(row is not None, "I8", f"{heard.url} heard of {heard.job}, which is on no disk")
         told = {ENDS.get(State(row["state"])), *(() if doubtful(row) else (SETTLED,))}
         demand(heard.type in told, "I8", f"{heard.url} heard {heard.type} of {heard.job}, which is {row['state']}")
@@ -160,19 +166,26 @@ class Laws:
                 demand(before[name] == after[name], "I7", f"{after['id']} ended, and its {name} changed")
             kept = before["outputs"] == after["outputs"] or after["updated_at"] >= (before["expires_at"] or 0)
             demand(kept, "I7", f"{after['id']} ended, and its clip is gone before its time")
+        if before["abandoned"]:
+            demand(given_up(before) == given_up(after), "I1", f"{after['id']} gave up two orders")
         # One commit may hold several moves of a job; each has a number.
         legal = is_ in MOVES[was] if step == 1 else step > 1 or is_ is was
         demand(legal and step >= 0, "I11", f"{after['id']}: {was} -> {is_} with {step} steps")
         demand(after["lease_epoch"] >= before["lease_epoch"], "I11", f"{after['id']}: its epoch ran backwards")
 
     def _check_attempts(self, before: Any, job: Any, tries: Mapping[str, str]) -> None:
-        """I1: at most one attempt is open, and an ended job has none."""
+        """I1: at most one attempt is open, an ended job has none, and one is given up only where that was asked for."""
+        wish = msgspec.json.decode(job["wish"])
+        asked = wish.get("preferences", {}).get("on_unknown") == "resubmit"
+        left = {id_ for id_, outcome in tries.items() if outcome == "abandoned"}
+        demand(asked or not (left or job["abandoned"]), "I1", f"{job['id']} was ordered again unasked")
+        demand(left <= {given_up(job)}, "I1", f"{job['id']} gave up {left}")
         open_ = [id_ for id_, outcome in tries.items() if outcome in OPEN]
         demand(len(open_) <= 1, "I1", f"{job['id']} has {len(open_)} open attempts")
         if job["state"] in FINAL:
             demand(not open_, "I2", f"{job['id']} has ended and {open_} is open")
         for id_, was in self._tries.get(job["id"], {}).items():
-            if was not in OPEN and not (before and doubtful(before) and id_ == job["attempt"]):
+            if was not in OPEN and not (before and doubtful(before) and id_ in {job["attempt"], given_up(job)}):
                 demand(tries.get(id_) == was, "I7", f"{id_} ended as {was} and is now {tries.get(id_)}")
 
     def _check_files(self, job: Any) -> None:
@@ -210,8 +223,9 @@ class Laws:
             sums.update(book)
             row = self._seen[job]
             ended = row["state"] in FINAL
+            apart = msgspec.json.decode(row["abandoned"])["hold"]["usd_micros"] if row["abandoned"] else 0
             demand(
-                (book["held"] == 0) if ended else not (book["spent"] or book["suspense"]),
+                (book["held"] == 0) if ended else (book["spent"], book["suspense"]) == (0, apart),
                 "I4",
                 f"{job} is {row['state']}: {dict(book)}",
             )
@@ -231,13 +245,15 @@ class Laws:
                 f"{row['id']} is overdrawn",
             )
 
-    def _paid(self, job: str) -> bool:
-        """Whether a job's money was spent, or is in doubt."""
-        query = "SELECT credit, debit, usd_micros FROM entries WHERE job = ?"
+    def _paid(self, job: str, attempt: str) -> bool:
+        """Whether the money of an order was spent, or is in doubt: one that was given up has a hold of its own."""
+        query = "SELECT id, credit, debit, usd_micros FROM entries WHERE job = ? AND kind <> 'hold'"
+        apart = f".{given_up(self._seen[job])}"
         book: Counter[str] = Counter()
         for row in self._db.execute(query, (job,)):
-            book[row["credit"]] += row["usd_micros"]
-            book[row["debit"]] -= row["usd_micros"]
+            if row["id"].endswith(apart) is apart.endswith(attempt):
+                book[row["credit"]] += row["usd_micros"]
+                book[row["debit"]] -= row["usd_micros"]
         return book["spent"] + book["suspense"] > 0
 
     def check_rest(self, now: int, up_for: float) -> None:
@@ -263,8 +279,9 @@ class Laws:
         for id_, row in rows.items():
             demand(row["state"] in FINAL, "I3", f"{id_} is {row['state']} after its deadline")
             if row["state"] == "succeeded":
-                whole = [made for made in self.bought.get(id_, ()) if made.end == "done"]
-                demand(len(whole) == 1, "I1", f"{id_} succeeded, and {len(whole)} clips were made for it")
+                whole = [made.marker for made in self.bought.get(id_, ()) if made.end == "done"]
+                whole = [each for each in whole if each != given_up(row)]
+                demand(whole == [row["attempt"]], "I1", f"{id_} succeeded, and {len(whole)} clips were made for it")
                 if row["deleted_at"] is None:
                     self._check_files(row)
         for name, query in bodies("doctor").items():
@@ -275,12 +292,12 @@ class Laws:
             for made in ledger.values():
                 attempt = attempts[made.marker]
                 task = msgspec.json.decode(attempt["task"])["id"] if attempt["task"] else None
-                shown = attempt["job"] in self.unknown and attempt["outcome"] in {"failed", "cancelled", "unknown"}
+                shown = attempt["job"] in self.unknown and attempt["outcome"] in UNTRACED
                 demand(
                     task == made.id or shown, "I2", f"{made.id} was bought and {made.marker} is {attempt['outcome']}"
                 )
                 if made.end == "done" and not made.cancelled:
-                    given_back = not self._paid(attempt["job"])
+                    given_back = not self._paid(attempt["job"], made.marker)
                     demand(not given_back, "I4", f"{made.id} came out well, and its money was given back")
         demand(SECRET not in told, "I9", "a secret was logged")
         for path in self._path.parent.glob(f"{self._path.name}*"):
@@ -299,8 +316,13 @@ class Laws:
 
 
 def doubtful(job: Any) -> bool:
-    """Whether a job has ended, and nobody can tell what it cost."""
-    return job["state"] in FINAL and '"billing":"possibly_billed"' in job["hold"]
+    """Whether a job has ended, and nobody can tell what it cost, or the order given up before its last."""
+    return job["state"] in FINAL and '"billing":"possibly_billed"' in f"{job['hold']} {job['abandoned']}"
+
+
+def given_up(job: Any) -> str | None:
+    """Name the order that was given up for another."""
+    return msgspec.json.decode(job["abandoned"])["attempt"] if job["abandoned"] else None
 
 
 def demand(holds: bool, law: str, message: str) -> None:

@@ -6,6 +6,7 @@ lives, until a law notices.
 """
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,11 +22,11 @@ from msgspec.structs import replace
 
 from gateway.clips import fetch
 from gateway.clock import Clock
-from gateway.engine import ending, findings, late, watching
+from gateway.engine import again, ending, findings, late, watching
 from gateway.events import courier
 from gateway.jobs import job
 from gateway.jobs.job import Outcome
-from gateway.money import billing
+from gateway.money import billing, ledger
 from gateway.money.billing import Bill
 from gateway.store import database, store
 from providers.base import errors, wire
@@ -113,6 +114,34 @@ def _as_if_free(may: Any) -> Any:
     return lambda self, of, update, _: may(self, of, update, Bill.NOTHING)
 
 
+def _as_if_asked(read: Any) -> Any:
+    """Read every wish as if its client would rather pay twice than wait in vain."""
+
+    def generous(text: str) -> Any:
+        wish = read(text)
+        return replace(wish, preferences=replace(wish.preferences, on_unknown="resubmit"))
+
+    return generous
+
+
+def _as_if_first(order: Any) -> Any:
+    """Forget that an order was given up before, and what was written of its money."""
+    numbers = itertools.count()
+
+    async def forgetful(self: Any, of: Any) -> Any:
+        number = next(numbers)
+        with mock.patch.object(billing, "hold", lambda *words, **more: _renamed(ledger.hold(*words, **more), number)):
+            return await order(self, replace(of, abandoned=None))
+
+    return forgetful
+
+
+def _renamed(taken: Any, number: int) -> Any:
+    """Give a hold's entries names of their own: the database knows each but once."""
+    held, postings = taken
+    return held, [replace(each, entry=replace(each.entry, id=f"{each.entry.id}.{number}")) for each in postings]
+
+
 def _forget_task(standing: Any) -> Any:
     """Write down how an order ended, and not which task it was given."""
     return lambda of, outcome, now, error, task=None: standing(of, outcome, now, error)
@@ -191,6 +220,14 @@ MUTANTS = {
             _patched(errors.Indeterminate, "again", errors.Again.HERE),
             _patched(errors.Indeterminate, "_billed", errors.Billed.NO),
         ),
+    ),
+    "presumptuous": Mutant(
+        law="I1", what="an order nobody knows the fate of is made again though its client did not ask for that",
+        plant=_wrapped(again, "read_wish", _as_if_asked),
+    ),
+    "insatiable": Mutant(
+        law="I1", what="an order nobody knows the fate of is made again as often as it is lost",
+        plant=_wrapped(again.Again, "order", _as_if_first), by="lives",
     ),
     "sore loser": Mutant(
         law="I1", what="a clip that failed is ordered elsewhere though nobody can tell what it cost",

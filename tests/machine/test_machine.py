@@ -27,7 +27,7 @@ MET = {
     "running>cancelled", "storing>succeeded", "storing>failed",
     # what the gateway noticed
     "receipt.found", "job.overtaken", "job.stalled", "worker.stalled", "clip.missed", "task.state_unknown",
-    "account.rested", "mismatches", "clock.jumped", "job.settled",
+    "account.rested", "mismatches", "clock.jumped", "job.settled", "attempt.abandoned",
     # what clients were told
     "told well", "told 500", "told 429", "told 302", "told refused", "told hung", "told heard and hung",
 }  # fmt: skip

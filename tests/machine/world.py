@@ -31,7 +31,7 @@ from gateway.events.courier import Courier
 from gateway.events.letters import Letters, Reach
 from gateway.events.outbox import Outbox
 from gateway.events.vault import Vault
-from gateway.jobs.wish import Wish
+from gateway.jobs.wish import Preferences, Wish
 from gateway.money.ledger import Limits
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
@@ -161,6 +161,8 @@ class World:
         ]
         self.hot = draw.choice((0.0, 0.0, 0.15, 0.4))
         """How often the process is killed, or its disk fails, just after something was bought."""
+        self.again = random.Random(f"{seed} again").choice((0.0, 0.5, 1.0))
+        """How many of its clients would rather pay twice than wait in vain."""
         self.workers = draw.choice((1, 1, 2))
         self.max_running = draw.choice((1, 2, 4))
         self.dead: list[Any] = []
@@ -420,7 +422,9 @@ class Life:
     async def _accept(self, prompt: str, key: str | None) -> str:
         told = f"https://{prompt.replace(' ', '-')}.test/told" if prompt[-1] in "13579" else None
         request = Request(prompt=prompt, model="maker/one")
-        wish = Wish(request=request, external_id=prompt if key else None, callback_url=told)
+        again = random.Random(f"{self.world.seed} {prompt} again").random() < self.world.again
+        wanted = Preferences(on_unknown="resubmit" if again else "fail")
+        wish = Wish(request=request, preferences=wanted, external_id=prompt if key else None, callback_url=told)
         job, _ = await self.acceptor.accept(
             wish, self.acceptor.decide(wish), "tenant", Repeat(key=key), fingerprint=fingerprint_of(wish)
         )

@@ -53,13 +53,14 @@ def at_random(cycles: range, kind: Kind, *, split: bool, mortal: bool) -> Figure
         with (
             tempfile.TemporaryDirectory() as folder,
             arena(
-                Path(folder), deadline=25, seed=seed, trouble=0.2, kind=kind, split=split,
+                # Who is tried after 20 seconds of calm, where the database dies too, must have some left.
+                Path(folder), deadline=90 if mortal else 25, seed=seed, trouble=0.2, kind=kind, split=split,
                 mortal=server,
             ) as here,
         ):  # fmt: skip
             random_kills(here, random.Random(seed), len(cycles))
             here.start()
-            ends = here.ended(seconds=150)
+            ends = here.ended(seconds=240 if mortal else 150)
             here.check(ends)
             return _seen(here, ends)
     except AssertionError as error:

@@ -98,6 +98,8 @@ class Caller(asyncio.Protocol):
         else:
             self.seen.other.append(head[:200].decode("latin-1"))
         self.busy = False
+        if b"connection: close" in head.lower():
+            self._transport.close()  # As every client does: the next call over it would be lost.
         self._idle(self)
 
 
@@ -174,6 +176,8 @@ class Crowd:
         while calm < CALM:
             assert time.perf_counter() - began < AFTER_SECONDS, f"not as ever {AFTER_SECONDS:g} s later: {seen.other}"
             before = len(seen.accepted)
+            if caller.closed:
+                caller = await self._open(seen, lambda _: None)
             caller.ask(self.call())
             await self._settle([caller], 0.1)
             good = len(seen.accepted) > before and seen.accepted[-1] <= 2 * usual

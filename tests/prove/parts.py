@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from tests.prove import kills, links, lives, load, mutants, overload, starving, worlds
+from tests.prove import kills, links, lives, load, mutants, overload, soak, starving, worlds
 from tests.prove.part import Figures
 
 PARTS = {
     **worlds.PARTS, **lives.PARTS, **mutants.PARTS, **kills.PARTS, **links.PARTS, **starving.PARTS, **load.PARTS,
-    **overload.PARTS,
+    **overload.PARTS, **soak.PARTS,
 }  # fmt: skip
 GROUPS = {"postgres": ["matrix-postgres", "matrix-split", "kills-postgres", "commits", "freezes"]}
 """Names for several parts."""

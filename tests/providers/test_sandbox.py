@@ -462,11 +462,18 @@ async def test_bad_input_fails_the_task(shop, make_order, hand_in, data):
     assert State.FAILED == (await shop.poll(order)).state
 
 
-@pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.TEXT])
+@pytest.mark.parametrize("mode", [mode for mode in Mode if mode not in {Mode.TEXT, Mode.REFERENCE}])
 async def test_modes_need_their_inputs(shop, make_order, mode):
     """A mode whose input is missing is the order's fault."""
     with pytest.raises(Invalid, match="needs"):
         await shop.submit(make_order(mode=mode))
+
+
+async def test_characters_alone_guide_a_clip(shop, make_order):
+    """As they do at Flow, whose offers the sandbox makes: nothing is handed in but the name of one."""
+    order = make_order(mode=Mode.REFERENCE, characters=("user:1-character:2",))
+    await shop.submit(order)
+    assert State.SUCCEEDED == (await shop.poll(order)).state
 
 
 async def test_unforeseen_trouble_fails_the_task(shop, make_order, monkeypatch):

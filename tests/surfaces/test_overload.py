@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.door.keys import new_secret
 from tests.server import Server, eventually
 from tests.surfaces.test_failures import DIALECTS
 
@@ -62,8 +63,8 @@ def test_a_refusal_has_an_id_and_is_counted(busy: Server) -> None:
 
 def test_a_flood_by_one_key_leaves_the_others_room(tmp_path: Path) -> None:
     """Its own next call is turned away, and another key's is answered."""
-    flood, other = ({"authorization": f"Bearer {name}"} for name in ("flood", "other"))
-    slow = SLOW.replace(b"host:", b"authorization: Bearer flood\r\nhost:")
+    flood, other = ({"authorization": f"Bearer {new_secret()}"} for _ in range(2))
+    slow = SLOW.replace(b"host:", f"authorization: {flood['authorization']}\r\nhost:".encode())
     server = Server(tmp_path, REELGATE__SERVER__MAX_WAITING="8").start()
 
     def ask(headers: dict[str, str]) -> int:

@@ -17,6 +17,7 @@ from gateway.door.admission import (
     Admission,
     asker,
 )
+from gateway.door.keys import new_secret
 from gateway.telemetry import Metrics
 
 
@@ -204,9 +205,12 @@ def test_who_is_in_is_counted_once(most: int, calls: list[tuple[int, bool, float
 
 
 def test_callers_are_told_apart_by_their_keys() -> None:
-    """Whichever header it comes in and however it is spaced; without one they are all the same."""
+    """Whichever header it comes in and however it is spaced; without one, or with what is none, they are the same."""
     headers = [b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"]
-    one = {asker([(b"host", b"localhost"), (name, value)]) for name in headers for value in (b"Bearer abc", b" abc ")}
-    assert len(one | {asker([(b"authorization", b"Bearer  abc")])}) == 1
-    assert len(one | {asker([(b"authorization", b"Bearer abd")]), asker([])}) == 3
-    assert NOBODY == asker([]) == asker([(b"authorization", b" ")])
+    key, other = (new_secret().encode() for _ in range(2))
+    spaced = [b"Bearer " + key, b" " + key + b" ", b"Bearer  " + key]
+    one = {asker([(b"host", b"localhost"), (name, value)]) for name in headers for value in spaced}
+    assert len(one) == 1
+    assert len(one | {asker([(b"authorization", b"Bearer " + other)]), asker([])}) == 3
+    made_up = [b" ", b"Bearer abc", key[:-1], key + b"0", b"\xff" * len(key)]
+    assert {NOBODY} == {asker([]), *(asker([(b"x-api-key", each)]) for each in made_up)}

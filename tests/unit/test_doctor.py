@@ -29,6 +29,11 @@ SICK = {
         ENDED.format("failed"), "UPDATE jobs SET hold = replace(hold, '}', ',\"billing\":\"possibly_billed\"}')",
         "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
     ],
+    "given_up_for_ever": [
+        ENDED.format("failed"), "UPDATE jobs SET abandoned = '{\"billing\":\"possibly_billed\"}'",
+        "UPDATE attempts SET outcome = 'failed', usd_micros = 0", "DELETE FROM entries",
+    ],
+    "given_up_unasked": [AGAIN.format("abandoned", "NULL")],
     "ended_open": [ENDED.format("failed"), "DELETE FROM entries"],
     "running_closed": ["UPDATE attempts SET outcome = 'failed'"],
     "bought_unsaid": ["DELETE FROM entries"],
@@ -55,6 +60,10 @@ SICK = {
     "put_aside": ["UPDATE jobs SET aside_at = 1"],
     "clip_missing": [
         ENDED.format("succeeded"), "UPDATE attempts SET outcome = 'succeeded', usd_micros = 0", "DELETE FROM entries",
+    ],
+    "counted_twice": [
+        """INSERT INTO past_orders (id, buyer, offer, account, outcome, mismatched, late)
+        SELECT id, '', offer, account, outcome, 0, 0 FROM attempts""",
     ],
 }  # fmt: skip
 """What breaks each law in a store that holds one job under way."""

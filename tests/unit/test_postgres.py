@@ -305,6 +305,10 @@ async def test_a_password_is_wanted_and_never_told(url: str) -> None:
         ("attempts_of_job", "attempts_of_job"),
         ("place_kept", "attempts_open_of_account"),
         ("idempotency_sweep", "idempotency_expired"),
+        ("jobs_old", "jobs_pkey"),
+        ("jobs_old", "idempotency_of_job"),
+        ("forget_tasks", "tasks_of_attempt"),
+        ("forget_deliveries", "deliveries_of_job"),
     ],
 )
 async def test_what_is_asked_often_is_found_by_index(
@@ -313,8 +317,9 @@ async def test_what_is_asked_often_is_found_by_index(
     """The planner has an index for whatever is asked while many jobs lie about."""
     await two[0].read("keys_all")
     query = queries("postgresql")[name]
-    numbers = dict.fromkeys(("now", "until", "most"), 1)
-    values = query.values({**numbers, **dict.fromkeys(("tenant", "after", "job", "account"), "x")})
+    numbers = dict.fromkeys(("now", "until", "most", "before", "everybody"), 1)
+    texts = dict.fromkeys(("tenant", "after", "job", "account", "id", "first", "last"), "x")
+    values = query.values({**numbers, **texts})
     connection = await asyncpg.connect(url, password=databases.PASSWORD)
     await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query.sql}", *values))

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.clock import DAY_MS
 from gateway.configuration import load
 from gateway.credentials import missing, secrets
 from gateway.offers.accounts import adapter, open_accounts
@@ -119,6 +120,15 @@ def test_a_mistake_stops_the_start_and_is_named(tmp_path: Path, text: str, named
         load(path, {})
 
     assert str(path) in str(caught.value) or named in {"mysql", "s3"}
+
+
+@pytest.mark.parametrize(("clips", "jobs", "kept"), [(30, 0, 30), (0, 0, 0), (0, 90, 90), (30, 90, 30), (30, 7, 7)])
+def test_no_clip_outlives_its_job(clips: int, jobs: int, kept: int) -> None:
+    """It says when it goes as it is made, so a shorter time that jobs are kept for is its own."""
+    written = {"REELGATE__MEDIA__RETENTION_DAYS": f"{clips}", "REELGATE__STORE__RETENTION_DAYS": f"{jobs}"}
+    settings = load(None, written)
+
+    assert (jobs * DAY_MS, kept * DAY_MS) == (settings.jobs_ms, settings.clips_ms)
 
 
 def test_an_override_nobody_knows_stops_the_start() -> None:

@@ -240,6 +240,13 @@ async def test_a_torn_log_is_a_prefix(tmp_path: Path) -> None:
         ("attempts_running", "attempts_open_of_account"),
         ("files_newest", "files_of_tenant"),
         ("idempotency_sweep", "idempotency_expired"),
+        ("jobs_old", "sqlite_autoindex_jobs_1"),
+        ("jobs_old", "entries_of_job"),
+        ("jobs_old", "idempotency_of_job"),
+        ("forget_tasks", "tasks_of_attempt"),
+        ("forget_attempts", "tasks_of_attempt"),
+        ("forget_deliveries", "deliveries_of_job"),
+        ("forget_job", "sqlite_autoindex_jobs_1"),
     ],
 )
 async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str, index: str) -> None:
@@ -247,7 +254,7 @@ async def test_what_is_asked_often_is_found_by_index(database: Sqlite, name: str
     query = queries()[name]
     places = (
         *("now", "until", "dead", "most", "tenant", "after", "job", "longest", "doubted", "suspect", "purpose"),
-        *("kinds", "names", "first", "last", "key", "expired"),
+        *("kinds", "names", "first", "last", "key", "expired", "before", "everybody", "id"),
     )
     named = dict.fromkeys(places, 1)
     plan = database._reader.execute(f"EXPLAIN QUERY PLAN {query.sql}", query.values(named)).fetchall()

@@ -86,6 +86,10 @@ VIDEO = {
     "user": maybe(text()),
     "key": maybe(text("The id of the key that ordered it.")),
     "cancel_requested": flag(),
+    "possible_duplicate": flag(
+        "Whether it was ordered once more while nobody knew whether the first order was taken (`on_unknown`): both may "
+        "have to be paid for."
+    ),
 }
 
 ERROR = {
@@ -119,7 +123,7 @@ OUTPUT = {
 }
 
 USAGE = {
-    "cost": number("In dollars."),
+    "cost": number("In dollars, of all that was or may have been bought for it."),
     "currency": {"type": "string", "const": "USD"},
     "estimated": flag("Whether the provider may still say otherwise."),
     "billing": maybe(word(*Billing, about="What became of its money.")),

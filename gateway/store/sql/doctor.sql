@@ -25,6 +25,19 @@ SELECT id, state, completed_at FROM jobs
 WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold
     AND due_at IS NULL AND completed_at + 3600000 < :now;
 
+-- given_up_for_ever --
+-- A job ended an hour ago, nobody can tell what the order cost that was given up for its last, and nothing will ever ask.
+SELECT id, state, completed_at FROM jobs
+WHERE replace(abandoned, 'possibly_billed', '') <> abandoned AND due_at IS NULL AND completed_at + 3600000 < :now;
+
+-- given_up_unasked --
+-- An order was given up for another, and its call did not ask for that; or two were.
+SELECT jobs.id, count(*) FROM jobs JOIN attempts ON attempts.job = jobs.id
+WHERE attempts.outcome = 'abandoned'
+GROUP BY jobs.id, jobs.abandoned, jobs.wish
+HAVING count(*) > 1 OR jobs.abandoned IS NULL
+    OR replace(jobs.wish, '"on_unknown":"resubmit"', '') = jobs.wish;
+
 -- ended_open --
 -- A job has ended, and an order of it is still open.
 SELECT jobs.id, attempts.id FROM jobs JOIN attempts ON attempts.job = jobs.id
@@ -104,3 +117,7 @@ SELECT lines.job, lines.account, lines.model FROM lines JOIN jobs ON jobs.id = l
 -- A job is queued for a place and stands in no line.
 SELECT id, account FROM jobs WHERE state = 'queued' AND account IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM lines WHERE lines.job = jobs.id);
+
+-- counted_twice --
+-- An order is counted as one of a forgotten job, and its job is there.
+SELECT past_orders.id, attempts.job FROM past_orders JOIN attempts ON attempts.id = past_orders.id;

@@ -164,7 +164,7 @@ SELECT * FROM jobs WHERE id IN (
 ORDER BY id;
 
 -- attempt_known --
-SELECT id FROM attempts WHERE id = :id;
+SELECT id FROM attempts WHERE id = :id UNION ALL SELECT id FROM past_orders WHERE id = :id;
 
 -- jobs_claim --
 -- A lease is a due time in the future: a worker that dies gives its jobs back by doing nothing. Who finds a lease that
@@ -317,6 +317,7 @@ UPDATE jobs SET lease_until = NULL, due_at = :now,
 WHERE due_at IS NOT NULL AND (
     (:dead = 1 AND (lease_until IS NOT NULL OR crashes >= :suspect)) OR (completed_at IS NULL AND due_at > :longest)
     OR (state IN ('failed', 'cancelled') AND expires_at IS NULL AND due_at > :doubted)
+    OR (completed_at IS NOT NULL AND replace(abandoned, 'possibly_billed', '') <> abandoned AND due_at > :doubted)
 );
 
 -- jobs_reckon --
@@ -335,7 +336,7 @@ UPDATE jobs SET
     tries = :tries, offer = :offer, account = :account,
     quote = :quote, attempt = :attempt, attempts = :attempts, task = :task, progress = :progress, outputs = :outputs,
     usage = :usage, warnings = :warnings, error = :error, hold = :hold,
-    crashes = :crashes, faults = :faults, aside_at = :aside_at
+    crashes = :crashes, faults = :faults, aside_at = :aside_at, abandoned = :abandoned
 WHERE id = :id AND seq = :seq - 1 AND lease_epoch = :lease_epoch
 RETURNING 1;
 
@@ -347,7 +348,8 @@ RETURNING *;
 
 -- job_delete --
 -- What ended in doubt is looked at on, for its money.
-UPDATE jobs SET deleted_at = :now, due_at = CASE WHEN expires_at IS NULL THEN due_at ELSE NULL END
+UPDATE jobs SET deleted_at = :now,
+    due_at = CASE WHEN expires_at IS NULL OR replace(abandoned, 'possibly_billed', '') <> abandoned THEN due_at ELSE NULL END
 WHERE id = :id AND tenant = :tenant AND deleted_at IS NULL AND completed_at IS NOT NULL
 RETURNING *;
 
@@ -361,8 +363,11 @@ SELECT min(created_at) FROM jobs WHERE state = 'queued' AND deleted_at IS NULL;
 SELECT count(*) FROM jobs WHERE aside_at IS NOT NULL AND completed_at IS NULL;
 
 -- jobs_in_doubt --
--- What ended and nobody can tell what it cost, oldest first.
-SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold ORDER BY id;
+-- What ended and nobody can tell what it cost, or what the order did that was given up for its last; oldest first.
+SELECT * FROM jobs WHERE state IN ('failed', 'cancelled') AND replace(hold, 'possibly_billed', '') <> hold
+UNION
+SELECT * FROM jobs WHERE completed_at IS NOT NULL AND replace(abandoned, 'possibly_billed', '') <> abandoned
+ORDER BY id;
 
 -- jobs_recall --
 -- What an older program ended in doubt, or took up after that, is due for nobody: within the hour, not all at once.
@@ -391,6 +396,10 @@ UPDATE attempts SET outcome = :outcome, answered_at = coalesce(answered_at, :ans
     task = coalesce(:task, task), error = :error, clips = coalesce(:clips, clips), clips_ms = coalesce(:clips_ms, clips_ms)
 WHERE id = :id
 RETURNING 1;
+
+-- attempt_told --
+-- An answer that came when its job had gone on without it.
+UPDATE attempts SET task = coalesce(task, :task), answered_at = coalesce(answered_at, :now) WHERE id = :id RETURNING 1;
 
 -- attempts_of_job --
 SELECT * FROM attempts WHERE job = :job ORDER BY number;
@@ -449,35 +458,55 @@ SELECT * FROM entries WHERE job = :job ORDER BY at, id;
 
 -- spent_by --
 -- What was spent in a stretch of time, summed by everything it can be asked for by; a day is 86,400,000 ms. What cost
--- more than was held has two entries, and is one purchase.
-SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(DISTINCT job) FROM entries
+-- more than was held has two entries, and is one purchase; of a job that was ordered again both orders may be.
+SELECT owner, provider, model, account, at / 86400000, sum(usd_micros), count(DISTINCT replace(id, '.excess', '.settle'))
+FROM entries
 WHERE credit = 'spent' AND at >= :since AND at < :until
 GROUP BY owner, provider, model, account, at / 86400000
 ORDER BY 5, 1, 2, 3, 4;
 
 -- orders_by --
--- What came of the orders of a stretch of time. Ids begin with the time they were made at, so their index is one of
--- times, too; what was found wrong with a clip stands in its job. Of a job that ended without its clips they came late,
--- or not at all: then it has none.
-SELECT coalesce(jobs.buyer, ''), attempts.offer, attempts.account, attempts.outcome,
-    (attempts.ended_at - attempts.intent_at) / 1000,
-    CASE WHEN jobs.attempt = attempts.id AND jobs.warnings LIKE '%"type":"mismatch"%' THEN 1 ELSE 0 END,
-    CASE WHEN jobs.state = 'succeeded' THEN 0 ELSE 1 END,
-    CASE WHEN attempts.clips = 0 THEN 1 ELSE 0 END,
-    count(*), coalesce(sum(attempts.clips), 0), coalesce(sum(attempts.clips_ms), 0)
-FROM attempts JOIN jobs ON jobs.id = attempts.job
-WHERE attempts.id >= :first AND attempts.id < :last
+-- What came of the orders of a stretch of time, those of forgotten jobs included. Ids begin with the time they were made
+-- at, so their index is one of times, too; what was found wrong with a clip stands in its job. Of a job that ended
+-- without its clips they came late, or not at all: then it has none.
+SELECT buyer, offer, account, outcome, took_ms / 1000, mismatched, late, CASE WHEN clips = 0 THEN 1 ELSE 0 END,
+    count(*), coalesce(sum(clips), 0), coalesce(sum(clips_ms), 0)
+FROM (
+    SELECT coalesce(jobs.buyer, '') AS buyer, attempts.offer, attempts.account, attempts.outcome,
+        attempts.ended_at - attempts.intent_at AS took_ms,
+        CASE WHEN jobs.attempt = attempts.id AND jobs.warnings LIKE '%"type":"mismatch"%' THEN 1 ELSE 0 END AS mismatched,
+        CASE WHEN jobs.state = 'succeeded' THEN 0 ELSE 1 END AS late,
+        attempts.clips, attempts.clips_ms
+    FROM attempts JOIN jobs ON jobs.id = attempts.job
+    WHERE attempts.id >= :first AND attempts.id < :last
+    UNION ALL
+    SELECT buyer, offer, account, outcome, took_ms, mismatched, late, clips, clips_ms FROM past_orders
+    WHERE id >= :first AND id < :last
+) AS made
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
 -- attempts_took --
 -- How many milliseconds the orders took whose clips were kept in time: of each offer the last few, newest last. However
 -- many there are, no more than the newest of all are read.
 SELECT offer, took FROM (
-    SELECT newest.id, newest.offer, newest.ended_at - newest.intent_at AS took,
+    SELECT newest.id, newest.offer, newest.took,
         row_number() OVER (PARTITION BY newest.offer ORDER BY newest.id DESC) AS place
-    FROM (SELECT id, job, offer, outcome, intent_at, ended_at FROM attempts ORDER BY id DESC LIMIT :newest) AS newest
-    JOIN jobs ON jobs.id = newest.job
-    WHERE newest.outcome = 'succeeded' AND jobs.state = 'succeeded' AND jobs.attempt = newest.id
+    FROM (
+        SELECT id, offer, took, kept FROM (
+            SELECT recent.id, recent.offer, recent.ended_at - recent.intent_at AS took,
+                CASE WHEN recent.outcome = 'succeeded' AND jobs.state = 'succeeded' AND jobs.attempt = recent.id
+                    THEN 1 ELSE 0 END AS kept
+            FROM (
+                SELECT id, job, offer, outcome, intent_at, ended_at FROM attempts ORDER BY id DESC LIMIT :newest
+            ) AS recent
+            JOIN jobs ON jobs.id = recent.job
+            UNION ALL
+            SELECT id, offer, took_ms, CASE WHEN outcome = 'succeeded' AND late = 0 THEN 1 ELSE 0 END
+            FROM (SELECT id, offer, outcome, took_ms, late FROM past_orders ORDER BY id DESC LIMIT :newest) AS past
+        ) AS known
+        ORDER BY id DESC LIMIT :newest
+    ) AS newest
+    WHERE newest.kept = 1
 ) AS made
 WHERE place <= :each ORDER BY id;
 
@@ -533,6 +562,7 @@ ORDER BY id FOR UPDATE;
 -- deliveries_rows on postgresql --
 SELECT id FROM deliveries
 WHERE id = ANY (CAST(:ids AS TEXT[])) OR (endpoint = ANY (CAST(:endpoints AS TEXT[])) AND state IN ('pending', 'held'))
+    OR job = ANY (CAST(:jobs AS TEXT[]))
 ORDER BY id FOR NO KEY UPDATE;
 
 -- place_kept --
@@ -862,10 +892,19 @@ DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE due_at IS NU
 INSERT INTO hooks (hash, attempt, task) VALUES (:hash, :attempt, NULL);
 
 -- hook_read --
--- The last column says whether it may still bring a look about: its job is under way with it, or ended in doubt.
+-- The last column says whether it may still bring a look about: its job is under way with it, or ended in doubt; or
+-- gave it up, and does not know yet what it cost.
 SELECT attempts.id, attempts.job, attempts.account, attempts.task, hooks.task,
-    CASE WHEN jobs.attempt = attempts.id AND jobs.due_at IS NOT NULL
-        AND (jobs.completed_at IS NULL OR (jobs.state IN ('failed', 'cancelled') AND jobs.expires_at IS NULL)) THEN 1 ELSE 0 END
+    CASE WHEN jobs.due_at IS NOT NULL AND (
+        (
+            jobs.attempt = attempts.id
+            AND (jobs.completed_at IS NULL OR (jobs.state IN ('failed', 'cancelled') AND jobs.expires_at IS NULL))
+        )
+        OR (
+            replace(jobs.abandoned, attempts.id, '') <> jobs.abandoned
+            AND replace(jobs.abandoned, 'possibly_billed', '') <> jobs.abandoned
+        )
+    ) THEN 1 ELSE 0 END
 FROM hooks JOIN attempts ON attempts.id = hooks.attempt JOIN jobs ON jobs.id = attempts.job WHERE hooks.hash = :hash;
 
 -- hook_hint --
@@ -881,18 +920,20 @@ UPDATE hooks SET task = NULL WHERE attempt = :attempt AND task = :task;
 -- Earlier, never later; a job whose step is under way is looked at again by whoever holds it. One that has ended is due
 -- for its money, until its clips are to be removed.
 UPDATE jobs SET due_at = :due WHERE id = :id AND lease_until IS NULL AND due_at > :due
-    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL));
+    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL) OR replace(abandoned, 'possibly_billed', '') <> abandoned);
 
 -- job_schedule --
 SELECT due_at, lease_until FROM jobs WHERE id = :id AND due_at IS NOT NULL
-    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL));
+    AND (completed_at IS NULL OR (state IN ('failed', 'cancelled') AND expires_at IS NULL) OR replace(abandoned, 'possibly_billed', '') <> abandoned);
 
 -- job_seq --
 SELECT seq FROM jobs WHERE id = :id;
 
 -- task_take --
--- No row comes back where the task is another attempt's.
-INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt)
+-- No row comes back where the task is another attempt's, or was.
+INSERT INTO tasks (account, task, attempt)
+SELECT CAST(:account AS TEXT), CAST(:task AS TEXT), CAST(:attempt AS TEXT)
+WHERE NOT EXISTS (SELECT 1 FROM past_tasks WHERE account = CAST(:account AS TEXT) AND task = CAST(:task AS TEXT))
 ON CONFLICT (account, task) DO UPDATE SET attempt = excluded.attempt WHERE tasks.attempt = excluded.attempt
 RETURNING 1;
 
@@ -900,7 +941,8 @@ RETURNING 1;
 INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt) ON CONFLICT (account, task) DO NOTHING;
 
 -- task_owner --
-SELECT attempt FROM tasks WHERE account = :account AND task = :task;
+SELECT attempt FROM past_tasks WHERE account = :account AND task = :task
+UNION ALL SELECT attempt FROM tasks WHERE account = :account AND task = :task;
 
 -- evidence_keep --
 INSERT INTO evidence (attempt, kind, at, said) VALUES (:attempt, :kind, :at, :said)
@@ -920,3 +962,91 @@ SELECT * FROM orphans WHERE seen_at IS NULL ORDER BY found_at, attempt;
 
 -- orphan_seen --
 UPDATE orphans SET seen_at = :now WHERE attempt = :attempt AND seen_at IS NULL RETURNING attempt;
+
+-- jobs_old --
+-- A page of the jobs that ended by a time, and what each is kept for all the same; those to be forgotten alone unless
+-- ``everybody`` is asked for. Ids begin with the time a job was accepted at, which is no later than its end.
+SELECT id, tenant, clips, kept FROM (
+    SELECT jobs.id, jobs.tenant, CASE WHEN jobs.outputs = '[]' THEN 0 ELSE 1 END AS clips,
+        CASE
+            WHEN replace(jobs.hold, 'possibly_billed', '') <> jobs.hold OR 0 <> (
+                SELECT coalesce(sum(
+                    CASE WHEN credit IN ('held', 'suspense') THEN usd_micros ELSE 0 END
+                    - CASE WHEN debit IN ('held', 'suspense') THEN usd_micros ELSE 0 END
+                ), 0)
+                FROM entries WHERE entries.job = jobs.id
+            ) THEN 'money'
+            WHEN EXISTS (
+                SELECT 1 FROM attempts WHERE attempts.job = jobs.id AND outcome IN ('intent', 'unknown', 'accepted')
+            ) THEN 'order'
+            WHEN EXISTS (
+                SELECT 1 FROM deliveries WHERE deliveries.job = jobs.id AND deliveries.state IN ('pending', 'held')
+            ) THEN 'webhook'
+            WHEN EXISTS (
+                SELECT 1 FROM idempotency WHERE idempotency.job = jobs.id AND idempotency.expires_at > :now
+            ) THEN 'repeat'
+            WHEN EXISTS (
+                SELECT 1 FROM attempts JOIN orphans ON orphans.attempt = attempts.id
+                WHERE attempts.job = jobs.id AND orphans.seen_at IS NULL
+            ) THEN 'orphan'
+            WHEN jobs.lease_until IS NOT NULL THEN 'step'
+        END AS kept
+    FROM jobs
+    WHERE jobs.id >= :first AND jobs.id < :last AND jobs.completed_at <= :before
+        AND jobs.state IN ('succeeded', 'failed', 'cancelled')
+) AS old
+WHERE CAST(:everybody AS BIGINT) = 1 OR kept IS NULL
+ORDER BY id LIMIT :most;
+
+-- past_orders_keep --
+-- What ``orders_by`` reads of a job's orders.
+INSERT INTO past_orders (id, buyer, offer, account, outcome, took_ms, mismatched, late, clips, clips_ms)
+SELECT attempts.id, coalesce(jobs.buyer, ''), attempts.offer, attempts.account, attempts.outcome,
+    attempts.ended_at - attempts.intent_at,
+    CASE WHEN jobs.attempt = attempts.id AND jobs.warnings LIKE '%"type":"mismatch"%' THEN 1 ELSE 0 END,
+    CASE WHEN jobs.state = 'succeeded' THEN 0 ELSE 1 END,
+    attempts.clips, attempts.clips_ms
+FROM attempts JOIN jobs ON jobs.id = attempts.job WHERE attempts.job = :id;
+
+-- past_tasks_keep --
+INSERT INTO past_tasks (account, task, attempt)
+SELECT account, task, attempt FROM tasks WHERE attempt IN (SELECT id FROM attempts WHERE job = :id)
+ON CONFLICT (account, task) DO NOTHING;
+
+-- forget_tasks --
+DELETE FROM tasks WHERE attempt IN (SELECT id FROM attempts WHERE job = :id);
+
+-- forget_hooks --
+DELETE FROM hooks WHERE attempt IN (SELECT id FROM attempts WHERE job = :id);
+
+-- forget_evidence --
+DELETE FROM evidence WHERE attempt IN (SELECT id FROM attempts WHERE job = :id);
+
+-- forget_orphans --
+-- What nobody has seen to stays on the list, whatever becomes of its job; what a receipt alone tells of has no attempt
+-- here, and stays too: it would be found again.
+DELETE FROM orphans WHERE seen_at IS NOT NULL AND attempt IN (SELECT id FROM attempts WHERE job = :id);
+
+-- forget_attempts --
+DELETE FROM attempts WHERE job = :id;
+
+-- forget_tries --
+DELETE FROM tries WHERE delivery IN (SELECT id FROM deliveries WHERE job = :id AND state NOT IN ('pending', 'held'));
+
+-- forget_deliveries --
+-- One that is to be sent again since it was looked at stays, and its job with it.
+DELETE FROM deliveries WHERE job = :id AND state NOT IN ('pending', 'held');
+
+-- forget_repeats --
+DELETE FROM idempotency WHERE job = :id;
+
+-- forget_job --
+DELETE FROM jobs WHERE id = :id
+RETURNING 1;
+
+-- forgotten_note --
+INSERT INTO marks (name, at) VALUES ('forgotten', :before)
+ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE marks.at < excluded.at;
+
+-- forgotten_read --
+SELECT at FROM marks WHERE name = 'forgotten';
