@@ -46,11 +46,10 @@ PATHS = {Mode.EXTEND: "/videos/extend", Mode.UPSCALE: "/videos/upscale"}
 FRAMES = {Role.FIRST_FRAME: "startImage", Role.LAST_FRAME: "endImage", Role.SOURCE: "referenceVideo_1"}
 TAKEN = frozenset({*FRAMES, Role.REFERENCE})
 
-# Largest upload in bytes by type. https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
-UPLOADS = {
-    **dict.fromkeys(("image/png", "image/jpeg", "image/webp"), 20 * 2**20),
-    "video/mp4": 100 * 2**20,
-}
+# What can be uploaded, and how large a clip in bytes: how large a picture, the listing says.
+# https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
+UPLOADS = frozenset({"image/png", "image/jpeg", "image/webp", "video/mp4"})
+CLIP_MOST = 100 * 2**20
 
 # What a client may pass through, and what it may be: one word on the captcha, and where a clip is edited the window of
 # it, at 24 frames a second of ten. .../post-google-flow-videos (captcha, video reference)
@@ -107,8 +106,9 @@ def objections(order: Order, slug: str) -> Iterator[Refusal]:
     request, mode = order.request, order.spec.mode
     yield from unsaid(order, "Flow", TAKEN, names=True)
     for at, each in enumerate(request.inputs if mode not in PATHS else ()):
-        if each.role in TAKEN and each.size > UPLOADS.get(each.media_type, -1):
-            why = f"Flow takes png, jpeg and webp up to 20 MB and mp4 up to 100 MB, not this {each.media_type}"
+        is_clip = each.media_type.startswith("video/")
+        if each.role in TAKEN and (each.media_type not in UPLOADS or (is_clip and each.size > CLIP_MOST)):
+            why = f"Flow takes png, jpeg and webp, and mp4 up to 100 MB, not this {each.media_type}"
             yield Refusal(fields(request.inputs)[at], why)
     for said in request.voices:
         if {*said} - {"id", "name"} or not voice(said):

@@ -22,7 +22,7 @@ from gateway.ids import is_id
 from gateway.jobs.wish import read_renditions
 from gateway.problems import ProblemError
 
-INPUT = re.compile(r"([0-9a-f]{64})\.(\w{2,4})", re.ASCII)
+INPUT = re.compile(r"([0-9a-f]{64}(?:\.[a-z0-9-]+)?)\.(\w{2,4})", re.ASCII)
 
 
 async def _open_clip(request: Incoming, seal: str, video_id: str, name: str) -> ASGIApp:

@@ -13,12 +13,12 @@ from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, repeat_of, reply
 from gateway.api.offers import describe_price
 from gateway.api.wishes import media, wish
-from gateway.offers.asking import Line, UnknownModelError
+from gateway.offers.asking import Line, UnknownModelError, notices_of
 from gateway.offers.routing import expected_seconds
 from gateway.offers.sizes import in_pixels
 from gateway.problems import ProblemError
 from providers.base.catalog import price_of
-from providers.base.order import Mode
+from providers.base.order import Mode, Request
 
 
 @post("/quotes", status_code=200, opt={"scope": "read"}, operation_id="quote")
@@ -53,7 +53,7 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
         decision = in_pixels(services.shop.decide(wanted), call.size)
     except UnknownModelError as error:
         raise ProblemError(404, "model_not_found", f"No account here sells {error.model!r}.", param="model") from error
-    tried = [_quote(services, line, place) for place, line in enumerate(decision.ranked, 1)]
+    tried = [_quote(services, decision.request, line, place) for place, line in enumerate(decision.ranked, 1)]
     return {
         "object": "list",
         "model": wanted.request.model,
@@ -61,14 +61,14 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
         "why": decision.why if tried else None,
         "data": [
             *sorted(tried, key=lambda each: (each["usd"], each["place"])),
-            *(_quote(services, line, None) for line in decision.apart),
-            *(_quote(services, line, None) for line in decision.others),
+            *(_quote(services, decision.request, line, None) for line in decision.apart),
+            *(_quote(services, decision.request, line, None) for line in decision.others),
         ],
         "warnings": msgspec.to_builtins(decision.notices),
     }
 
 
-def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
+def _quote(services: Desk, request: Request, line: Line, place: int | None) -> dict[str, Any]:
     """Write one offer's answer."""
     choice, account = line.choice, services.shop.accounts[line.account]
     listing, today = account.listing, services.shop.today
@@ -89,6 +89,7 @@ def _quote(services: Desk, line: Line, place: int | None) -> dict[str, Any]:
         "fees": msgspec.to_builtins(listing.fees),
         "expected_seconds": expected_seconds(line, services.shop.speeds),
         "spec": asdict(choice.spec) if choice else None,
+        "warnings": msgspec.to_builtins(notices_of(line.offer, line.provider, request)) if choice else [],
         "reasons": [{"field": each.field, "message": each.message} for each in line.refusals],
     }
 

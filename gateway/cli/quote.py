@@ -57,6 +57,7 @@ def quotes_table(quotes: list[dict[str, Any]]) -> Group:
         box=SIMPLE_HEAD,
     )
     sources: dict[str, list[str]] = {}
+    notes: list[Text] = []
     reasons: list[Text] = []
     for each in quotes:
         offer = each["offer"] if each["account"] == each["provider"] else f"{each['offer']} ({each['account']})"
@@ -65,11 +66,12 @@ def quotes_table(quotes: list[dict[str, Any]]) -> Group:
             place = str(each["place"] or "-")  # None that makes another clip than those that would be tried.
             table.add_row(place, offer, price_of(each), clip, wait)
             sources.setdefault(each["price_source"], []).append(place)
+            notes += [Text(f"note: {offer}: {note['details']}", style="dim") for note in each.get("warnings", ())]
         else:
             why = "; ".join(reason["message"] for reason in each["reasons"])
             reasons.append(Text(f"cannot: {offer}: {why}", style="dim"))
     told = [Text(f"price of {', '.join(places)}: {source}", style="dim") for source, places in sources.items()]
-    return Group(table, *told, *reasons)
+    return Group(table, *told, *notes, *reasons)
 
 
 def price_of(quoted: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ gateways. What is pinned:
 - what has been put there, or taken up, within the last hour: whoever is about to name bytes does that first, however
   long they had lain there before, and names them within half of it;
 - every clip of a job that has not ended, named or not, and what an ended one names;
-- inputs that a file has, or a job for as long as its clips;
+- inputs that a file has, or a job for as long as its clips, with what they were converted to;
 - what somebody is writing at that moment, however old it looks.
 
 What is found is looked at once more as it is removed, and stays if it was put there since it was found. In a folder
@@ -46,7 +46,7 @@ BATCH = 500
 """Rows taken up at once."""
 EVERY_SECONDS = 60.0
 CLIP = re.compile(r"clips/[0-9a-f]{2}/(video_[0-9a-f]{32})/[^/]+", re.ASCII)
-INPUT = re.compile(r"(?:aside/)?inputs/[0-9a-f]{2}/([0-9a-f]{64})(?:\.again)?(?:/[0-9a-f]{16})?", re.ASCII)
+INPUT = re.compile(r"(?:aside/)?inputs/[0-9a-f]{2}/([0-9a-f]{64})(?:\.[a-z0-9-]+)?(?:/[0-9a-f]{16})?", re.ASCII)
 
 
 class Litter(Struct, frozen=True):

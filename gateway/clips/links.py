@@ -25,7 +25,6 @@ from gateway.events.vault import made_once
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Rendition
 from gateway.store.registry import File
-from providers.base.order import Input
 
 KEY_BYTES = 32
 HOUR_MS = 3_600_000
@@ -60,9 +59,9 @@ class Links:
         """Give out links to whoever asks with an API key, named by its id; with none, while there is none."""
         return Leave(self, key, now)
 
-    def to_input(self, each: Input, until: int) -> str:
-        """Link to an input, for a provider, until a time in milliseconds."""
-        return self.link(f"/inputs/{each.sha256}.{_suffix(each.media_type)}", until)
+    def to_input(self, name: str, media_type: str, until: int) -> str:
+        """Link to an input, by the name it is kept under, for a provider, until a time in milliseconds."""
+        return self.link(f"/inputs/{name}.{_suffix(media_type)}", until)
 
     def link(self, what: str, until: int, key: str = "") -> str:
         """Link to what a path names, until a time in milliseconds, or until an API key is no longer in force."""

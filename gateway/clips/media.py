@@ -12,9 +12,9 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
@@ -28,6 +28,7 @@ from gateway.clips.shelf import GoneError, Item, Label, Shelf, ShelfError
 from gateway.jobs.finished import ClipError, Missed
 from gateway.jobs.wish import Rendition
 from gateway.settings import MediaSettings, SettingsError
+from providers.base.conversion import Conversion
 
 SUFFIXES = {"video/mp4": "mp4", "video/quicktime": "mov", "video/webm": "webm"}
 
@@ -124,13 +125,13 @@ class Media:
             # Put there again, an old one is new to those who look for what nobody uses.
             await self.shelf.put(path, key, Label(media_type))
 
-    async def refresh(self, sha256: str) -> None:
+    async def refresh(self, name: str) -> None:
         """
         Let a kept input be as one that was just put there: it is about to be named.
 
         :raises GoneError: when it is no longer there.
         """
-        key = input_key(sha256)
+        key = input_key(name)
         kept = await self.shelf.find(key)
         if kept is None:
             raise GoneError(key)
@@ -155,16 +156,61 @@ class Media:
         """
         await self.shelf.copy(key, input_key(sha256))
 
-    @asynccontextmanager
-    async def at_hand(self, hashes: Iterable[str]) -> AsyncIterator[dict[str, Path]]:
+    def at_hand(self, name: str) -> AbstractAsyncContextManager[Path]:
         """
-        Have inputs as files of this machine while the context is open.
+        Have an input as a file of this machine while the context is open.
 
-        :raises GoneError: when one is not kept.
-        :raises ShelfError: when nobody can tell.
+        Entering raises :class:`GoneError` when it is not kept, and :class:`ShelfError` when nobody can tell.
         """
-        async with AsyncExitStack() as lent:
-            yield {each: await lent.enter_async_context(self.shelf.lend(input_key(each))) for each in set(hashes)}
+        return self.shelf.lend(input_key(name))
+
+    async def convert(self, sha256: str, into: Conversion) -> str:
+        """
+        Have a kept picture kept as another one, too, made in another process the first time; says by what name.
+
+        It lies beside the picture and goes with it, so that whoever is handed it again is handed the same bytes.
+
+        :raises GoneError: when the picture is not kept.
+        :raises InputError: when it cannot be converted.
+        :raises ShelfError: when nobody can tell, or nothing can be kept.
+        """
+        name = f"{sha256}.{into.name}"
+        try:
+            await self.refresh(name)
+        except GoneError:
+            made = self.incoming / f"data-{token_hex(16)}"
+            try:
+                async with self.at_hand(sha256) as path:
+                    await self._convert(path, made, into)
+                sniffed, _ = await self.describe(made)
+                await self.shelf.put(made, input_key(name), Label(sniffed.media_type))
+            except OSError as error:
+                raise ShelfError(f"our own storage takes nothing: {error.strerror}") from error
+            finally:
+                made.unlink(missing_ok=True)
+        return name
+
+    async def _convert(self, path: Path, made: Path, into: Conversion) -> None:
+        """Convert a picture; one that brings that process down is tried again, as it may have been another's doing."""
+        loop = asyncio.get_running_loop()
+        for last in (False, True):
+            try:
+                await loop.run_in_executor(self._pool, study.convert, path, made, into.types, into.most)
+            except ValueError as error:
+                raise InputError("unsupported_image", str(error)) from error
+            except BrokenExecutor as error:
+                if last:
+                    raise InputError("unsupported_image", "its pixels cannot be read") from error
+            else:
+                return
+
+    async def describe(self, path: Path) -> tuple[Sniffed, study.Measure]:
+        """
+        Say what a file is that was made here: its type and shape, its size and its hash.
+
+        :raises OSError: when it cannot be read.
+        """
+        return await asyncio.to_thread(_described, path)
 
     async def keep_bytes(self, pieces: Iterable[bytes]) -> tuple[str, int, Path]:
         """Write bytes that came inside a request beside the ones still arriving; answers hash, size and path."""
@@ -200,7 +246,7 @@ class Media:
         :raises GoneError: when it is not kept.
         :raises InputError: when it is nothing we take.
         """
-        async with self.shelf.lend(input_key(sha256)) as path:
+        async with self.at_hand(sha256) as path:
             return await self.study_input(path, size)
 
     # Clips
@@ -325,14 +371,20 @@ def make_folder(settings: MediaSettings) -> None:
             raise SettingsError(f"{key}: {settings.folder} cannot be written: {error.strerror}") from error
 
 
-def input_key(sha256: str) -> str:
-    """Say under which key an input lies."""
-    return f"inputs/{sha256[:2]}/{sha256}"
+def input_key(name: str) -> str:
+    """Say under which key an input lies: by its sha256, and what it was converted to behind a dot."""
+    return f"inputs/{name[:2]}/{name}"
 
 
 def clip_folder(job: str) -> str:
     """Say in which folder of the shelf a job's renditions lie."""
     return f"clips/{job[-2:]}/{job}"
+
+
+def _described(path: Path) -> tuple[Sniffed, study.Measure]:
+    """Say what a file is."""
+    measure = study.measure(path)
+    return inputs.sniff(path, measure[0]), measure
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:

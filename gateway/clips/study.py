@@ -1,11 +1,13 @@
 """
 What is done to media in another process: named here, so that a gateway loads no codec and that process no gateway.
 
-All that knows PyAV is :mod:`gateway.clips.probe`, which is imported where it is first called.
+All that knows PyAV is :mod:`gateway.clips.probe`, and all that decodes pictures :mod:`gateway.clips.picture`; each is
+imported where it is first called.
 """
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def look_over(path: Path, folder: Path, stem: str) -> tuple[dict[str, Any], list
     if "codec" not in facts:
         return facts, []
     drawn = [folder / f"{stem}.{suffix}" for _, suffix, _ in DRAWN] if facts.pop("drawn") else []
-    return facts, [_measure(each) for each in (path, *drawn)]
+    return facts, [measure(each) for each in (path, *drawn)]
 
 
 def animate(path: Path) -> bytes:
@@ -50,6 +52,17 @@ def animate(path: Path) -> bytes:
     return probe.animate(str(path))
 
 
+def convert(source: Path, target: Path, types: Sequence[str], most: int | None) -> None:
+    """
+    Write a picture anew, as :func:`gateway.clips.picture.convert` does.
+
+    :raises NotAPictureError: when it cannot be.
+    """
+    from gateway.clips import picture  # noqa: PLC0415
+
+    picture.convert(str(source), str(target), types, most)
+
+
 def _study(path: str, folder: str, stem: str) -> dict[str, Any]:
     """Measure a clip and draw its renditions."""
     from gateway.clips import probe  # noqa: PLC0415
@@ -57,7 +70,7 @@ def _study(path: str, folder: str, stem: str) -> dict[str, Any]:
     return probe.study(path, folder, stem)
 
 
-def _measure(path: Path) -> Measure:
+def measure(path: Path) -> Measure:
     """Say a file's size and hash."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

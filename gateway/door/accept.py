@@ -20,7 +20,7 @@ from gateway.ids import new_id
 from gateway.jobs.job import Job, born
 from gateway.jobs.wish import Notice, Wish
 from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
-from gateway.offers.asking import Line, UnknownModelError
+from gateway.offers.asking import Line, UnknownModelError, notices_of
 from gateway.offers.fallback import beside
 from gateway.offers.routing import Decision
 from gateway.offers.shop import Shop
@@ -168,7 +168,7 @@ class Acceptor:
         assert choice is not None
         choice = replace(choice, why=decision.why, others=beside(decision, choice))
         listing = self._shop.accounts[choice.account].provider.listing
-        notices = [*decision.notices]
+        wish, notices = _noted(wish, decision)
         if listing.sandbox:
             notices.append(SANDBOX)
         now = self._clock()
@@ -185,7 +185,7 @@ class Acceptor:
             deadline_at=now + int(listing.deadline_seconds * 1000),
             operation=operation,
             parent=parent,
-            wish=_json(wish if decision.request is wish.request else replace(wish, request=decision.request)),
+            wish=_json(wish),
             offer=choice.offer,
             quote=_json(choice),
             warnings=_json(notices),
@@ -236,6 +236,15 @@ class Acceptor:
         while len(self._unsure) > MOST_UNSURE:
             del self._unsure[next(iter(self._unsure))]
         return _unsure(job.id)
+
+
+def _noted(wish: Wish, decision: Decision) -> tuple[Wish, list[Notice]]:
+    """Write a wish as it was decided, and say what its client should know of that."""
+    first = decision.ranked[0]
+    converted = notices_of(first.offer, first.provider, decision.request)
+    if converted or decision.request is not wish.request:
+        wish = replace(wish, request=decision.request, converts=bool(converted))
+    return wish, [*decision.notices, *converted]
 
 
 def _known_by(repeat: Repeat, fingerprint: str, now: int) -> Idempotency:

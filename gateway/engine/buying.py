@@ -1,9 +1,8 @@
 """Hand one order over, and keep what came of it; what an answer means is decided in :mod:`gateway.jobs.job`."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 from gateway.clips.shelf import GoneError, ShelfError
 from gateway.engine.ending import Ends
 from gateway.engine.findings import TURNED_AWAY, problem_of
+from gateway.engine.orders import Handed, UnconvertedError
 from gateway.engine.sending import OnTime, Withheld
 from gateway.engine.tools import Tools
 from gateway.engine.unread import Witness
@@ -49,7 +49,7 @@ class Buyer:
 
     async def take_in_hand(
         self, job: Job, wish: Wish, choice: Choice, lent: AsyncExitStack, *, also: Sequence[Statement] = ()
-    ) -> Mapping[str, Path] | None:
+    ) -> Sequence[Handed] | None:
         """
         Have a job's inputs at hand; where that cannot be, the job waits or ends, and nothing was bought.
 
@@ -62,23 +62,21 @@ class Buyer:
             log.error("inputs.unreachable", **names(job), reason=str(error))
             waiting = replace(job, account=None) if job.state is State.QUEUED else job  # In no line meanwhile.
             await self._ends.later(waiting, backoff(job.tries, None, 0.5), also=also)
-        except GoneError:
-            message = "An input of this video is no longer kept; send it again with a new call."
-            problem = Problem(code="input_lost", message=message, type="invalid_request_error")
+        except (GoneError, UnconvertedError) as error:
             if job.state is State.QUEUED:
-                await self._ends.fail(job, problem, also=also)
+                await self._ends.fail(job, _unhanded(error, choice.provider), also=also)
             else:
                 await self._ends.later(job, 60.0)  # An order may have left: it stays in doubt.
         return None
 
-    async def buy(self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path]) -> None:
+    async def buy(self, job: Job, wish: Wish, choice: Choice, handed: Sequence[Handed]) -> None:
         """Hand the order over, and keep what came of it."""
         account = self._shop.accounts[choice.account]
         # What is sent again under the same key may come as late as it likes.
         wire = account.wire if job.state is State.UNKNOWN else self._on_time(job, account)
         witness = Witness(wire, account)
         try:
-            order = witness.attend(self._orders.write(job, wish, choice, files))
+            order = witness.attend(self._orders.write(job, wish, choice, handed))
             update = await account.provider.submit(order, witness)
         except Withheld as withheld:
             await self._withdraw(job, withheld)
@@ -199,3 +197,16 @@ class Buyer:
         """Whether a job that falls back on nobody has met a rest that will be over."""
         keeps = not read_wish(job.wish).preferences.allow_fallbacks
         return keeps and self._shop.accounts[choice.account].lasting(choice.model, now) is not None
+
+
+def _unhanded(error: Exception, provider: str) -> Problem:
+    """Describe an input that could not be handed over to the client: one that is gone, or cannot be converted."""
+    kind = "invalid_request_error"
+    if isinstance(error, UnconvertedError):
+        message = (
+            f"{provider} does not take this picture as it is, and it could not be converted: {error}. Nothing was "
+            "bought; send it with a new call as a PNG or JPEG that opens everywhere."
+        )
+        return Problem(code="unsupported_image", message=message, type=kind, param=error.field)
+    message = "An input of this video is no longer kept; send it again with a new call."
+    return Problem(code="input_lost", message=message, type=kind)

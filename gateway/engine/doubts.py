@@ -96,9 +96,9 @@ class Doubts:
             return
         wish = read_wish(job.wish)
         async with AsyncExitStack() as lent:
-            files = await self._buyer.take_in_hand(job, wish, choice, lent)
-            if files is not None:
-                await self._buyer.buy(job, wish, choice, files)
+            handed = await self._buyer.take_in_hand(job, wish, choice, lent)
+            if handed is not None:
+                await self._buyer.buy(job, wish, choice, handed)
 
     async def _look_up(self, job: Job, choice: Choice, account: Account, now: int) -> None:
         """Ask the provider whether it has the order."""

@@ -6,9 +6,8 @@ evidence.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -20,13 +19,15 @@ from gateway.engine.choosing import Chooser
 from gateway.engine.ending import Ends
 from gateway.engine.findings import FULL, NO_ACCOUNT, RESTING, resumed, sentence, waiting_for
 from gateway.engine.line import LONGEST_MS
+from gateway.engine.orders import Handed
 from gateway.engine.tools import Tools
 from gateway.engine.trials import AGAIN_MS
 from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.jobs.job import PATIENCE, Attempt, Job, Outcome, State, as_json, backoff, move
-from gateway.jobs.wish import Choice, Problem, Wish, read_choice, read_wish
+from gateway.jobs.wish import Choice, Problem, Wish, read_choice, read_notices, read_wish
 from gateway.money.billing import raised
+from gateway.offers.asking import CONVERTED, notices_of
 from gateway.store.database import ConflictError
 from gateway.store.store import BudgetError, FullError, HaltedError
 from gateway.telemetry import names
@@ -82,17 +83,17 @@ class Intents:
             await self._line_up(job, able)
             return
         async with AsyncExitStack() as lent:
-            files = await self._buyer.take_in_hand(job, wish, choice, lent, also=left)
-            if files is None:
+            handed = await self._buyer.take_in_hand(job, wish, choice, lent, also=left)
+            if handed is None:
                 return
             if not self._chooser.can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
                 await self._line_up(job, able)
                 return
             with self._shares.hold(choice.account, self._clock()):
-                await self._intend(job, wish, choice, files, able)
+                await self._intend(job, wish, choice, handed, able)
 
     async def _intend(
-        self, job: Job, wish: Wish, choice: Choice, files: Mapping[str, Path], able: Sequence[Choice]
+        self, job: Job, wish: Wish, choice: Choice, handed: Sequence[Handed], able: Sequence[Choice]
     ) -> None:
         """Commit the intent to buy, and buy; a place taken meanwhile at its account is waited for with ``able``."""
         account, now, left = self._shop.accounts[choice.account], self._clock(), self._line.leave(job)
@@ -115,6 +116,7 @@ class Intents:
             offer=choice.offer,
             account=choice.account,
             quote=job.quote if choice is read_choice(job.quote) else as_json(choice),
+            warnings=self._warnings(job, wish, choice),
             attempt=attempt.id,
             attempts=attempt.number,
             started_at=now,
@@ -135,7 +137,14 @@ class Intents:
         finally:
             account.took_place()
         failpoint("after_intent")
-        await self._buyer.buy(intended, wish, choice, files)
+        await self._buyer.buy(intended, wish, choice, handed)
+
+    def _warnings(self, job: Job, wish: Wish, choice: Choice) -> str:
+        """Say which pictures are converted for the offer it is ordered at, in place of what another needed."""
+        if not wish.request.inputs:
+            return job.warnings
+        others = [each for each in read_notices(job.warnings) if each.type != CONVERTED]
+        return as_json([*others, *notices_of(self._shop.offer(choice), choice.provider, wish.request)])
 
     async def _unbought(self, job: Job, error: ConflictError, able: Sequence[Choice]) -> None:
         """Go on with a job whose intent to buy was not committed; nothing was bought."""

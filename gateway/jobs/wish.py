@@ -40,6 +40,12 @@ class Wish(Struct, frozen=True, kw_only=True, omit_defaults=True):
     external_id: str | None = None
     callback_url: str | None = None
     retention_seconds: int | None = None
+    converts: bool = False
+    """
+    Whether a picture has to be converted for the offer it was accepted at.
+
+    It is read by nobody but older programs, which cannot: they leave it to one that does (:func:`read_whole`).
+    """
     echo: dict[str, str] = {}
     """What a borrowed dialect needs again to answer in its client's own words."""
 
@@ -193,7 +199,7 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold something the client should know that did not stop the job."""
 
     type: str
-    """unsupported, sandbox, mismatch, result_lost, late, over_estimate."""
+    """unsupported, sandbox, converted, mismatch, result_lost, late, over_estimate."""
     feature: str
     details: str
     result_links: tuple[ResultLink, ...] = ()

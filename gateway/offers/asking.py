@@ -9,9 +9,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.jobs.wish import Choice
+from gateway.jobs.wish import Choice, Notice
 from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
+from providers.base.conversion import conversion, foreseen, takes
 from providers.base.listing import Listing, Offer
+from providers.base.objections import fields
 from providers.base.order import CHOICES, Input, Order, Origin, Request, Spec, choices
 
 AUTO = "auto"
@@ -20,6 +22,8 @@ AUTO = "auto"
 FREE = attrgetter("inputs", "options", "voices", "elements", "characters", "shots")
 """Read what of a request no listing knows all the values of: an adapter alone can say whether it has words for it."""
 NOTHING = FREE(Request(prompt="", model=""))
+CONVERTED = "converted"
+"""The type of a notice of a picture that is handed over as another type than it came in."""
 
 
 def _none(order: Order) -> Iterable[Refusal]:
@@ -147,6 +151,19 @@ def source_seconds(request: Request) -> int:
     return math.ceil(request.source_seconds())
 
 
+def notices_of(offer: Offer, provider: str, request: Request) -> list[Notice]:
+    """Say which pictures of a request will be converted for an offer, as it does not take them as they are."""
+    found = []
+    for field, each in zip(fields(request.inputs), request.inputs, strict=True):
+        if conversion(offer, each):
+            taken, role = takes(offer, "image"), each.role.replace("_", " ")
+            alien = taken and each.media_type not in taken
+            why = f"as {' or '.join(taken)}, not {each.media_type}" if alien else f"of at most {offer.image_max} bytes"
+            told = f"{provider} takes a {role} {why}; this one is converted for it"
+            found.append(Notice(type=CONVERTED, feature=field, details=told))
+    return found
+
+
 def _unable(seller: Seller, offer: Offer, request: Request, spec: Spec) -> list[Refusal]:
     """Say why an account cannot take what its listing sells, for what is handed in or passed through with it."""
     listing, inputs = seller.listing, request.inputs
@@ -156,7 +173,7 @@ def _unable(seller: Seller, offer: Offer, request: Request, spec: Spec) -> list[
         message = f"{listing.name} fetches inputs from a public address, and server.public_url names none"
         return [Refusal("provider", message)]
     if inputs:
-        mine = tuple([own(each, listing.slug, seller.account) for each in inputs])
+        mine = tuple([own(each, listing.slug, seller.account) for each in foreseen(offer, inputs)])
         request = request if mine == inputs else replace(request, inputs=mine)
     order = Order(attempt="", wire_name=offer.wire_name, route=offer.route, request=request, spec=spec)
     return [*seller.objections(order)]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from providers.base.conversion import conversion, takes
 from providers.base.listing import Listing, Offer, Price, Rule, Value
 from providers.base.order import AS_LONG, CHOICES, COUNTS, Mode, Request, Role, Spec, choices, lines
 from providers.base.task import Usage
@@ -90,20 +91,22 @@ def fit(offer: Offer, request: Request, *, plan: str = "", wanted: Shape | None 
 
 
 def _unfit(offer: Offer, request: Request) -> Iterator[Refusal]:
-    """Name what a request brings more of than the offer takes, or of another type."""
+    """Name what a request brings more of than the offer takes, or of a type it does not and cannot be converted to."""
     if len(request.prompt) > offer.prompt_max:
         yield Refusal("prompt", f"{offer.model} takes prompts of at most {offer.prompt_max} characters")
     most = offer.source_max if request.mode in AS_LONG else None
     if most is not None and round(request.source_seconds()) > most:
         yield Refusal("video", f"{offer.model} takes clips of at most {most} seconds to {request.mode}")
     for each in request.inputs:
-        kind = each.media_type.partition("/")[0]
-        taken = [known for known in offer.media_types if known.startswith(f"{kind}/")]
+        if conversion(offer, each):
+            continue
+        kind, role = each.media_type.partition("/")[0], each.role.replace("_", " ")
+        taken = takes(offer, kind)
         if taken and each.media_type not in taken:
-            role = each.role.replace("_", " ")
-            yield Refusal(
-                BROUGHT[each.role], f"{offer.model} takes a {role} as {' or '.join(taken)}, not {each.media_type}"
-            )
+            told = f"{offer.model} takes a {role} as {' or '.join(taken)}, not {each.media_type}"
+            yield Refusal(BROUGHT[each.role], told)
+        elif kind == "image" and offer.image_max is not None and each.size > offer.image_max:
+            yield Refusal(BROUGHT[each.role], f"{offer.model} takes a {role} of at most {offer.image_max} bytes")
 
 
 def _too_far(offer: Offer, request: Request, spec: Spec) -> Iterator[Refusal]:

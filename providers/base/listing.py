@@ -147,7 +147,13 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     """Most references it takes, characters among them."""
     reference_types: list[Literal["image", "video", "audio"]] = field(default_factory=lambda: ["image"])
     media_types: list[str] = []
-    """Types of pictures and clips it takes, as ``image/png``; any of a kind of which none is named."""
+    """
+    Types of pictures and clips it takes, as ``image/png``; any of a kind of which none is named.
+
+    A picture of another type is converted (:mod:`providers.base.conversion`), a clip is refused.
+    """
+    image_max: int | None = None
+    """Largest picture it takes, in bytes; not given where no page says."""
     prompt_max: int = 32_000
     """Longest prompt, in characters."""
     source_max: int | None = None
@@ -382,13 +388,20 @@ def _offer_faults(offer: Offer, plans: set[str]) -> Iterator[str]:
         yield f"a number is below its least: {', '.join(f'{name} {least}' for name, least in LEAST.items())}"
     if unknown := {*offer.features} - {*FEATURES, *HANDED}:
         yield f"there is no feature {', '.join(sorted(unknown))}; there are {', '.join((*FEATURES, *HANDED))}"
-    for wrong in (each for each in offer.media_types if not re.fullmatch(r"(image|video|audio)/[a-z0-9.+-]+", each)):
-        yield f"media_types has {wrong!r}; write types like image/png and video/mp4"
+    yield from _media_faults(offer)
     if {*offer.own} - {*offer.mode}:
         yield "own names a mode it does not sell; add it to mode, or take it out of own"
     if (offer.ended is None) is not (not offer.ended_why):
         yield "ended and ended_why come together; give both or neither"
     yield from chain.from_iterable(_rule_faults(rule, plans) for rule in offer.rules)
+
+
+def _media_faults(offer: Offer) -> Iterator[str]:
+    """Name what an offer may not say of the media it takes."""
+    for wrong in (each for each in offer.media_types if not re.fullmatch(r"(image|video|audio)/[a-z0-9.+-]+", each)):
+        yield f"media_types has {wrong!r}; write types like image/png and video/mp4"
+    if offer.image_max is not None and offer.image_max < 1:
+        yield "image_max is bytes, above 0; leave it out where no page says how large a picture may be"
 
 
 LEAST = {"seconds": 0, "n": 1, "fps": 1}

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import product
 
 from providers.base.catalog import Quote, fit, price_of, quote
+from providers.base.conversion import takes
 from providers.base.listing import Listing, Offer, Price, Value
 from providers.base.order import CHOICES, Input, Mode, Request, Role, Spec
 
@@ -37,7 +38,7 @@ def least(offer: Offer, mode: Mode, **chosen: Value) -> Request:
 
 def _type(offer: Offer, kind: str) -> str:
     """Name a type of a kind that an offer takes."""
-    return next((each for each in offer.media_types if each.startswith(f"{kind}/")), f"{kind}/-")
+    return next(iter(takes(offer, kind)), f"{kind}/-")
 
 
 def sells(listing: Listing, offer: Offer, mode: Mode, *, on: date, plan: str = "", **chosen: Value) -> bool:

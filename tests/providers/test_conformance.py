@@ -381,7 +381,7 @@ TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif", "video/mp4", "vid
 
 @pytest.mark.parametrize(("listing", "offer", "mode"), [each for each in offers() if each.values[2] is not Mode.TEXT])
 def test_only_types_a_page_names_are_quoted(listing: Listing, offer: Offer, mode: Mode, tmp_path: Path) -> None:
-    """What a seller would refuse is refused before anything is sent, and what it takes is named."""
+    """A clip that a seller would refuse is refused before anything is sent, and what it takes is named."""
     plan = listing.plans[-1].name if listing.plans else ""
     request, _ = wish_for(listing, offer, mode, tmp_path)
     for media_type in TYPES:
@@ -391,7 +391,8 @@ def test_only_types_a_page_names_are_quoted(listing: Listing, offer: Offer, mode
             for each in request.inputs
         ]
         fitted = fit(offer, replace(request, inputs=tuple(swapped)), plan=plan)
-        fine = swapped == [*request.inputs] or not offer.media_types or media_type in offer.media_types
+        named = not offer.media_types or media_type in offer.media_types
+        fine = swapped == [*request.inputs] or named or kind == "image"  # Which is converted.
         assert isinstance(fitted, Spec) is fine, media_type
         if isinstance(fitted, list):
             assert all(media_type in each.message and f"{kind}/" in each.message for each in fitted)
@@ -410,7 +411,12 @@ def test_types_by_their_pages(slug: str, taken: set[str]) -> None:
 
 
 async def bought(listing: Listing, order: Any) -> list[bytes]:
-    """Say what is sent until an order reaches its buying call, its uploads answered as in the cases; else nothing."""
+    """Say what is sent until an order reaches its buying call, as :func:`called` does."""
+    return [call.body for call in await called(listing, order)]
+
+
+async def called(listing: Listing, order: Any) -> list[Call]:
+    """List the calls until an order reaches its buying one, its uploads answered as in the cases; else none."""
 
     class BoughtError(Exception):
         pass
@@ -422,11 +428,11 @@ async def bought(listing: Listing, order: Any) -> list[bytes]:
                 recorded[each.call.partition("?")[0].rsplit("/", 1)[0]] = each
                 recorded[each.call] = each
 
-    sent: list[bytes] = []
+    sent: list[Call] = []
 
     class Upstream:
         async def send(self, call: Call) -> Reply:
-            sent.append(call.body)
+            sent.append(call)
             if not call.repeatable:
                 raise BoughtError
             where = f"{call.method} {urlsplit(call.url).path}"
@@ -435,7 +441,7 @@ async def bought(listing: Listing, order: Any) -> list[bytes]:
 
         def stream(self, call: Call) -> Any:
             assert not call.repeatable
-            sent.append(call.body)
+            sent.append(call)
             raise BoughtError
 
     provider = open_provider(listing)

@@ -387,7 +387,7 @@ KORE = [{"id": "Kore"}]
         (FAST, "pro", {"mode": "first_frame", "inputs": FIRST, "characters": ["a"]}, "input_references"),
         (FAST, "pro", {"mode": "first_frame", "inputs": FIRST + REF}, "input_references"),
         (FAST, "pro", {"mode": "reference", "inputs": FIRST + REF}, "frame_images"),
-        (FAST, "pro", {"mode": "first_frame", "inputs": GIF}, "frame_images"),
+        (FAST, "pro", {"mode": "first_frame", "inputs": GIF}, None),
         (FAST, "pro", {"negative_prompt": "x"}, "negative_prompt"), (FAST, "pro", {"audio": False}, "audio"),
         (QUALITY, "pro", {}, None), (QUALITY, "ultra-100", {"seconds": 4}, "seconds"),
         (QUALITY, "pro", {"mode": "reference", "inputs": REF}, "mode"),

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from gateway.offers.asking import Line, Seller, ask
 from providers.base.catalog import shape
+from providers.base.conversion import foreseen
 from providers.base.errors import Invalid
 from providers.base.listing import Listing, Offer, listings
 from providers.base.objections import CONTENT
@@ -103,8 +104,9 @@ def asked(listing: Listing, offer: Offer, request: Request) -> Line:
 
 
 def ordered(offer: Offer, request: Request, line: Line, folder: Path) -> Order:
-    """Write the order that was quoted, its inputs' bytes in files."""
+    """Write the order that was quoted, its inputs' bytes in files, converted as far as its offer needs it."""
     assert line.choice
+    request = replace(request, inputs=tuple(foreseen(offer, request.inputs)))
     files = {each.sha256: folder / each.sha256 for each in request.inputs}
     for digest, path in files.items():
         path.write_bytes(digest.encode())
@@ -170,7 +172,6 @@ async def test_an_adapter_refuses_what_it_objects_to_and_nothing_else(
         ("flow:google/veo-3.1-fast", Mode.REFERENCE, "for its style", "input_references[0].role", "for its style"),
         ("flow:google/veo-3.1-fast", Mode.REFERENCE, "voice audio/wav", "input_references[1]", "handed in as a file"),
         ("flow:google/veo-3.1-fast", Mode.TEXT, "an option nobody knows", "provider_options.flow.nosuch", "nosuch"),
-        ("flow:google/veo-3.1", Mode.FIRST_FRAME, "20 MB and more", "frame_images", "up to 20 MB"),
         ("flow:google/gemini-omni-flash", Mode.EDIT, "100 MB and more", "video", "mp4 up to 100 MB"),
         ("flow:google/veo-3.1-fast", Mode.UPSCALE, "seed", "seed", "no seed for an upscale"),
         ("vertex:google/veo-3.1", Mode.REFERENCE, "for its motion", "input_references[0].role", "for its motion"),

@@ -126,8 +126,12 @@ def test_media_are_taken_in_the_types_that_are_named_of_their_kind() -> None:
     wanted = request(inputs=(frame,), mode=Mode.FIRST_FRAME)
     for named in ([], ["audio/mpeg"], ["image/png", "image/webp"]):
         assert isinstance(fit(offer(media_types=named), wanted), Spec)
-    (refusal,) = refused(offer(media_types=["image/png", "audio/mpeg"]), wanted)
-    assert "takes a first frame as image/png, not image/webp" in refusal.message
+    (refusal,) = refused(offer(media_types=["image/bmp", "audio/mpeg"]), wanted)
+    assert "takes a first frame as image/bmp, not image/webp" in refusal.message
+    source = Input(role=Role.SOURCE, media_type="video/webm", sha256="0" * 64, size=9)
+    edit = request(inputs=(source,), mode=Mode.EDIT)
+    (refusal,) = refused(offer(mode=[Mode.EDIT], media_types=["image/png", "video/mp4"]), edit)
+    assert "takes a source as video/mp4, not video/webm" in refusal.message
 
 
 def test_the_length_of_the_source_may_be_said() -> None:

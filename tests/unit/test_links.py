@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from gateway.clips.links import TO_CLIP, Links, open_key
 from gateway.jobs.job import Job, born
 from gateway.jobs.wish import Rendition
-from providers.base.order import Input, Role
 
 LINKS = Links(b"k" * 32)
 NOW = 1_795_000_000_000
@@ -85,12 +84,11 @@ def test_a_link_ends_with_its_clip(left: int) -> None:
 
 def test_links_say_by_their_end_what_they_open() -> None:
     """A clip ends in its own suffix, an input in that of its type, which is by magic bytes; nothing comes after."""
-    picture = Input(role=Role.FIRST_FRAME, media_type="image/jpeg", sha256="f" * 64, size=1)
     link = LINKS.leave(KEY, NOW).to(clip_of(), CLIP)
 
     assert f"/clips/video_{'a' * 32}/0.webm" == apart(link)[0]
     assert (f"video_{'a' * 32}", "0") == TO_CLIP.fullmatch(link).groups()  # type: ignore[union-attr]
-    assert f"/inputs/{'f' * 64}.jpg" == apart(LINKS.to_input(picture, NOW))[0]
+    assert f"/inputs/{'f' * 64}.jpg" == apart(LINKS.to_input("f" * 64, "image/jpeg", NOW))[0]
 
 
 def test_the_key_is_made_once(tmp_path: Path) -> None:

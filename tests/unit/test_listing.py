@@ -158,6 +158,7 @@ FAULTS = {
     "a rule for no model": ('models = ["*"]', "models = []", "name models offered here"),
     "an offer of nothing": ("seconds = [8, 4]", "seconds = []", "seconds is empty or says a value twice"),
     "an offer saying things twice": ("seconds = [8, 4]", "seconds = [8, 8]", "seconds is empty or says a value twice"),
+    "a picture of no bytes": ("seconds = [8, 4]", "seconds = [8, 4]\nimage_max = 0", "image_max is bytes, above 0"),
     "a length below nothing": ("seconds = [8, 4]", "seconds = [8, -4]", "below its least: seconds 0"),
     "an unknown mode": ('mode = ["text"]', 'mode = ["txt"]', "'txt'"),
     "an unknown feature": ("audio = [true]", 'audio = [true]\nfeatures = ["sed"]', "no feature sed; there are seed"),

@@ -212,6 +212,7 @@ def _quotes() -> dict[str, Any]:
         "fees": msgspec.to_builtins(listing.fees),
         "expected_seconds": 60.0,
         "spec": asdict(spec),
+        "warnings": [],
         "reasons": [],
     }
     why = "the only offer that can"

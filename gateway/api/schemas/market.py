@@ -38,7 +38,9 @@ OFFER = {
     "fps": many(whole()),
     "formats": many(text()),
     "features": many(text(), "Fields and inputs beside these that it takes."),
-    "media_types": many(text(), "Types of the pictures and clips it takes; empty where its page names none."),
+    "media_types": many(
+        text(), "Types of pictures and clips it takes, empty where its page names none; other pictures are converted."
+    ),
     "references": whole("Most references it takes."),
     "rules": many(text(), "What is not sold together, in words."),
     "ended": maybe(text("First day it is sold no more.", format="date")),

@@ -172,6 +172,7 @@ QUOTE = {
     "fees": many(ref("Fee"), "What it costs beside its clips."),
     "expected_seconds": number("How long it usually takes."),
     "spec": maybe(ref("Spec")),
+    "warnings": many(ref("Notice"), "Which pictures are converted for it (`converted`)."),
     "reasons": many(record({"field": text(), "message": text()})),
 }
 
