@@ -64,7 +64,11 @@ class Doubts:
         return True
 
     async def reconcile(self, job: Job) -> None:
-        """Find out what became of an order: repeat it where that is free (class A), else look it up."""
+        """
+        Find out what became of an order: repeat it where that is free (class A), else look it up.
+
+        Past its deadline, which may have come while no gateway ran, its provider is still asked once; nothing is sent.
+        """
         now = self._clock()
         if await self._recall(job):
             return
@@ -74,21 +78,26 @@ class Doubts:
             if not await self._ordered_again(job):
                 await self._watcher.await_account(job, 60.0)
             return
-        if account is None or now >= job.deadline_at:
+        if account is None:
             await self.never_cleared(job)
             return
-        job = resumed(job)
+        job, late = resumed(job), now >= job.deadline_at
         try:
             told = await self._hooks.adopt(job, account) if self._hooks else None
         except ProviderError as error:
-            await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))  # It has called: it took the order.
+            if late:
+                await self.never_cleared(job)
+            else:  # It has called: it took the order.
+                await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))
             return
         if told is not None:
             await self._watcher.observe(job, told, account, adopted=True)
-        elif account.provider.listing.submit_class == "A":
-            await self._repeat(job, choice)
-        else:
+        elif account.provider.listing.submit_class != "A":
             await self._look_up(job, choice, account, now)
+        elif late:
+            await self.never_cleared(job)
+        else:
+            await self._repeat(job, choice)
 
     async def _repeat(self, job: Job, choice: Choice) -> None:
         """Send the same order again, which is free."""
@@ -110,7 +119,9 @@ class Doubts:
             return
         except ProviderError as error:
             # Silence proves nothing; the job stays where everybody can see it.
-            if not await self._ordered_again(job):
+            if now >= job.deadline_at:
+                await self.never_cleared(job)
+            elif not await self._ordered_again(job):
                 await self._ends.later(job, backoff(job.tries, error.retry_after, 0.5))
             return
         if update is None:
@@ -129,7 +140,7 @@ class Doubts:
         # What costs nothing ends without a doubt, and nobody could name its task any more.
         waits = is_called or held is None or not held.usd_micros
         left = UNDER_WAY - (now - (job.started_at or now)) / 1000
-        if not waits and left <= 0:
+        if now >= job.deadline_at or (not waits and left <= 0):
             await self.never_cleared(job)
         elif not await self._ordered_again(job):
             await self._ends.later(job, 60.0 if waits else left)
