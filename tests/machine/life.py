@@ -171,6 +171,7 @@ class Life(RuleBasedStateMachine):
                 each.fates[:] = [fate]
             self.do(self.engine.turn())
 
+    @precondition(lambda self: not self.jobs)
     @rule(count=st.integers(1, 3))
     def hear_nothing(self, count: int) -> None:
         """Order, for a client who would rather pay twice, of who takes every order and answers none for a while."""
