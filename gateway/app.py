@@ -62,7 +62,7 @@ from gateway.offers.accounts import Unused, open_accounts, stand_in
 from gateway.offers.shop import Shop
 from gateway.offers.speeds import Speeds
 from gateway.offers.timing import Timed
-from gateway.settings import NetworkSettings, Settings, SettingsError, is_loopback
+from gateway.settings import NetworkSettings, ServerSettings, Settings, SettingsError, is_loopback
 from gateway.store.database import StoreUnavailableError, clock_of, connect
 from gateway.store.orphans import report
 from gateway.store.receipts import Receipts
@@ -176,6 +176,11 @@ def _intake(settings: Settings, media: Media, store: Store, outbound: Callable[[
     return Intake(media, store, outbound, max_bytes=max_bytes, seconds=settings.network.seconds)
 
 
+def _gatekeeper(server: ServerSettings, store: Store, clock: Callable[[], int]) -> Gatekeeper:
+    """Build who recognises callers."""
+    return Gatekeeper(store, clock, Guesses(server.wrong_keys, networks(server.proxies)), server.names)
+
+
 def _routes(*, docs: bool, sells: bool) -> list[ControllerRouterHandler]:
     """List what is served: our own words, borrowed ones, and what machines ask."""
     resources = with_heads(handler for each in RESOURCES for handler in each.HANDLERS)
@@ -234,6 +239,7 @@ def _build(
         lease_seconds=settings.worker.lease_seconds,
         retention_ms=settings.clips_ms,
         doubt_ms=settings.budget.doubt_days * DAY_MS,
+        limits=settings.budget.limits,
         hooks=telling.hooks,
     )
     worker = Worker(tools, Steps(tools), Turns(tools), at_once=settings.worker.at_once)
@@ -251,12 +257,7 @@ def _build(
             telling.addresses,
             limits=settings.budget.limits,
         ),
-        gatekeeper=Gatekeeper(
-            store,
-            clock,
-            Guesses(settings.server.wrong_keys, networks(settings.server.proxies)),
-            settings.server.names,
-        ),
+        gatekeeper=_gatekeeper(settings.server, store, clock),
         metrics=metrics,
         telling=telling,
         buffers=Buffers(settings.server.max_body_mb * 2**20),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import av
+import msgspec
 from PIL import Image
 
 from gateway.clips import study
@@ -22,12 +23,15 @@ from gateway.engine.steps import Steps
 from gateway.engine.tools import Tools
 from gateway.engine.turns import Turns
 from gateway.events.hooks import Hooks
+from gateway.ids import new_id
 from gateway.jobs.job import Job
 from gateway.jobs.wish import Preferences, Wish
+from gateway.money.ledger import Limits
 from gateway.offers.accounts import Account
 from gateway.offers.shop import Shop
 from gateway.settings import RoutingSettings
 from gateway.store.receipts import Receipts
+from gateway.store.registry import Key
 from gateway.store.store import Store
 from gateway.telemetry import Metrics
 from providers.base.errors import ProviderError, Refused
@@ -236,6 +240,13 @@ class Engine:
         decision, said = self.acceptor.decide(wanted), fingerprint_of(wanted)
         job, _ = await self.acceptor.accept(wanted, decision, tenant, repeat, fingerprint=said)
         return job
+
+    async def key(self, limits: Limits) -> str:
+        """Make a key that may spend so much; answers its id, by which jobs name their buyer."""
+        id_ = new_id("key", self.now)
+        said = msgspec.json.encode(limits).decode()
+        await self.store.add_key(Key(id_, "app", "tenant", f"hash of {id_}", "read write", self.now, limits=said))
+        return id_
 
     async def job(self, id_: str) -> Job:
         job = await self.store.job(id_, "tenant")

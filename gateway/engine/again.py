@@ -30,6 +30,7 @@ class Again:
         self._chooser = chooser
         self._store = tools.store
         self._clock = tools.clock
+        self._purse = tools.purse
 
     async def order(self, job: Job) -> str | None:
         """
@@ -49,7 +50,7 @@ class Again:
             return "as many orders of it have come to nothing as may"
         first = read_choice(job.quote)
         problem = as_json(Problem(code="submission_unknown", message=AGAIN, provider=first.provider))
-        left, _ = abandon(job, first, now)
+        left, _ = abandon(job, first, now, ())
         able, reason = await self._chooser.choose(requeued(left, now), wish, first, called=False)
         if not able:
             spent = f", of which the first order may have taken ${first.usd_micros / 1_000_000:.6g}"
@@ -57,7 +58,7 @@ class Again:
         best = next((each for each in able if self._chooser.in_time(job, each, now)), None)
         if best is None:
             return "there is no time left for another order"
-        left, postings = abandon(job, best, now)
+        left, postings = abandon(job, best, now, await self._purse.budgets(job))
         given_up = standing(job, Outcome.ABANDONED, now, "never cleared up; another was made in its place")
         try:
             await self._store.save(requeued(left, now, error=problem), given_up, postings=postings)

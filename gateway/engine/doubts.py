@@ -161,10 +161,13 @@ class Doubts:
         )
 
     async def _absent(self, job: Job) -> None:
-        """Order anew what never arrived, once it can no longer be on its way."""
+        """Order anew what never arrived, once it can no longer be on its way; past the deadline nobody waits for that."""
+        now = self._clock()
+        if now >= job.deadline_at and now - (job.started_at or now) < UNDER_WAY * 1000:
+            await self.never_cleared(job)
+            return
         if not await self._absence.is_proven(job):
             return
-        now = self._clock()
         self._ends.free(job)
         absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
         await self._store.save(requeued(job, now), absent)

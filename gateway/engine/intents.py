@@ -26,7 +26,8 @@ from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.jobs.job import PATIENCE, Attempt, Job, Outcome, State, as_json, backoff, move
 from gateway.jobs.wish import Choice, Problem, Wish, read_choice, read_notices, read_wish
-from gateway.money.billing import raised
+from gateway.money.billing import is_dearer, raised
+from gateway.money.ledger import Budget
 from gateway.offers.asking import CONVERTED, notices_of
 from gateway.store.database import ConflictError
 from gateway.store.store import BudgetError, FullError, HaltedError
@@ -48,6 +49,7 @@ class Intents:
         self._line = tools.line
         self._shares = tools.shares
         self._hooks = tools.hooks
+        self._purse = tools.purse
 
     async def order(self, job: Job, *, called: bool) -> None:
         """Choose an offer for a queued job, commit the intent to buy, and buy."""
@@ -86,16 +88,22 @@ class Intents:
             handed = await self._buyer.take_in_hand(job, wish, choice, lent, also=left)
             if handed is None:
                 return
+            budgets = await self._purse.budgets(job) if is_dearer(job, choice) else ()
             if not self._chooser.can_take(choice, self._clock(), called=called):  # Others went on meanwhile.
                 await self._line_up(job, able)
                 return
             with self._shares.hold(choice.account, self._clock()):
-                await self._intend(job, wish, choice, handed, able)
+                await self._intend(job, wish, choice, handed, able, budgets)
 
     async def _intend(
-        self, job: Job, wish: Wish, choice: Choice, handed: Sequence[Handed], able: Sequence[Choice]
-    ) -> None:
-        """Commit the intent to buy, and buy; a place taken meanwhile at its account is waited for with ``able``."""
+        self, job: Job, wish: Wish, choice: Choice, handed: Sequence[Handed], able: Sequence[Choice],
+        budgets: tuple[Budget, ...],
+    ) -> None:  # fmt: skip
+        """
+        Commit the intent to buy, and buy; a place taken meanwhile at its account is waited for with ``able``.
+
+        What it costs more than was set aside must fit in ``budgets``.
+        """
         account, now, left = self._shop.accounts[choice.account], self._clock(), self._line.leave(job)
         attempt = Attempt(
             id=new_id("att", now),
@@ -121,7 +129,7 @@ class Intents:
             attempts=attempt.number,
             started_at=now,
         )
-        intended, postings = raised(intended, choice, attempt.id, now)
+        intended, postings = raised(intended, choice, attempt.id, now, budgets)
         account.take_place(choice.model, now)
         try:
             hook = self._hooks.keep(attempt.id) if self._hooks else ()

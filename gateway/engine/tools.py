@@ -9,8 +9,10 @@ from gateway.clips.media import Media
 from gateway.clips.room import Room
 from gateway.engine.line import Line
 from gateway.engine.orders import Orders
+from gateway.engine.purse import Purse
 from gateway.engine.shares import Shares
 from gateway.events.hooks import Hooks
+from gateway.money.ledger import NONE, Limits
 from gateway.offers.health import Health
 from gateway.offers.shop import Shop
 from gateway.store.receipts import Receipts
@@ -35,6 +37,7 @@ class Tools(Struct, frozen=True, kw_only=True):
     """``None`` where no provider calls."""
     shares: Shares
     line: Line
+    purse: Purse
     lease_ms: int
     retention_ms: int
     """How long clips are kept at most; 0 is for ever."""
@@ -55,6 +58,7 @@ class Tools(Struct, frozen=True, kw_only=True):
         lease_seconds: float,
         retention_ms: int,
         doubt_ms: int,
+        limits: Limits = NONE,
         hooks: Hooks | None = None,
     ) -> "Tools":
         """Put the tools of one process together; what keeps, rates, shares and lines up is made of the others."""
@@ -72,6 +76,7 @@ class Tools(Struct, frozen=True, kw_only=True):
             hooks=hooks,
             shares=shares,
             line=Line(store, shop.accounts, clock, shares, Room(media, clock)),
+            purse=Purse(store, limits),
             lease_ms=int(lease_seconds * 1000),
             retention_ms=retention_ms,
             doubt_ms=doubt_ms,

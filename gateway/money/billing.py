@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.jobs.job import LATE_LEAST, Job, as_json
 from gateway.jobs.wish import Choice, Notice, read_choice
-from gateway.money.ledger import About, Billing, Hold, Posting, add, close, hold
+from gateway.money.ledger import About, Billing, Budget, Hold, Posting, add, close, hold
 from providers.base.task import Fault, Usage
 
 
@@ -134,14 +134,14 @@ def with_former(job: Job, order: Job) -> Job:
     return replace(job, abandoned=as_json(known), warnings=order.warnings)
 
 
-def abandon(job: Job, choice: Choice, now: int) -> tuple[Job, list[Posting]]:
+def abandon(job: Job, choice: Choice, now: int, budgets: tuple[Budget, ...]) -> tuple[Job, list[Posting]]:
     """Leave in suspense what an order may have cost, and set aside what another would, where there is something."""
     held = hold_of(job)
     assert held is not None
     assert job.attempt is not None
     left, postings = close(_about(job, held), held, None, now, of=job.attempt)
     about = About(job.id, held.owner, choice.offer, choice.account)
-    taken, more = hold(about, choice.usd_micros, held.budgets, now, again=True)
+    taken, more = hold(about, choice.usd_micros, budgets, now, again=True)
     order = Abandoned(
         attempt=job.attempt,
         offer=job.offer or "",
@@ -181,12 +181,18 @@ def _written(job: Job, held: Hold, done: Hold) -> Job:
     return replace(job, warnings=msgspec.json.encode([*notices, more]).decode())
 
 
-def raised(job: Job, choice: Choice, attempt: str, now: int) -> tuple[Job, list[Posting]]:
+def is_dearer(job: Job, choice: Choice) -> bool:
+    """Whether an offer costs more than is set aside for a job."""
+    held = hold_of(job)
+    return held is not None and choice.usd_micros > held.usd_micros
+
+
+def raised(job: Job, choice: Choice, attempt: str, now: int, budgets: tuple[Budget, ...]) -> tuple[Job, list[Posting]]:
     """Set aside what a dearer offer costs more."""
     held = hold_of(job)
     if held is None:
         return job, []
-    more, postings = add(_about(job, held), held, choice.usd_micros, attempt, now)
+    more, postings = add(_about(job, held), held, choice.usd_micros, attempt, now, budgets)
     return replace(job, hold=msgspec.json.encode(more).decode()), postings
 
 

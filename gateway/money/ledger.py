@@ -90,8 +90,6 @@ class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     usd_micros: int
     owner: str
-    budgets: tuple[Budget, ...] = ()
-    """What it, and what is added to it for a dearer offer, must fit in."""
     billing: Billing = Billing.HELD
     charged: int | None = None
     """What it cost, once that is known."""
@@ -204,15 +202,17 @@ def hold(
 
     It is done ``again``, once, beside a hold that was given up to suspense (:func:`close` of an attempt).
     """
-    taken = Hold(usd_micros=usd_micros, owner=about.owner, budgets=budgets)
+    taken = Hold(usd_micros=usd_micros, owner=about.owner)
     kind = "hold.again" if again else "hold"
     return taken, _post(about, kind, Book.AVAILABLE, Book.HELD, usd_micros, now, budgets)
 
 
-def add(about: About, held: Hold, usd_micros: int, attempt: str, now: int) -> tuple[Hold, list[Posting]]:
+def add(
+    about: About, held: Hold, usd_micros: int, attempt: str, now: int, budgets: tuple[Budget, ...]
+) -> tuple[Hold, list[Posting]]:
     """Set more aside for an attempt at a dearer offer; less is given back at the end."""
     more = max(0, usd_micros - held.usd_micros)
-    postings = _post(about, f"hold.{attempt}", Book.AVAILABLE, Book.HELD, more, now, held.budgets)
+    postings = _post(about, f"hold.{attempt}", Book.AVAILABLE, Book.HELD, more, now, budgets)
     return replace(held, usd_micros=held.usd_micros + more), postings
 
 

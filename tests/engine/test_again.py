@@ -45,7 +45,7 @@ async def order(engine: Engine, preferences: Preferences = AGAIN, *, limits: Lim
     decision, said = engine.acceptor.decide(wish), fingerprint_of(wish)
     repeat = Repeat(key=key or None)
     job, _ = await engine.acceptor.accept(
-        wish, decision, "tenant", repeat, fingerprint=said, buyer="key_1", limits=limits
+        wish, decision, "tenant", repeat, fingerprint=said, buyer=await engine.key(limits), limits=limits
     )
     return job
 

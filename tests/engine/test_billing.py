@@ -14,8 +14,8 @@ from gateway.api.answers import video
 from gateway.clock import DAY_MS
 from gateway.door.accept import Acceptor, Hands, Repeat, fingerprint_of
 from gateway.engine.operator import MoveError, adopt, resubmit, settle, write_off
-from gateway.jobs.job import Job, Outcome, State
-from gateway.jobs.wish import Wish
+from gateway.jobs.job import Job, Outcome, State, as_json
+from gateway.jobs.wish import Problem, Wish
 from gateway.money.ledger import Billing, Book, Hold, Limits, drift
 from gateway.problems import ProblemError
 from gateway.store.database import Kind
@@ -347,7 +347,8 @@ async def test_a_dearer_offer_after_a_free_one_is_held_to_the_budget(tmp_path: P
     """A job that was to cost nothing counts as soon as it costs something, and is not bought where that is too much."""
     engine = Engine(tmp_path, listing("own", prices=[price("0")]), listing("cloud", prices=[price("0.50")]))
     engine.providers["own"].submits = [Invalid("no")]
-    job = await engine.run((await order(engine.acceptor, 1, buyer="key_1", limits=Limits(total=limit))).id)
+    limits = Limits(total=limit)
+    job = await engine.run((await order(engine.acceptor, 1, buyer=await engine.key(limits), limits=limits)).id)
 
     bought = limit >= 4_000_000
     assert (job.state, len(engine.providers["cloud"].ledger)) == (State.SUCCEEDED if bought else State.FAILED, bought)
@@ -495,3 +496,23 @@ async def test_an_operator_finds_the_task_of_what_ended_in_doubt(engine: Engine)
         (Outcome.SUCCEEDED, '{"id":"found-1","data":{}}'),
     ]  # fmt: skip
     assert await engine.store.ailments() == {}
+
+
+@pytest.mark.parametrize(("before", "after", "bought"), [(9_000_000, 1_000_000, False), (1_000_000, 9_000_000, True)])
+async def test_a_dearer_offer_is_held_to_what_its_key_may_spend_by_then(
+    tmp_path: Path, before: int, after: int, bought: bool
+) -> None:
+    """What an operator has changed since the job was accepted holds, in either direction."""
+    engine = Engine(tmp_path, listing("cheap"), listing("dear", prices=[price("0.40")]))
+    engine.providers["cheap"].submits = [Invalid("no")]
+    buyer = await engine.key(Limits(total=before))
+    job = await order(engine.acceptor, 1, buyer=buyer, limits=Limits(total=before))
+    key = await engine.store.key_named(buyer)
+    assert key is not None
+    assert await engine.store.limit_key(key, as_json(Limits(total=after)))
+    ended = await engine.run(job.id)
+
+    assert (State.SUCCEEDED if bought else State.FAILED) is ended.state
+    assert bought == bool(engine.providers["dear"].ledger)
+    assert bought or msgspec.json.decode(ended.error or "", type=Problem).code == "budget_exceeded"
+    engine.close()

@@ -132,6 +132,7 @@ class Life(RuleBasedStateMachine):
         self.sellers: list[Seller] = list(self.engine.providers.values())  # type: ignore[arg-type]
         self.auditor = sqlite3.connect(f"file:{folder}/reelgate.db?mode=ro", uri=True)
         self.auditor.row_factory = sqlite3.Row
+        self.buyer = self.do(self.engine.key(LIMITS))
         self.jobs: list[str] = []
         self.keys: dict[str, tuple[int, str, int]] = {}
         self.late: list[Any] = []
@@ -198,7 +199,7 @@ class Life(RuleBasedStateMachine):
         try:
             decision = acceptor.decide(wish)
         except ProblemError as problem:
-            if problem.code != "no_offer":
+            if problem.code not in {"no_offer", "no_offer_now"}:
                 raise
             return
         quoted = decision.ranked[0].choice
@@ -207,7 +208,7 @@ class Life(RuleBasedStateMachine):
             said = fingerprint_of(wish)
             job, new = self.do(
                 acceptor.accept(
-                    wish, decision, "tenant", Repeat(key=key), fingerprint=said, buyer="key_1", limits=LIMITS
+                    wish, decision, "tenant", Repeat(key=key), fingerprint=said, buyer=self.buyer, limits=LIMITS
                 )
             )
         except MismatchError:

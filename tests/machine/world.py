@@ -343,6 +343,7 @@ class Life:
             tools = Tools.of(
                 self.store, shop, media, Metrics(), self.clock, receipts[len(workers)], Orders(shop, media),
                 lease_seconds=LEASE, retention_ms=int(30 * DAY * 1000), doubt_ms=DOUBT * 1000,
+                limits=Limits(total=world.limit),
             )  # fmt: skip
             workers.append(Worker(tools, Steps(tools), Turns(tools), at_once=4))
         self.acceptor = Acceptor(self.store, shop, self.clock, workers[-1], limits=Limits(total=world.limit))

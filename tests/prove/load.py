@@ -51,7 +51,7 @@ async def _keep_books(database: Sqlite, chance: random.Random, most: int) -> Fig
         about = About(least_id("video", next(names)), "key", "acme:maker/one", "main")
         taken, postings = hold(about, chance.randint(1, 10**6), (budget,), 0)
         if chance.random() < 0.3:
-            taken, more = add(about, taken, chance.randint(1, 10**6), "att", 0)
+            taken, more = add(about, taken, chance.randint(1, 10**6), "att", 0, (budget,))
             postings += more
         for _ in range(chance.randint(1, 2)):
             taken, more = close(about, taken, chance.choice((None, 0, chance.randint(0, 2 * 10**6))), 0)

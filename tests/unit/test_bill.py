@@ -102,7 +102,7 @@ def test_an_operators_word_closes_what_nobody_could_tell(price: int, charge: int
 def test_only_a_dearer_offer_sets_more_aside(price: int, other: int) -> None:
     """So much more, within the same budgets and by its attempt's name; for a cheaper one nothing is written."""
     before = paid_for(State.QUEUED, choice(price))
-    after, postings = raised(before, choice(other), "att_2", NOW)
+    after, postings = raised(before, choice(other), "att_2", NOW, (BUDGET,))
     held = hold_of(after)
     assert held is not None
     assert (held.usd_micros, held.billing) == (max(price, other), Billing.HELD)
@@ -124,7 +124,7 @@ def test_money_is_spent_where_the_order_was_made(account: str | None, named: str
     "end",
     [
         lambda each: closed(each, Bill.PRICE, NOW), lambda each: settled(each, 5, NOW),
-        lambda each: raised(each, choice(5), "att_2", NOW),
+        lambda each: raised(each, choice(5), "att_2", NOW, ()),
     ],
 )  # fmt: skip
 def test_without_money_nothing_is_written(end: Callable[[Job], tuple[Job, list[Posting]]]) -> None:

@@ -71,7 +71,7 @@ def test_nothing_is_written_for_nothing() -> None:
     done, closed = close(ABOUT, held, None, NOON)
 
     assert (taken, closed, done.billing) == ([], [], Billing.NOT_BILLED)
-    _, dearer = add(ABOUT, held, 400, "att_1", NOON)
+    _, dearer = add(ABOUT, held, 400, "att_1", NOON, (BUDGET,))
     assert [(each.entry.usd_micros, each.budgets) for each in dearer] == [(400, (BUDGET,))]
 
 
@@ -112,7 +112,7 @@ def test_every_life_adds_up(first: int, dearer: list[int], ends: list[int | None
     """Whatever attempts and ends come, each line has its own name, and every budget moves as the books do."""
     held, postings = hold(ABOUT, first, (BUDGET,), NOON)
     for number, usd in enumerate(dearer):
-        held, more = add(ABOUT, held, usd, f"att_{number}", NOON)
+        held, more = add(ABOUT, held, usd, f"att_{number}", NOON, (BUDGET,))
         postings += more
     assert held.usd_micros == max([first, *dearer])
     for end in ends:
