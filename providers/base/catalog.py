@@ -38,6 +38,7 @@ BROUGHT = {
     Role.FIRST_FRAME: "frame_images",
     Role.LAST_FRAME: "frame_images",
     Role.REFERENCE: "input_references",
+    Role.ELEMENT: "elements",
     Role.SOURCE: "video",
     Role.VOICE: "voices",
     Role.MASK: "mask",
@@ -98,7 +99,7 @@ def _unfit(offer: Offer, request: Request) -> Iterator[Refusal]:
         kind = each.media_type.partition("/")[0]
         taken = [known for known in offer.media_types if known.startswith(f"{kind}/")]
         if taken and each.media_type not in taken:
-            role = each.role.replace("_", " ")
+            role = "picture of an element" if each.role is Role.ELEMENT else each.role.replace("_", " ")
             yield Refusal(
                 BROUGHT[each.role], f"{offer.model} takes a {role} as {' or '.join(taken)}, not {each.media_type}"
             )

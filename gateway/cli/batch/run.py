@@ -323,6 +323,8 @@ def named(call: Mapping[str, Any], uploads: Mapping[str, str], models: set[str])
             return [source(each) for each in value]
         if isinstance(value, dict) and LOCAL in value:
             return {**{name: each for name, each in value.items() if name != LOCAL}, "file_id": uploads[value[LOCAL]]}
+        if isinstance(value, dict):  # What shows an element are lists in it.
+            return {name: source(each) if isinstance(each, list) else each for name, each in value.items()}
         return value
 
     out = {name: source(value) for name, value in call.items()}
