@@ -60,7 +60,7 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 class ElementCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Somebody or something that is to be seen in the clip, and what shows it."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\S", description="What the prompt calls it.")]
+    name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S", description="What the prompt calls it.")]
     description: Text = ""
     images: Annotated[list[Any], Meta(max_length=MOST_SHOWN)] = []
     videos: Annotated[list[Any], Meta(max_length=MOST_SHOWN)] = []
