@@ -1,15 +1,17 @@
 """
 Make characters at Google Flow of the elements of an order: what is sent, what comes back, by what one is known again.
 
-A character costs nothing and needs no captcha. useapi.net/docs/api-google-flow-v1, POST /characters (July 2026)
+No page names a price of one, and it needs no captcha.
+https://useapi.net/docs/api-google-flow-v1/post-google-flow-characters (July 2026)
 """
 
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from providers._flow import voice
 from providers._flow_errors import Said
@@ -28,7 +30,7 @@ NOTES_MOST = 2000
 class Character(Said, frozen=True):
     """Hold what Flow calls a new character."""
 
-    character: str
+    character: Annotated[str, Meta(min_length=1)]
 
 
 def spoken(element: Element) -> str:

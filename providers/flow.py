@@ -11,7 +11,7 @@ Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subsc
 - An extension is a segment of its own, overlapping its source by a second; ``poll`` has useapi join the two.
   The joined clip has no id of its own: its handle is the ids of its parts, so it can be extended again.
 - An element becomes a character, made of its pictures before the order and kept as they are. Where the answer is
-  lost, or the gateway starts again, it is made anew: a spare one stays at Flow, which costs nothing.
+  lost, or the gateway starts again, it is made anew: a spare one stays at Flow, and nothing is spent by it.
 - A repeated order is a second purchase: there is no key, no list of jobs and no way to cancel one.
 """
 
@@ -221,7 +221,7 @@ class Flow(Provider):
 
     async def _create(self, element: Element, pictures: Sequence[str], wire: Wire, whose: Whose) -> str:
         """Have a character made of an element, at the account its pictures are at."""
-        # Sent again where its answer was lost, which leaves a spare character at Flow: nothing is spent by it.
+        # Sent again where its answer was lost, which leaves a spare one at Flow: nothing is spent, or bought yet.
         call = self._post("/characters", msgspec.json.encode(characters.write(element, pictures)), repeatable=True)
         return (await self._prepare(call, characters.Character, wire, whose)).character
 
@@ -231,7 +231,7 @@ class Flow(Provider):
         if reply.status in {200, 201}:
             made = told(reply.body, kind)
             if made is None:
-                raise Unavailable("what an order needs cannot be read", status=reply.status)
+                raise Unavailable("the answer to an upload, or to a new character, cannot be read", status=reply.status)
             return made
         error = read_error(reply, buying=False, whose=whose)
         if isinstance(error, Missing | Malformed):  # but nothing was bought yet

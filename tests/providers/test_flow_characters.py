@@ -172,7 +172,7 @@ async def test_a_character_in_doubt_is_made_anew(tmp_path):
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (made(body={}), Unavailable), (made(body={"character": None}), Unavailable), (made(body=[]), Unavailable),
+        (made(body={}), Unavailable), (made(body={"character": ""}), Unavailable), (made(body=[]), Unavailable),
         (made(status=500, body={}), Unavailable), (made(status=404, body={}), Unavailable),
         (made(status=400, body={"error": "personalityNotes is too long"}), Invalid),
         (made(status=400, body={"error": {"code": 400, "details": [{"reason": "PUBLIC_ERROR_MINOR"}]}}), Refused),
