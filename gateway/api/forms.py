@@ -29,7 +29,7 @@ MAX_PARTS = 256
 MEDIA = frozenset({"input_reference", "frame_images", "input_references", "video", "mask"})
 """Fields that name media."""
 LONG = MEDIA | {"elements"}
-"""Fields that may hold data URLs: as long in a form as the whole body may be, as in JSON."""
+"""Fields that hold media, and so data URLs: as long in a form as the whole body may be, as in JSON."""
 MAX_TEXT = 4 * 2**20
 """Longest text part of any other field in bytes."""
 SMALL = 64 * 2**10

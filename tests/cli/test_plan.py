@@ -194,6 +194,7 @@ def test_what_shows_an_element_is_a_file_of_this_machine() -> None:
         {**fox, "images": [{"file_id": "file_1"}, {"url": "https://x.example/b.png"}]},
         {"name": "cub", "videos": [{"file_id": "file_2"}]},
     ] == named(line.call, uploads, set())["elements"]
+    assert {"sha256": "mine"} == named({"metadata": {"sha256": "mine"}}, uploads, set())["metadata"]
     with pytest.raises(SheetError, match=r"elements: missing\.png cannot be read"):
         lines([{"prompt": "@fox", "elements": [{"name": "fox", "images": ["missing.png"]}]}])
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.api.forms import LONG
 from gateway.cli.batch.plan import LOCAL, Line
 from gateway.cli.batch.results import (
     COMPLETED,
@@ -327,7 +328,7 @@ def named(call: Mapping[str, Any], uploads: Mapping[str, str], models: set[str])
             return {name: source(each) if isinstance(each, list) else each for name, each in value.items()}
         return value
 
-    out = {name: source(value) for name, value in call.items()}
+    out = {name: source(value) if name in LONG else value for name, value in call.items()}
     model = out.get("model")
     if isinstance(model, str) and model not in models and model in MODELS:
         out["model"] = MODELS[model]
