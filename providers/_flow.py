@@ -3,13 +3,12 @@ Read what Google Flow made: jobs in their three shapes, uploads, ids; and write 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from providers._flow_errors import GoogleError, MediaStatus, Said, words
-from providers.base.catalog import Refusal
 from providers.base.errors import Malformed, Refused
-from providers.base.order import Mode, Order, Request, Role
+from providers.base.order import Request, Role
 from providers.base.reading import known
 from providers.base.task import AssetRef, Fault, State, Task, Update, Usage
 
@@ -182,8 +181,6 @@ PRESETS = frozenset({
 })  # fmt: skip
 
 MARKER = re.compile(r"(?:referenceImage|character|referenceAudio)_\d+", re.IGNORECASE)
-PARTS_MOST = 8
-"""A joined clip of more parts (useapi: 10) comes back larger than any answer we read."""
 OWNER = re.compile(r"-email:((?:[0-9a-f]{2})+)-")
 
 
@@ -206,7 +203,8 @@ def marked(request: Request) -> str:
     """Write the prompt with ``@name`` of what was handed in as Flow's marker for it; markers stay as they are."""
     pictures = [each.name for each in request.inputs if each.role is Role.REFERENCE]
     voices = [str(each.get("name") or voice(each)) for each in request.voices]
-    slots = (("referenceImage", pictures), ("character", request.characters), ("referenceAudio", voices))
+    characters = [*request.characters, *(each.name for each in request.elements)]
+    slots = (("referenceImage", pictures), ("character", characters), ("referenceAudio", voices))
     markers: dict[str, str] = {}
     for slot, names in slots:
         for number, name in enumerate(names, 1):
@@ -230,17 +228,3 @@ def owner(name: str) -> str:
     """
     found = OWNER.search(name)
     return bytes.fromhex(found[1]).decode("utf-8", "replace") if found else ""
-
-
-def source_objections(order: Order) -> Iterator[Refusal]:
-    """Name why an earlier clip cannot be extended or upscaled."""
-    mode, source = order.spec.mode, order.source()
-    parts = source.handle.split() if source else []
-    if not parts:
-        yield Refusal("video", f"Flow's {mode} takes only clips made at the same account")
-    if mode is Mode.UPSCALE and len(parts) > 1:
-        yield Refusal("video", "Flow upscales single clips, not extended ones")
-    if mode is Mode.UPSCALE and order.request.seed is not None:
-        yield Refusal("seed", "Flow takes no seed for an upscale")
-    if mode is Mode.EXTEND and len(parts) >= PARTS_MOST:
-        yield Refusal("video", f"Flow joins at most {PARTS_MOST} parts")

@@ -341,9 +341,13 @@ def wrapped(text: str, face: ImageFont.FreeTypeFont, width: float, most: int) ->
     return told
 
 
+SHOWN = frozenset({Role.REFERENCE, Role.ELEMENT, Role.VOICE, Role.MASK})
+"""Inputs that stand in the row of thumbnails."""
+
+
 def _strip(canvas: Image.Image, files: Sequence[Media], x: int, y: int) -> None:
     """Show each reference as a thumbnail, in a row."""
-    shown = [(kind, path) for role, kind, path in files if role in {Role.REFERENCE, Role.VOICE, Role.MASK}]
+    shown = [(kind, path) for role, kind, path in files if role in SHOWN]
     side = even(min(min(canvas.size) / 6, (canvas.width - 2 * x) / max(1, len(shown)) - 4))
     for kind, path in shown:
         if kind.startswith("image/"):

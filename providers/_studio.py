@@ -50,7 +50,10 @@ NEEDS = {
     Mode.FRAMES: {Role.FIRST_FRAME, Role.LAST_FRAME},
     **{mode: {Role.SOURCE} for mode in (Mode.EDIT, Mode.EXTEND, Mode.UPSCALE)},
 }
-"""Inputs a mode cannot do without; characters guide a clip as well as references do."""
+"""Inputs a mode cannot do without."""
+GUIDES = frozenset({Role.REFERENCE, Role.ELEMENT, Role.VOICE})
+NAMED = frozenset({"characters", "elements"})
+"""What else a clip may be guided by: words without an input."""
 MEDIA_TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm"}
 
 ID = r"[A-Za-z0-9_-]{1,64}"
@@ -87,7 +90,7 @@ class Brief(Struct, frozen=True, kw_only=True):
     fps: Annotated[int, Meta(ge=1, le=60)] = 24
     seed: int | None = None
     container: Literal["mp4", "mov", "webm"] = "mp4"
-    inputs: Annotated[list[Part], Meta(max_length=16)] = []
+    inputs: Annotated[list[Part], Meta(max_length=48)] = []
 
 
 class Studio(httpx.AsyncBaseTransport):
@@ -144,7 +147,11 @@ class Studio(httpx.AsyncBaseTransport):
             return _problem(400, "invalid_value", str(error)), {}
         if width % 2 or height % 2 or min(width, height) < 64 or width * height > 10_000_000:
             return _problem(400, "invalid_value", f"no clip is {width}x{height}"), {}
-        if missing := NEEDS.get(brief.mode, set()) - {part.role for part in brief.inputs}:
+        roles = {part.role for part in brief.inputs}
+        missing = NEEDS.get(brief.mode, set()) - roles
+        if brief.mode is Mode.REFERENCE and not (roles & GUIDES or words.keys() & NAMED):
+            missing = {Role.REFERENCE}
+        if missing:
             return _problem(400, "invalid_value", f"mode {brief.mode} needs {', '.join(sorted(missing))}"), {}
         if not brief.seconds and brief.mode not in AS_LONG:
             return _problem(400, "invalid_value", f"mode {brief.mode} has no source to be as long as"), {}

@@ -10,26 +10,29 @@ Google Flow through useapi.net: Veo and Omni on the credits of a Google AI subsc
   order comes again, its pictures go up anew, and useapi says itself when no account is left.
 - An extension is a segment of its own, overlapping its source by a second; ``poll`` has useapi join the two.
   The joined clip has no id of its own: its handle is the ids of its parts, so it can be extended again.
+- An element becomes a character, made of its pictures before the order and kept as they are. Where the answer is
+  lost, or the gateway starts again, it is made anew: a spare one stays at Flow, and nothing is spent by it.
 - A repeated order is a second purchase: there is no key, no list of jobs and no way to cancel one.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
-from msgspec import Meta
 from msgspec.structs import replace
 
-from providers._flow import Job, Joined, Upload, decode, marked, owner, source_objections, voice
+from providers import _flow_characters as characters
+from providers._flow import Job, Joined, Upload, decode, marked, owner, voice
 from providers._flow_errors import TurnedAway, Whose, read_error
+from providers._flow_objections import GOES_ON, objections
 from providers.base.catalog import Refusal
 from providers.base.errors import Invalid, Malformed, Missing, ProviderError, Refused, Unavailable
-from providers.base.objections import fields, insist, unsaid
-from providers.base.options import FIELD, passed, unknown_options
-from providers.base.order import Input, Mode, Order, Role
+from providers.base.objections import insist
+from providers.base.options import passed
+from providers.base.order import Element, Input, Mode, Order, Role
 from providers.base.provider import HookHint, Provider
 from providers.base.reading import told
 from providers.base.signing import HomeAuth
@@ -44,22 +47,8 @@ RESOLUTIONS = {"720p": "720p", "1080p": "1080p", "4k": "4K"}
 
 PATHS = {Mode.EXTEND: "/videos/extend", Mode.UPSCALE: "/videos/upscale"}
 FRAMES = {Role.FIRST_FRAME: "startImage", Role.LAST_FRAME: "endImage", Role.SOURCE: "referenceVideo_1"}
-TAKEN = frozenset({*FRAMES, Role.REFERENCE})
 
-# What can be uploaded, and how large a clip in bytes: how large a picture, the listing says.
-# https://useapi.net/docs/api-google-flow-v1/post-google-flow-assets-email
-UPLOADS = frozenset({"image/png", "image/jpeg", "image/webp", "video/mp4"})
-CLIP_MOST = 100 * 2**20
-
-# What a client may pass through, and what it may be: one word on the captcha, and where a clip is edited the window of
-# it, at 24 frames a second of ten. .../post-google-flow-videos (captcha, video reference)
-CAPTCHA: dict[str, Any] = {
-    "captchaToken": Annotated[str, Meta(min_length=20)],
-    "captchaRetry": Annotated[int, Meta(ge=1, le=10)],
-    "captchaOrder": Annotated[str, Meta(pattern=r"^\w+(, ?\w+){0,9}$")],
-}
-START, END = "startFrameIndex_1", "endFrameIndex_1"
-TRIM: dict[str, Any] = {START: Annotated[int, Meta(ge=0, le=239)], END: Annotated[int, Meta(ge=1, le=240)]}
+Made = TypeVar("Made")
 
 HEADERS = {"accept": "application/json"}
 SILENCE = 300.0  # seconds, of a call that hands something over
@@ -69,7 +58,7 @@ def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], 
     """
     Put an order into useapi's words.
 
-    :param names: what Flow calls each input, by its sha256.
+    :param names: what Flow calls each input, by its sha256, and each element, by its key.
     :param extra: what the client passes through, as :func:`objections` let it.
     :param email: the Flow account to use; only the call that makes clips takes one.
     """
@@ -94,31 +83,11 @@ def encode(order: Order, names: Mapping[str, str], *, extra: Mapping[str, Any], 
     pictures = [names[each.sha256] for each in request.inputs if each.role is Role.REFERENCE]
     for slot, values in (
         ("referenceImage", pictures),
-        ("character", request.characters),
+        ("character", [*request.characters, *(names[characters.key(each, request)] for each in request.elements)]),
         ("referenceAudio", [voice(each) for each in request.voices]),
     ):
         body |= {f"{slot}_{number}": value for number, value in enumerate(values, 1)}
     return body | ({"email": email} if email else {})
-
-
-def objections(order: Order, slug: str) -> Iterator[Refusal]:
-    """Name what an order asks that Flow has no words for; ``slug`` is the seller whose options are passed on."""
-    request, mode = order.request, order.spec.mode
-    yield from unsaid(order, "Flow", TAKEN, names=True)
-    for at, each in enumerate(request.inputs if mode not in PATHS else ()):
-        is_clip = each.media_type.startswith("video/")
-        if each.role in TAKEN and (each.media_type not in UPLOADS or (is_clip and each.size > CLIP_MOST)):
-            why = f"Flow takes png, jpeg and webp, and mp4 up to 100 MB, not this {each.media_type}"
-            yield Refusal(fields(request.inputs)[at], why)
-    for said in request.voices:
-        if {*said} - {"id", "name"} or not voice(said):
-            why = "a voice is the id of a preset or of a voice made at Flow, and the name the prompt calls it by"
-            yield Refusal("voices", why)
-    if mode in PATHS:
-        yield from source_objections(order)
-    if request.options:
-        unknown = [*unknown_options(request, slug, CAPTCHA | (TRIM if mode is Mode.EDIT else {}))]
-        yield from unknown or _option_objections(passed(request, slug), f"{FIELD}.{slug}")
 
 
 def join(parts: Sequence[str]) -> dict[str, Any]:
@@ -148,6 +117,8 @@ class Flow(Provider):
             # One of them may be gone, or the Google account that holds them serves nobody now.
             for each in order.request.inputs:
                 self.uploads.forget(each.sha256)
+            for element in order.request.elements:
+                self.uploads.forget(characters.key(element, order.request))
             raise
 
     async def _hand_over(self, order: Order, extra: Mapping[str, Any], wire: Wire) -> Update:
@@ -210,32 +181,58 @@ class Flow(Provider):
         return Call.post(self.base_url + path, body, kind, repeatable=repeatable, timeout=SILENCE, headers=HEADERS)
 
     async def _names(self, order: Order, wire: Wire, tied: str, whose: Whose) -> dict[str, str]:
-        """Find out what Flow calls each input, uploading those it does not have; all at one Google account."""
-        own = {each.sha256: _handle(each, self.listing.slug) for each in order.request.inputs}
-        if order.spec.mode in PATHS:
-            return own
+        """Find out what Flow calls each input and element, handing over those it does not have; at one account."""
+        request = order.request
+        names = {each.sha256: _handle(each, self.listing.slug) for each in request.inputs}
+        if order.spec.mode in GOES_ON:
+            return names
         account = self._email or tied
-        for each in order.request.inputs:
-            known = next((name for name in (own[each.sha256], self.uploads.get(each.sha256)) if name), "")
-            # A clip joined of several has no name that an edit could use.
-            if not known or " " in known or (account and owner(known) not in {account, ""}):
-                data = await asyncio.to_thread(order.files[each.sha256].read_bytes)
-                known = await self._upload(each, data, account, wire, whose)
-            own[each.sha256] = known
+
+        async def name(inputs: Iterable[Input]) -> None:
+            nonlocal account
+            for each in inputs:
+                known = names[each.sha256] or self.uploads.get(each.sha256) or ""
+                # A clip joined of several has no name that an edit could use.
+                if " " in known or _strange(known, account):
+                    data = await asyncio.to_thread(order.files[each.sha256].read_bytes)
+                    known = await self._upload(each, data, account, wire, whose)
+                names[each.sha256] = known
+                account = account or owner(known)
+
+        await name(each for each in request.inputs if each.role is not Role.ELEMENT)
+        for element in request.elements:
+            key, shown = characters.key(element, request), request.shown(element)
+            known = self.uploads.get(key) or ""
+            if _strange(known, account):
+                await name(shown)
+                known = await self._create(element, [names[each.sha256] for each in shown], wire, whose)
+                self.uploads.put(key, known)
+            names[key] = known
             account = account or owner(known)
-        return own
+        return names
 
     async def _upload(self, each: Input, data: bytes, account: str, wire: Wire, whose: Whose) -> str:
         """Hand a picture or a clip over, and keep what Flow calls it."""
         path = f"/assets/{quote(account, safe='')}" if account else "/assets"
-        reply = await wire.send(self._post(path, data, each.media_type, repeatable=True))
+        call = self._post(path, data, each.media_type, repeatable=True)
+        name = (await self._prepare(call, Upload, wire, whose)).media_generation_id.media_generation_id
+        self.uploads.put(each.sha256, name)
+        return name
+
+    async def _create(self, element: Element, pictures: Sequence[str], wire: Wire, whose: Whose) -> str:
+        """Have a character made of an element, at the account its pictures are at."""
+        # Sent again where its answer was lost, which leaves a spare one at Flow: nothing is spent, or bought yet.
+        call = self._post("/characters", msgspec.json.encode(characters.write(element, pictures)), repeatable=True)
+        return (await self._prepare(call, characters.Character, wire, whose)).character
+
+    async def _prepare(self, call: Call, kind: type[Made], wire: Wire, whose: Whose) -> Made:
+        """Make a call that an order needs before it is sent."""
+        reply = await wire.send(call)
         if reply.status in {200, 201}:
-            upload = told(reply.body, Upload)
-            if upload is None:
-                raise Unavailable("the answer to an upload cannot be read", status=reply.status)
-            name = upload.media_generation_id.media_generation_id
-            self.uploads.put(each.sha256, name)
-            return name
+            made = told(reply.body, kind)
+            if made is None:
+                raise Unavailable("the answer to an upload, or to a new character, cannot be read", status=reply.status)
+            return made
         error = read_error(reply, buying=False, whose=whose)
         if isinstance(error, Missing | Malformed):  # but nothing was bought yet
             raise Unavailable(error.message, code=error.code, status=error.status)
@@ -259,24 +256,22 @@ class Flow(Provider):
         raise error
 
 
-def _option_objections(said: Mapping[str, Any], field: str) -> Iterator[Refusal]:
-    """Name options that go against each other."""
-    if len(captcha := sorted({*CAPTCHA} & {*said})) > 1:
-        yield Refusal(field, f"{field}: {' and '.join(captcha)} exclude each other; send one")
-    if said.get(START, 0) >= said.get(END, 240):
-        yield Refusal(f"{field}.{END}", f"{field}: {END} must be above {START}")
-
-
 def _handle(each: Input, slug: str) -> str:
     """Read what Flow calls an earlier clip of its own."""
     return each.origin.handle if each.origin and each.origin.provider == slug else ""
+
+
+def _strange(name: str, account: str) -> bool:
+    """Whether a name is none, or one at another Google account."""
+    return not name or bool(account and owner(name) not in {account, ""})
 
 
 def _tied(order: Order, slug: str) -> str:
     """Find the Google account that holds what an order refers to; none where it brings everything along."""
     request = order.request
     own = [_handle(each, slug) for each in request.inputs]
-    names = [*own, *request.characters, *(voice(each) for each in request.voices)]
+    voices = [*(voice(each) for each in request.voices), *(characters.spoken(each) for each in request.elements)]
+    names = [*own, *request.characters, *voices]
     return next((found for name in names if (found := owner(name))), "")
 
 

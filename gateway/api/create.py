@@ -5,6 +5,7 @@ Names follow OpenAI, else OpenRouter; a field nobody knows is refused by name. W
 together is :mod:`gateway.api.wishes`' business.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,9 +19,13 @@ from providers.base.order import Shot
 
 Text = Annotated[str, Meta(max_length=10_000)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
+Id = Annotated[str, Meta(min_length=1, max_length=512)]
+"""A provider's own word for what lies there: with an address and several ids in it, at Flow."""
 Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Slugs = Annotated[list[Slug], Meta(max_length=64)]
 Number = int | float | str
+MOST_SHOWN = 16
+"""Pictures and clips that all elements of a call may bring."""
 
 
 class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -52,6 +57,16 @@ class Output(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     retention_seconds: Annotated[int, Meta(ge=60, le=10 * 365 * 86_400)] | None = None
 
 
+class ElementCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Somebody or something that is to be seen in the clip, and what shows it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S", description="What the prompt calls it.")]
+    description: Text = ""
+    images: Annotated[list[Any], Meta(max_length=MOST_SHOWN)] = []
+    videos: Annotated[list[Any], Meta(max_length=MOST_SHOWN)] = []
+    voice_id: Id | None = None
+
+
 class VideoCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The body of ``POST /v1/videos``: a strict superset of OpenAI's."""
 
@@ -73,8 +88,8 @@ class VideoCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         Literal["auto", "text_to_video", "image_to_video", "reference_to_video", "edit", "extend", "remix", "upscale"]
         | None
     ) = None
-    characters: Annotated[list[dict[str, Word]], Meta(max_length=16)] = []
-    elements: Annotated[list[dict[str, Any]], Meta(max_length=16)] = []
+    characters: Annotated[list[dict[str, Id]], Meta(max_length=16)] = []
+    elements: Annotated[list[ElementCreate], Meta(max_length=16)] = []
     voices: Annotated[list[dict[str, Any]], Meta(max_length=16)] = []
     generate_audio: bool | None = None
     shots: Annotated[list[Shot], Meta(max_length=16)] = []
@@ -117,9 +132,11 @@ COMPLEX = frozenset(
 )  # fmt: skip
 """Fields a form may carry as JSON text."""
 FREE = ("provider_options", "elements", "voices")
-"""Fields that hold whatever a provider takes."""
+"""Fields that hold whatever a provider takes, or much text."""
 MOST_FREE = 16 * 2**10
 """Bytes of JSON one of them may be: all of a call is kept with its job, and answered with it each time."""
+SHOWING = ("images", "videos")
+"""Fields of an element that name media."""
 MEDIA_LISTS = frozenset({"frame_images", "input_references"})
 NUMBERS: dict[str, tuple[Any, str]] = {
     "index": (Annotated[int, Meta(ge=0, le=99)], "a whole number; the first clip is 0"),
@@ -154,7 +171,8 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         if not isinstance(media[name], list) or len(media[name]) > 16:
             raise invalid(name, f"{name} takes a list of at most 16 items.")
     media = {name: _numbered(name, value, strict=body.strict) for name, value in media.items()}
-    filed = next((name for name, value in fields.items() if holds_file(value)), None)
+    # Where in an element a file may be is its struct's to say.
+    filed = next((name for name, value in fields.items() if name != "elements" and holds_file(value)), None)
     if filed:
         raise invalid(filed, f"{filed} does not take a file.")
     try:
@@ -162,16 +180,26 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         checked = msgspec.convert(fields, VideoCreate, strict=body.strict)
     except msgspec.ValidationError as error:
         raise explain(error) from error
+    said = [msgspec.structs.replace(each, images=[], videos=[]) for each in checked.elements]
     for name in FREE:
-        if (free := getattr(checked, name)) and len(msgspec.json.encode(free)) > MOST_FREE:
+        free = said if name == "elements" else getattr(checked, name)
+        if free and len(msgspec.json.encode(free)) > MOST_FREE:
             message = f"{name} takes at most {MOST_FREE // 2**10} kB of JSON; media have fields of their own."
             raise invalid(name, message)
-    return msgspec.structs.replace(checked, **media)
+    elements = [_showing(f"elements[{at}]", each, strict=body.strict) for at, each in enumerate(checked.elements)]
+    return msgspec.structs.replace(checked, **media, elements=elements)
+
+
+def _showing(param: str, element: ElementCreate, *, strict: bool) -> ElementCreate:
+    """Read the numbers of the objects that name what shows an element."""
+    media = {name: _numbered(f"{param}.{name}", getattr(element, name), strict=strict) for name in SHOWING}
+    return msgspec.structs.replace(element, **media)
 
 
 def explain(error: msgspec.ValidationError) -> ProblemError:
     """Say which field is wrong, and how."""
-    message, _, place = str(error).replace("`key` in ", "").replace("`Enclosed`", "a file").partition(" - at `$")
+    said = re.sub("`(Enclosed|Upload)`", "a file", str(error).replace("`key` in ", ""))
+    message, _, place = said.partition(" - at `$")
     if message.startswith("Object contains unknown field"):
         name = message.split("`")[1]
         return ProblemError(

@@ -27,7 +27,9 @@ from gateway.problems import ProblemError, invalid
 
 MAX_PARTS = 256
 MEDIA = frozenset({"input_reference", "frame_images", "input_references", "video", "mask"})
-"""Fields that name media, and so may hold data URLs: as long in a form as the whole body may be, as in JSON."""
+"""Fields that name media."""
+LONG = MEDIA | {"elements"}
+"""Fields that hold media, and so data URLs: as long in a form as the whole body may be, as in JSON."""
 MAX_TEXT = 4 * 2**20
 """Longest text part of any other field in bytes."""
 SMALL = 64 * 2**10
@@ -374,7 +376,7 @@ class _Form:
             self._entries.append((self._name, self._upload or slice(self._start, self._text.tell())))
         elif self._upload:
             self._upload.write(part)
-        elif self._text.tell() - self._start + len(part) > MAX_TEXT and first_of(self._name) not in MEDIA:
+        elif self._text.tell() - self._start + len(part) > MAX_TEXT and first_of(self._name) not in LONG:
             raise ProblemError(413, "too_large", f"Send {self._name[:64]!r} as a file: it is too long a text.")
         else:
             self._text.write(part)

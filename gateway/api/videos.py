@@ -199,8 +199,8 @@ async def create_character(request: Incoming) -> ASGIApp:
     async with body_of(request):
         raise invalid(
             "video",
-            "No offer here makes a character of a clip. Give pictures of it in input_references, the clip itself where "
-            "the model takes one, or a seller's own character in characters.",
+            "No offer here makes a character of a clip. Give pictures of it in elements or input_references, the clip "
+            "itself where the model takes one, or a seller's own character in characters.",
             code="not_sold",
         )
 

@@ -5,18 +5,18 @@ What two names say of one thing must agree (``seconds`` and ``duration``, ``size
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
-from gateway.api.create import Number, Provider, VideoCreate
+from gateway.api.create import MOST_SHOWN, ElementCreate, Number, Provider, VideoCreate
 from gateway.door.intake import Medium
 from gateway.jobs.wish import Preferences, Wish
 from gateway.offers.routing import ADAPTIVE
 from gateway.problems import ProblemError, invalid
 from providers.base.listing import listings
-from providers.base.order import Input, Mode, Request, Role, lines, read_size
+from providers.base.order import Element, Input, Mode, Request, Role, lines, read_size
 
 PURPOSES = ("", "subject", "style", "character", "object", "scene", "motion", "voice")
 """What a reference may be for; the empty word where the client does not say."""
@@ -55,7 +55,7 @@ def wish(
         watermark=create.watermark,
         shots=tuple(create.shots),
         characters=tuple(_id_of(each) for each in create.characters),
-        elements=tuple(create.elements),
+        elements=_elements(create),
         voices=tuple(create.voices),
         container=create.output.format if create.output else None,
         inputs=inputs,
@@ -117,6 +117,7 @@ def media(create: VideoCreate) -> list[Medium]:
         found.append(Medium(role=Role.SOURCE, source=create.video, param="video"))
     elif earlier:
         found.append(Medium(role=Role.SOURCE, source={"id": earlier}, param="previous_video_id"))
+    found += _shown(create.elements)
     if create.mask is not None:
         found.append(Medium(role=Role.MASK, source=create.mask, param="mask"))
     for each in found:
@@ -199,6 +200,31 @@ def _reference(at: int, said: Any) -> Medium:
     return Medium(role=role, source=said, param=param, name=name, purpose=purpose, weight=weight)
 
 
+def _shown(elements: Sequence[ElementCreate]) -> list[Medium]:
+    """List what shows the elements, each a picture or a clip as its field says."""
+    found = [
+        Medium(role=Role.ELEMENT, source=source, param=f"elements[{at}].{field}[{number}]", name=each.name, kind=kind)
+        for at, each in enumerate(elements)
+        for field, kind, sources in (("images", "image", each.images), ("videos", "video", each.videos))
+        for number, source in enumerate(sources)
+    ]
+    if len(found) > MOST_SHOWN:
+        raise invalid("elements", f"The elements of a call bring at most {MOST_SHOWN} pictures and clips together.")
+    return found
+
+
+def _elements(create: VideoCreate) -> tuple[Element, ...]:
+    """Read the elements, each of which the prompt can mean by a name of its own."""
+    taken = {str(each.get("name", "")).lower() for each in create.input_references if isinstance(each, dict)}
+    for at, each in enumerate(create.elements):
+        if each.name.lower() in taken:
+            raise invalid(f"elements[{at}].name", f"Something else here is called {each.name!r} already.")
+        taken.add(each.name.lower())
+    return tuple(
+        Element(name=each.name, description=each.description, voice_id=each.voice_id or "") for each in create.elements
+    )
+
+
 def _mode(create: VideoCreate, inputs: tuple[Input, ...]) -> Mode:
     """Say how the clip is to be made: as ``task`` says, and as the inputs allow."""
     roles = {each.role for each in inputs}
@@ -210,7 +236,7 @@ def _mode(create: VideoCreate, inputs: tuple[Input, ...]) -> Mode:
         implied = Mode.FRAMES
     elif Role.FIRST_FRAME in roles:
         implied = Mode.FIRST_FRAME
-    elif roles & {Role.REFERENCE, Role.VOICE} or create.characters:
+    elif roles & {Role.REFERENCE, Role.VOICE} or create.characters or create.elements:
         implied = Mode.REFERENCE
     else:
         implied = Mode.TEXT

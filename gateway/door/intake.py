@@ -6,7 +6,7 @@ Nothing is kept until the whole call is known to be good: :meth:`Gathered.keep` 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ KINDS = {
     Role.FIRST_FRAME: {"image"},
     Role.LAST_FRAME: {"image"},
     Role.REFERENCE: {"image", "video", "audio"},
+    Role.ELEMENT: {"image", "video"},
     Role.VOICE: {"audio"},
     Role.SOURCE: {"video"},
     Role.MASK: {"image"},
@@ -49,6 +50,13 @@ class Medium(Struct, frozen=True, kw_only=True):
     name: str = ""
     purpose: str = ""
     weight: float | None = None
+    kind: str = ""
+    """What alone it may be, where its field takes less than its role."""
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """What it may be: image, video, audio."""
+        return {self.kind} if self.kind else KINDS[self.role]
 
 
 class Address(Struct, frozen=True):
@@ -157,8 +165,8 @@ class Intake:
                 except InputError as error:
                     raise _unfit(medium, found, error) from error
                 gathered.add(medium, found, sniffed, seconds)
-                if sniffed.kind not in KINDS[medium.role]:
-                    shown = " or ".join(sorted(KINDS[medium.role]))
+                if sniffed.kind not in medium.kinds:
+                    shown = " or ".join(sorted(medium.kinds))
                     raise invalid(medium.param, f"{medium.param} takes {shown}; this is {sniffed.media_type}.")
         except BaseException:
             _drop(all_found)
@@ -205,7 +213,7 @@ class Intake:
         if isinstance(source.get("file_id"), str):
             return await self._by_file(source["file_id"], param, tenant)
         if isinstance(source.get("id"), str):
-            kind = "video" if "video" in KINDS[medium.role] else "last_frame"
+            kind = "video" if "video" in medium.kinds else "last_frame"
             return await self._by_video(source["id"], source.get("index", 0), kind, param, tenant)
         for name in ("image_url", "video_url", "audio_url", "url"):
             value = source.get(name)

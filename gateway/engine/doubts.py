@@ -161,7 +161,7 @@ class Doubts:
         )
 
     async def _absent(self, job: Job) -> None:
-        """Order anew what never arrived, once it can no longer be on its way; past the deadline nobody waits for that."""
+        """Order anew what never arrived, once it can no longer be on its way; past its deadline nobody waits."""
         now = self._clock()
         if now >= job.deadline_at and now - (job.started_at or now) < UNDER_WAY * 1000:
             await self.never_cleared(job)

@@ -66,8 +66,7 @@ class Orders:
         """
         inputs = wish.request.inputs
         async with AsyncExitStack() as lent:
-            handed = [await self._hand(each, choice, lent) for each in zip(fields(inputs), inputs, strict=True)]
-            yield handed
+            yield [await self._hand(each, choice, lent) for each in zip(fields(wish.request), inputs, strict=True)]
 
     async def _hand(self, given: tuple[str, Input], choice: Choice, lent: AsyncExitStack) -> Handed:
         """Have one input, which a field named."""

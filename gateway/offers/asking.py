@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.jobs.wish import Choice, Notice
-from providers.base.catalog import Quote, Refusal, Shape, fit, quote, shape
+from providers.base.catalog import Quote, Refusal, Shape, called, fit, quote, shape
 from providers.base.conversion import conversion, foreseen, takes
 from providers.base.listing import Listing, Offer
 from providers.base.objections import fields
@@ -154,9 +154,9 @@ def source_seconds(request: Request) -> int:
 def notices_of(offer: Offer, provider: str, request: Request) -> list[Notice]:
     """Say which pictures of a request will be converted for an offer, as it does not take them as they are."""
     found = []
-    for field, each in zip(fields(request.inputs), request.inputs, strict=True):
+    for field, each in zip(fields(request), request.inputs, strict=True):
         if conversion(offer, each):
-            taken, role = takes(offer, "image"), each.role.replace("_", " ")
+            taken, role = takes(offer, "image"), called(each.role)
             alien = taken and each.media_type not in taken
             why = f"as {' or '.join(taken)}, not {each.media_type}" if alien else f"of at most {offer.image_max} bytes"
             told = f"{provider} takes a {role} {why}; this one is converted for it"

@@ -393,9 +393,7 @@ def _names_sandbox(request: Request, preferences: Preferences) -> bool:
 
 def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Notice, ...]]:
     """Drop what is optional and stands in the way of every offer that could make the clip without, saying so."""
-    said = {
-        f"{field}.{word}": (at, name) for at, field in enumerate(fields(request.inputs)) for word, name in SAID.items()
-    }
+    said = {f"{field}.{word}": (at, name) for at, field in enumerate(fields(request)) for word, name in SAID.items()}
     optional = {*said, *request.features().intersection(FEATURES)}  # A voice handed in as a file is not among them.
     refused = [{refusal.field for refusal in line.refusals} for line in lines]
     dropped = optional.intersection(*([each for each in refused if each <= optional] or refused))
@@ -409,7 +407,12 @@ def _soften(request: Request, lines: Iterable[Line]) -> tuple[Request, tuple[Not
         Notice(type="unsupported", feature=name, details=f"no offer of {request.model} takes {name}; it was left out")
         for name in sorted(dropped)
     )
-    return replace(request, inputs=tuple(inputs), **blank), notices
+    if "elements" in dropped:  # and what shows them
+        inputs = [each for each in inputs if each.role is not Role.ELEMENT]
+    softened = replace(request, inputs=tuple(inputs), **blank)
+    if request.mode is Mode.REFERENCE and not softened.guided():
+        softened = replace(softened, mode=Mode.TEXT)
+    return softened, notices
 
 
 SAID = {"role": "purpose", "name": "name", "weight": "weight"}

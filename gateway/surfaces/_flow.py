@@ -4,12 +4,14 @@ Hold useapi's vocabulary for Google Flow: fields, names of media, job records, e
 https://useapi.net/docs/api-google-flow-v1/post-google-flow-videos (June 5, 2026) and the pages beside it.
 """
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Problem, Rendition
@@ -70,7 +72,28 @@ NAME = re.compile(
     r"(?:user:\d{1,20}-email:(?:[0-9a-f]{2}){0,254}-)?(?:image|video):"
     r"(?:(file_[0-9a-f]{32})|(video_[0-9a-f]{32})(?:-(\d{1,2}))?)"
 )
+EMAIL_IN = re.compile(r"-email:((?:[0-9a-f]{2})+)-")
 EMAIL = re.compile(r"[^\s@/]{1,64}@[^\s@/]{1,190}")
+
+
+CHARACTER = re.compile(r"user:\d{1,20}-email:(?:[0-9a-f]{2}){0,254}-character:rg_([\w-]{1,20000})-imgs:[12]", re.ASCII)
+
+
+FileId = Annotated[str, Meta(pattern=r"^file_[0-9a-f]{32}\Z")]
+
+
+class Character(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Hold what a character was made of: its own name says all of it, so that none has to be kept."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
+    files: Annotated[tuple[FileId, ...], Meta(min_length=1, max_length=2)]
+    notes: Annotated[str, Meta(max_length=2000)] = ""
+    voice: Annotated[str, Meta(max_length=512)] = ""
+
+
+# Theirs: ours. https://useapi.net/docs/api-google-flow-v1/post-google-flow-characters (July 2026)
+NEW = {"displayName": "name", "personalityNotes": "notes", "voice": "voice"}
+PICTURES = ("imageReference_1", "imageReference_2")
 
 
 class Reference(Struct, frozen=True):
@@ -106,6 +129,46 @@ def read_name(said: Any, where: str) -> Reference:
     if found is None:
         raise invalid(where, f"{where} takes a mediaGenerationId that this gateway gave: of an upload, or of a clip.")
     return Reference(found[1] or "", found[2] or "", int(found[3] or 0))
+
+
+def read_new(said: Mapping[str, Any]) -> tuple[Character, str]:
+    """
+    Read a call for a character, and the name it gets.
+
+    :raises ProblemError: naming what it cannot say.
+    """
+    refuse_strangers(said, frozenset({*NEW, *PICTURES}))
+    given = {name: said[name] for name in PICTURES if said.get(name) is not None}
+    files = [read_name(value, name).file for name, value in given.items()]
+    if PICTURES[0] not in given or not all(files):
+        raise invalid(PICTURES[0], "a character is made of one or two uploaded pictures, imageReference_1 the first")
+    made = {ours: said[theirs] for theirs, ours in NEW.items() if said.get(theirs) is not None}
+    try:
+        character = msgspec.convert({**made, "files": files}, Character)
+    except msgspec.ValidationError as error:
+        wrong = next((theirs for theirs, ours in NEW.items() if str(error).endswith(f"`$.{ours}`")), "displayName")
+        bounds = "displayName takes 1 to 200 characters, personalityNotes at most 2000, voice at most 512"
+        raise invalid(wrong, f"{wrong}: {bounds}") from error
+    whole = base64.urlsafe_b64encode(msgspec.json.encode(character)).decode().rstrip("=")
+    found = EMAIL_IN.search(given[PICTURES[0]])  # A character lies where its pictures do.
+    email = bytes.fromhex(found[1]).decode("utf-8", "replace") if found else ACCOUNT
+    return character, encode_name("character", f"rg_{whole}-imgs:{len(files)}", email)
+
+
+def read_character(said: Any, where: str) -> Character | None:
+    """
+    Read what a character was made of; nothing where it was made at Flow, which alone knows.
+
+    :raises ProblemError: when it was made here, and is spoilt.
+    """
+    found = CHARACTER.fullmatch(said) if isinstance(said, str) else None
+    if found is None:
+        return None
+    try:
+        whole = base64.urlsafe_b64decode(found[1] + "=" * (-len(found[1]) % 4))
+        return msgspec.json.decode(whole, type=Character)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise invalid(where, f"{where} takes a character as it was answered, whole.") from error
 
 
 def read_email(said: Any, where: str = "email") -> str:
@@ -171,13 +234,38 @@ def read_video(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]
     fields["input_references"] = [read_name(said[name], name).source for name in pictured]
     names |= {f"input_references[{at}]": name for at, name in enumerate(pictured)}
     names["input_references"] = names["references"] = pictured[-1] if pictured else "character_1"
-    fields["characters"] = [{"id": said[name]} for name in CHARACTERS if name in said]
+    fields["characters"], fields["elements"] = read_cast(said, names)
     fields["voices"] = [{"id": said[name]} for name in VOICES if name in said]
     names |= {"characters": "character_1", "voices": "referenceAudio_1"}
     if SOURCE in said:
         fields["video"] = read_name(said[SOURCE], SOURCE).source
         names["video"] = SOURCE
     return fields, names
+
+
+def read_cast(said: Mapping[str, Any], names: dict[str, str]) -> tuple[list[Any], list[Any]]:
+    """
+    Tell characters made at Flow from those made here, which are elements, and say what the call calls these.
+
+    :raises ProblemError: naming one that is spoilt, or where it stands before one of Flow's.
+    """
+    alien: list[Any] = []
+    made: dict[str, dict[str, Any]] = {}
+    for slot in (each for each in CHARACTERS if each in said):
+        character = read_character(said[slot], slot)
+        if character is not None:
+            names[f"elements[{len(made)}]"] = slot
+            # Two may be called alike; the prompt means either by its place.
+            name = slot if any(character.name == each["name"] for each in made.values()) else character.name
+            shown = [{"file_id": each} for each in character.files]
+            made[slot] = {"name": name, "description": character.notes, "images": shown}
+            made[slot] |= {"voice_id": character.voice} if character.voice else {}
+        elif made:
+            raise invalid(slot, f"{slot} was made at Flow: such characters stand before those made here")
+        else:
+            alien.append({"id": said[slot]})
+    names["elements"] = next(iter(made), "character_1")
+    return alien, [*made.values()]
 
 
 def read_plain(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -3,7 +3,8 @@ Google Flow in useapi.net's words: ``/v1/google-flow``, for scripts written agai
 
 A Google account is a label here: whatever e-mail a script names is healthy as long as anything can be ordered, and is
 written into the ids of what is uploaded and made under it. An extension is served stitched to its source, as
-everywhere here; joining the two, as useapi's clients do, answers that same clip.
+everywhere here; joining the two, as useapi's clients do, answers that same clip. A character is an element of the
+clips ordered with it.
 https://useapi.net/docs/api-google-flow-v1
 """
 
@@ -169,6 +170,27 @@ async def read_account(request: Incoming, name: str) -> ASGIApp:
     return reply({**_account(request), "models": {"videoModels": models}})
 
 
+@post("/characters", operation_id="createFlowCharacter", **WRITE)
+async def create_character(request: Incoming) -> ASGIApp:
+    """Make a character of uploaded pictures: its name holds what it is made of, so it is nowhere kept or listed."""
+    services, tenant = desk(request), caller(request).tenant
+    async with body_of(request) as body:
+        character, name = words.read_new(body.fields)
+    for field, id_ in zip(words.PICTURES, character.files, strict=False):
+        file = await services.store.file(id_, tenant)
+        if file is None or not file.media_type.startswith("image/"):
+            raise invalid(field, f"{field} names no picture that was uploaded here")
+    answer = {
+        "entityId": name.partition("-character:")[2].partition("-imgs:")[0],
+        "character": name,
+        "displayName": character.name,
+        "personalityNotes": character.notes,
+        "imageReferences": [{"mediaId": each} for each in character.files],
+        "voice": character.voice,
+    }
+    return reply({name: value for name, value in answer.items() if value})
+
+
 async def _order(request: Incoming, known: frozenset[str], mode: Mode | None) -> ASGIApp:
     """Order clips, and answer at once or when they are made."""
     async with body_of(request) as body:
@@ -298,7 +320,7 @@ def _account(request: Incoming) -> dict[str, Any]:
 
 HANDLERS = (
     create_video, extend_video, upscale_video, join_videos, animate_video, read_job, create_asset, create_asset_for,
-    read_asset, list_accounts, read_account,
+    read_asset, create_character, list_accounts, read_account,
 )  # fmt: skip
 
 

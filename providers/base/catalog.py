@@ -41,6 +41,7 @@ BROUGHT = {
     Role.FIRST_FRAME: "frame_images",
     Role.LAST_FRAME: "frame_images",
     Role.REFERENCE: "input_references",
+    Role.ELEMENT: "elements",
     Role.SOURCE: "video",
     Role.VOICE: "voices",
     Role.MASK: "mask",
@@ -100,13 +101,24 @@ def _unfit(offer: Offer, request: Request) -> Iterator[Refusal]:
     for each in request.inputs:
         if conversion(offer, each):
             continue
-        kind, role = each.media_type.partition("/")[0], each.role.replace("_", " ")
+        kind = each.media_type.partition("/")[0]
+        role = called(each.role)
         taken = takes(offer, kind)
         if taken and each.media_type not in taken:
             told = f"{offer.model} takes a {role} as {' or '.join(taken)}, not {each.media_type}"
             yield Refusal(BROUGHT[each.role], told)
         elif kind == "image" and offer.image_max is not None and each.size > offer.image_max:
             yield Refusal(BROUGHT[each.role], f"{offer.model} takes a {role} of at most {offer.image_max} bytes")
+
+
+def called(role: Role) -> str:
+    """
+    Say what an input is.
+
+    >>> called(Role.FIRST_FRAME), called(Role.ELEMENT)
+    ('first frame', 'picture of an element')
+    """
+    return "picture of an element" if role is Role.ELEMENT else role.replace("_", " ")
 
 
 def _too_far(offer: Offer, request: Request, spec: Spec) -> Iterator[Refusal]:

@@ -144,7 +144,7 @@ class Offer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=Fa
     features: list[str] = []
     """Optional fields and inputs the offer takes, of :data:`~providers.base.order.FEATURES` and ``HANDED``."""
     references: int = 0
-    """Most references it takes, characters among them."""
+    """Most references it takes, characters and elements among them."""
     reference_types: list[Literal["image", "video", "audio"]] = field(default_factory=lambda: ["image"])
     media_types: list[str] = []
     """

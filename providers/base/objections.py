@@ -6,12 +6,12 @@ adapter refuses the same order in the same sentence (:func:`insist`), so that wh
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from itertools import count
 
 from providers.base.catalog import BROUGHT, Refusal
 from providers.base.errors import Invalid
-from providers.base.order import Input, Order, Role
+from providers.base.order import Order, Request, Role
 
 CONTENT = frozenset({"", "subject", "character", "object", "scene"})
 """What a reference may be for where a dialect has one kind of them: it shows what is to be seen in the clip."""
@@ -30,10 +30,20 @@ def insist(objections: Iterable[Refusal]) -> None:
         raise Invalid(each.message, code=each.field)
 
 
-def fields(inputs: Iterable[Input]) -> list[str]:
+def fields(request: Request) -> list[str]:
     """Name the field of the request that each input came in by."""
-    at = count()
-    return [f"input_references[{next(at)}]" if each.role in LISTED else BROUGHT[each.role] for each in inputs]
+    lists = {each.name: f"elements[{at}]" for at, each in enumerate(request.elements)}
+    met: Counter[str] = Counter()
+    named: list[str] = []
+    for each in request.inputs:
+        field = BROUGHT[each.role]
+        if each.role is Role.ELEMENT:
+            field = f"{lists[each.name]}.{'videos' if each.media_type.startswith('video/') else 'images'}"
+        elif each.role in LISTED:
+            field = BROUGHT[Role.REFERENCE]
+        named.append(f"{field}[{met[field]}]" if each.role in LISTED | {Role.ELEMENT} else field)
+        met[field] += 1
+    return named
 
 
 def unsaid(
@@ -58,7 +68,7 @@ def unsaid(
             break
     else:
         return  # As nearly always, and often asked.
-    for field, each in zip(fields(inputs), inputs, strict=True):
+    for field, each in zip(fields(order.request), inputs, strict=True):
         if each.role not in roles:
             what = f"a {each.role} handed in as a file" if each.role is Role.VOICE else f"a {each.role} here"
             yield Refusal(field, f"{speaker} does not take {what.replace('_', ' ')}")

@@ -44,6 +44,8 @@ class Role(StrEnum):
     FIRST_FRAME = "first_frame"
     LAST_FRAME = "last_frame"
     REFERENCE = "reference"
+    ELEMENT = "element"
+    """It shows an :class:`Element`, whose name it bears."""
     SOURCE = "source"
     VOICE = "voice"
     MASK = "mask"
@@ -94,6 +96,16 @@ class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     seconds: Annotated[int, Meta(ge=1, le=600)]
 
 
+class Element(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Describe somebody or something to be seen in a clip; what shows it are inputs that bear its name."""
+
+    name: str
+    """What the prompt calls it (``@name``); no two of a request are called alike."""
+    description: str = ""
+    voice_id: str = ""
+    """What it speaks with, in a provider's own word."""
+
+
 class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     Hold what a client wants; ``None`` means the client left the choice open.
@@ -121,7 +133,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     watermark: bool | None = None
     shots: tuple[Shot, ...] = ()
     characters: tuple[str, ...] = ()
-    elements: tuple[dict[str, Any], ...] = ()
+    elements: tuple[Element, ...] = ()
     voices: tuple[dict[str, Any], ...] = ()
     container: str | None = None
     """``mp4``, ``webm``, ``mov``."""
@@ -139,10 +151,19 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Count what :data:`COUNTS` names."""
         roles = [each.role for each in self.inputs]
         return (
-            roles.count(Role.REFERENCE) + len(self.characters),
+            roles.count(Role.REFERENCE) + len(self.characters) + len(self.elements),
             roles.count(Role.VOICE) + len(self.voices),
             roles.count(Role.FIRST_FRAME) + roles.count(Role.LAST_FRAME),
         )
+
+    def guided(self) -> bool:
+        """Whether anything is to be seen or heard in the clip without being a frame of it."""
+        roles = {each.role for each in self.inputs}
+        return bool(roles & {Role.REFERENCE, Role.VOICE} or self.characters or self.elements)
+
+    def shown(self, element: Element) -> tuple[Input, ...]:
+        """List what shows one of the elements."""
+        return tuple(each for each in self.inputs if each.role is Role.ELEMENT and each.name == element.name)
 
     def source_seconds(self) -> float:
         """Say how long the clip to be changed or gone on from is; 0 where there is none."""
@@ -178,7 +199,7 @@ choices = attrgetter(*CHOICES)
 """Read those of a request or a spec, in order."""
 
 COUNTS = ("references", "voices", "frames")
-"""How many of these a request brings, characters counting as references: what a listing's rules may limit."""
+"""How many of these a request brings: what a listing's rules may limit. Characters and elements are references."""
 
 
 class Spec(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -79,6 +79,9 @@ ENTRANCES = [
         lambda url: {"input_references": [{"role": "voice", "audio_url": url}]},
         "input_references[0].audio_url",
     ),
+    Entrance(
+        "element", "/v1/videos", lambda url: {"elements": [{"name": "a", "images": [url]}]}, "elements[0].images[0]"
+    ),
     Entrance("mask", "/v1/videos", lambda url: {"mask": {"image": {"image_url": url}}}, "mask.image_url"),
 ]
 """Every place where a call names an address we are to fetch."""

@@ -28,7 +28,7 @@ ORDER: dict[str, Any] = {
     "frame_images": [{"frame_type": "last_frame", "image_url": {"url": URL}}],
     "input_references": [{"image_url": URL, "role": "style", "name": "fox", "weight": 0.5}],
     "characters": [{"id": "fox"}],
-    "elements": [{"name": "fox"}],
+    "elements": [{"name": "cub", "description": "red", "images": [{"image_url": URL}], "voice_id": "v"}],
     "voices": [{"id": "v"}],
     "shots": [{"prompt": "a fox", "seconds": 1}],
     "generate_audio": True,

@@ -184,6 +184,21 @@ def test_what_is_wrong_is_told_with_its_line_and_field(name: str, text: str | by
     assert told.lower() in str(caught.value).lower()
 
 
+def test_what_shows_an_element_is_a_file_of_this_machine() -> None:
+    """As references are: read where it is, handed over once, and named by the gateway's id when it is ordered."""
+    fox = {"name": "fox", "description": "red", "images": ["a.png", "https://x.example/b.png"]}
+    (line,) = lines([{"prompt": "@fox", "elements": [fox, {"name": "cub", "videos": ["sub/c.mp4"]}]}])
+    assert {"sum of a.png": FOLDER / "a.png", "sum of sub/c.mp4": FOLDER / "sub/c.mp4"} == line.pictures
+    uploads = {"sum of a.png": "file_1", "sum of sub/c.mp4": "file_2"}
+    assert [
+        {**fox, "images": [{"file_id": "file_1"}, {"url": "https://x.example/b.png"}]},
+        {"name": "cub", "videos": [{"file_id": "file_2"}]},
+    ] == named(line.call, uploads, set())["elements"]
+    assert {"sha256": "mine"} == named({"metadata": {"sha256": "mine"}}, uploads, set())["metadata"]
+    with pytest.raises(SheetError, match=r"elements: missing\.png cannot be read"):
+        lines([{"prompt": "@fox", "elements": [{"name": "fox", "images": ["missing.png"]}]}])
+
+
 def test_mistakes_are_told_together() -> None:
     """All of them up to ten, and how many more there are."""
     with pytest.raises(SheetError) as caught:

@@ -185,7 +185,7 @@ def mode_of(given: list[Given], request: Mapping[str, Any]) -> Mode:
         )
         if role in roles
     )
-    return next(found, Mode.REFERENCE if request.get("characters") else Mode.TEXT)
+    return next(found, Mode.REFERENCE if request.get("characters") or request.get("elements") else Mode.TEXT)
 
 
 def order_of(case: Case, listing: Listing, folder: Path) -> Order:

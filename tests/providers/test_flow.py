@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers._flow import PARTS_MOST, PRESETS, decode, marked, owner, voice
+from providers._flow import PRESETS, decode, marked, owner, voice
 from providers._flow_errors import ANOTHER, words
+from providers._flow_objections import PARTS_MOST, objections
 from providers.base.catalog import Quote, Refusal, fit, quote
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused, Scope, Throttled, Unauthorized
 from providers.base.listing import load
 from providers.base.order import Input, Mode, Request, Role, Spec
 from providers.base.task import State, Task
-from providers.flow import join, objections
+from providers.flow import join
 from tests.providers.cases import Case, Exchange, Given, Player, open_provider, order_of
 
 LISTING = load("flow")

@@ -22,7 +22,7 @@ from providers.base.conversion import foreseen
 from providers.base.errors import Invalid
 from providers.base.listing import Listing, Offer, listings
 from providers.base.objections import CONTENT
-from providers.base.order import Input, Mode, Order, Request, Role, Shot
+from providers.base.order import Element, Input, Mode, Order, Request, Role, Shot
 from tests.make import price
 from tests.providers.cases import ACCOUNT, open_provider, write
 from tests.providers.test_conformance import bought, offers, wish_for
@@ -39,7 +39,6 @@ FEATURES: dict[str, Any] = {
     "watermark": True,
     "shots": (Shot(prompt="a cat", seconds=4),),
     "characters": ("character-1",),
-    "elements": ({"name": "x"},),
 }
 SPOKEN = {"a voice": ({"id": "Kore"},), "a voice by address": ({"url": "https://voices.example/a.wav"},)}
 HANDED = [
@@ -47,6 +46,8 @@ HANDED = [
     (Role.REFERENCE, "video/mp4"), (Role.REFERENCE, "audio/wav"), (Role.VOICE, "audio/wav"), (Role.MASK, "image/png"),
     (Role.SOURCE, "video/mp4"),
 ]  # fmt: skip
+SEVERAL = {Role.REFERENCE, Role.ELEMENT, Role.VOICE}
+"""Roles a call may hand in more than one of."""
 SAID: dict[str, dict[str, Any]] = {
     **{
         f"for its {purpose}": {"purpose": purpose}
@@ -66,6 +67,15 @@ def handed(request: Request, role: Role, media_type: str) -> Request:
     return replace(request, inputs=(*request.inputs, more))
 
 
+def cast(request: Request, *media_types: str, **words: str) -> Request:
+    """Ask for an element, shown by what is of these types."""
+    for number, media_type in enumerate(media_types):
+        digest = sha256(f"element-{number}".encode()).hexdigest()
+        more = Input(role=Role.ELEMENT, media_type=media_type, sha256=digest, size=9, seconds=4, name="Tom")
+        request = replace(request, inputs=(*request.inputs, more))
+    return replace(request, elements=(Element(name="Tom", **words),))
+
+
 def told(request: Request, **words: Any) -> Request:
     """Say something of every reference."""
     spoken = {Role.REFERENCE, Role.VOICE}
@@ -77,7 +87,23 @@ def grown(request: Request, size: int) -> Request:
     return replace(request, inputs=tuple(replace(each, size=size) for each in request.inputs))
 
 
+PNG, MP4 = "image/png", "video/mp4"
+CAST: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "an element": ((PNG,), {}),
+    "an element of two pictures, described": ((PNG, "image/jpeg"), {"description": "a tom cat"}),
+    "an element that speaks": ((PNG,), {"voice_id": "kore"}),
+    "an element that speaks as nobody does": ((PNG,), {"voice_id": "tenor"}),
+    "an element told of at length": ((PNG,), {"description": "a" * 2001}),
+    "an element nobody shows": ((), {}),
+    "an element of three pictures": ((PNG, PNG, PNG), {}),
+    "an element of a clip": ((MP4,), {}),
+    "an element of a picture and a clip": ((PNG, MP4), {}),
+}
 CHANGES: dict[str, Change] = {
+    **{
+        name: lambda request, _, t=types, w=words: cast(request, *t, **w)  # type: ignore[misc]
+        for name, (types, words) in CAST.items()
+    },
     **{name: lambda request, _, n=name, v=value: replace(request, **{n: v}) for name, value in FEATURES.items()},  # type: ignore[misc]
     **{name: lambda request, _, v=value: replace(request, voices=v) for name, value in SPOKEN.items()},  # type: ignore[misc]
     **{
@@ -131,7 +157,7 @@ async def test_what_is_quoted_is_said(listing: Listing, offer: Offer, mode: Mode
     for name, change in CHANGES.items():
         wanted = change(plain, listing.slug)
         roles = [each.role for each in wanted.inputs]
-        if wanted == plain or any(roles.count(role) > 1 for role in {*roles} - {Role.REFERENCE, Role.VOICE}):
+        if wanted == plain or any(roles.count(role) > 1 for role in {*roles} - SEVERAL):
             continue  # Nobody can ask for that.
         line = asked(listing, offer, wanted)
         if line.choice:
@@ -172,6 +198,30 @@ async def test_an_adapter_refuses_what_it_objects_to_and_nothing_else(
         ("flow:google/veo-3.1-fast", Mode.REFERENCE, "for its style", "input_references[0].role", "for its style"),
         ("flow:google/veo-3.1-fast", Mode.REFERENCE, "voice audio/wav", "input_references[1]", "handed in as a file"),
         ("flow:google/veo-3.1-fast", Mode.TEXT, "an option nobody knows", "provider_options.flow.nosuch", "nosuch"),
+        ("flow:google/veo-3.1-fast", Mode.REFERENCE, "an element nobody shows", "elements[0].images", "not of 0"),
+        ("flow:google/veo-3.1-fast", Mode.REFERENCE, "an element of three pictures", "elements[0].images", "not of 3"),
+        ("flow:google/gemini-omni-flash", Mode.EDIT, "an element of a clip", "elements[0].videos[0]", "not of clips"),
+        (
+            "flow:google/veo-3.1-fast",
+            Mode.REFERENCE,
+            "an element of a picture and a clip",
+            "elements[0].videos[0]",
+            "not of clips",
+        ),
+        (
+            "flow:google/veo-3.1-fast",
+            Mode.REFERENCE,
+            "an element told of at length",
+            "elements[0].description",
+            "2000 characters",
+        ),
+        (
+            "flow:google/veo-3.1-fast",
+            Mode.REFERENCE,
+            "an element that speaks as nobody does",
+            "elements[0].voice_id",
+            "a preset",
+        ),
         ("flow:google/gemini-omni-flash", Mode.EDIT, "100 MB and more", "video", "mp4 up to 100 MB"),
         ("flow:google/veo-3.1-fast", Mode.UPSCALE, "seed", "seed", "no seed for an upscale"),
         ("vertex:google/veo-3.1", Mode.REFERENCE, "for its motion", "input_references[0].role", "for its motion"),

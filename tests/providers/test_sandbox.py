@@ -34,7 +34,7 @@ from providers.base.errors import (
     Unavailable,
 )
 from providers.base.listing import load
-from providers.base.order import FEATURES, HANDED, Input, Mode, Request, Role, Shot
+from providers.base.order import FEATURES, HANDED, Element, Input, Mode, Request, Role, Shot
 from providers.base.task import AssetRef, State, Task
 from providers.base.wire import HttpWire, Reply
 from providers.sandbox import MAGIC, Sandbox, decode, encode, render_pool
@@ -469,10 +469,14 @@ async def test_modes_need_their_inputs(shop, make_order, mode):
         await shop.submit(make_order(mode=mode))
 
 
-async def test_characters_alone_guide_a_clip(shop, make_order):
-    """As they do at Flow, whose offers the sandbox makes: nothing is handed in but the name of one."""
-    order = make_order(mode=Mode.REFERENCE, characters=("user:1-character:2",))
+@pytest.mark.parametrize(
+    "named", [{"characters": ("fox",)}, {"elements": (Element(name="fox"),)}], ids=["a character", "an element"]
+)
+async def test_a_clip_is_guided_by_words_alone(shop, make_order, named):
+    """A character is known by its id, and an element may be shown by nothing: neither needs an input."""
+    order = make_order(mode=Mode.REFERENCE, **named)
     await shop.submit(order)
+
     assert State.SUCCEEDED == (await shop.poll(order)).state
 
 

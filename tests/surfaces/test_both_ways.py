@@ -100,6 +100,13 @@ ENDS = {
     ]
 }
 GUIDES = {"input_references": [{"type": "image_url", "image_url": as_url(picture(each))} for each in ("red", "blue")]}
+SPEAKS = {"description": "quick", "voice_id": "Kore"}
+CAST = {
+    "elements": [
+        {"name": name, "images": [as_url(picture(each)) for each in colours], **SPEAKS}
+        for name, colours in (("Carol", ("red", "blue")), ("Tom", ("green",)))
+    ]
+}
 SMALL = {"resolution": "360p"}
 
 CASES = {
@@ -116,6 +123,7 @@ CASES = {
     "flow-first": Case("flow:google/veo-3.1", "first_frame", FIRST),
     "flow-ends": Case("flow:google/veo-3.1-fast", "frames", {"seconds": 4, **ENDS}),
     "flow-guides": Case("flow:google/gemini-omni-flash", "reference", {"seconds": 4, **SMALL, **GUIDES}),
+    "flow-cast": Case("flow:google/gemini-omni-flash", "reference", {"seconds": 4, **SMALL, **CAST}),
     "flow-two": Case("flow:google/gemini-omni-flash", "text", {"seconds": 4, "n": 2, **SMALL}),
     "vertex-text": Case("vertex:google/veo-3.1", "text", {"seconds": 4, "seed": 7}),
     "vertex-first": Case("vertex:google/veo-3.1-lite", "first_frame", {"seconds": 4, **FIRST}),

@@ -148,6 +148,65 @@ def test_references_characters_and_voices(api: httpx.Client) -> None:
     assert {"flow": {"captchaRetry": 5}} == request["options"]
 
 
+def character(api: httpx.Client, *pictures: str, **said: Any) -> httpx.Response:
+    """Ask for a character of what was uploaded."""
+    body = {f"imageReference_{number}": name for number, name in enumerate(pictures, 1)}
+    return api.post(f"{FLOW}/characters", json={"displayName": "Carol", **body, **said})
+
+
+def test_a_character_is_an_element(api: httpx.Client) -> None:
+    """What a character was made of is what a clip is ordered with; its name alone brings it back."""
+    names = [upload(api, picture(colour)) for colour in ("red", "blue")]
+    made = character(api, *names, personalityNotes="A curious traveler", voice="Umbriel")
+    assert 200 == made.status_code, made.text
+    said = made.json()
+    assert ("Carol", "A curious traveler", "Umbriel", 2) == (
+        said["displayName"], said["personalityNotes"], said["voice"], len(said["imageReferences"]),
+    )  # fmt: skip
+    assert said["character"] == f"user:1-email:{b'jo@example.com'.hex()}-character:{said['entityId']}-imgs:2"
+    other = character(api, names[1], personalityNotes=None).json()
+    assert {"entityId", "character", "displayName", "imageReferences"} == set(other)
+    slots = {"character_1": "user:1-character:x", "character_2": said["character"], "character_4": other["character"]}
+    job = begun(api, {"prompt": "@character_2 waves", **slots, **SMALL})
+    request = api.get(f"/v1/videos/{job['jobid']}").json()["request"]
+    carol = {"name": "Carol", "description": "A curious traveler", "voice_id": "Umbriel"}
+
+    assert (["user:1-character:x"], [carol, {"name": "character_4"}], "reference") == (
+        request["characters"], request["elements"], request["mode"],
+    )  # fmt: skip
+    assert [("element", "Carol")] * 2 + [("element", "character_4")] == [
+        (each["role"], each["name"]) for each in request["inputs"]
+    ]
+    assert "completed" == ended(api, job["jobid"])["status"]
+
+
+def test_what_no_character_is_made_of(api: httpx.Client, clip: dict[str, Any]) -> None:
+    """Each refusal names the client's parameter; a character that was cut is none."""
+    name = upload(api, picture())
+    stranger = name[:-32] + "0" * 32
+    wrong: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
+        ((), {}, "imageReference_1"), ((clip["mediaGenerationId"],), {}, "imageReference_1"),
+        ((name, "x"), {}, "imageReference_2"), ((name, stranger), {}, "imageReference_2"),
+        ((), {"imageReference_2": name}, "imageReference_1"), ((name,), {"displayName": " "}, "displayName"),
+        ((name,), {"displayName": 7}, "displayName"), ((name,), {"displayName": "a" * 201}, "displayName"),
+        ((name,), {"personalityNotes": "a" * 2001}, "personalityNotes"), ((name,), {"voice": ["Kore"]}, "voice"),
+        ((name,), {"email": "jo@example.com"}, "Parameter email not supported"),
+    ]  # fmt: skip
+    for pictures, said, param in wrong:
+        answer = character(api, *pictures, **said)
+        assert (400, {"error"}) == (answer.status_code, set(answer.json())), answer.text
+        assert param in answer.json()["error"]
+    film = api.get(f"{FLOW}/assets/{clip['mediaGenerationId']}?raw").content
+    assert 400 == character(api, upload(api, film, "video/mp4")).status_code
+    mine = character(api, name).json()["character"]
+    spoilt = mine.replace("rg_", "rg_A")
+    for slots in ({"character_1": spoilt}, {"character_1": mine, "character_2": "user:1-character:x"}):
+        answer = api.post(f"{FLOW}/videos", json={"prompt": "x", **slots, **SMALL})
+        assert (400, True) == (answer.status_code, [*slots][-1] in answer.json()["error"]), answer.text
+    asked = {"prompt": "x", "model": "veo-3.1-quality", "character_1": mine}
+    assert "character_1" in api.post(f"{FLOW}/videos", json=asked).json()["error"]
+
+
 def test_clips_go_on(api: httpx.Client, clip: dict[str, Any]) -> None:
     """Edited, extended, upscaled; and an extension joined to its source is the clip that is both."""
     source = clip["mediaGenerationId"]

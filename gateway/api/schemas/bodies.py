@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.api.create import VideoCreate
+from gateway.api.create import SHOWING, VideoCreate
 from gateway.api.files import EXPIRY
 from gateway.api.forms import MEDIA
 from gateway.api.schemas.words import Schema, maybe, number, ref, structs, text, whole, word
@@ -98,6 +98,8 @@ MEDIA_SOURCE: Schema = {
 def schemas() -> dict[str, Schema]:
     """Describe every body that has a name."""
     parts = structs(VideoCreate, *dict.fromkeys(OTHERS.values()))
+    for name in SHOWING:
+        parts["ElementCreate"]["properties"][name]["items"] = ref("MediaSource")
     created = parts["VideoCreate"]
     form = {
         **created,

@@ -11,6 +11,7 @@ from typing import Any, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.api.create import SHOWING
 from gateway.cli.batch.sheet import Row, Sheet, SheetError
 from gateway.cli.batch.words import Said, join_layers, read_row
 from gateway.cli.gate import PART, files_of
@@ -190,6 +191,15 @@ class _Media:
             listed = given if isinstance(given, list) else [each.strip() for each in str(given).split("|")]
         return [self.named("references", each) for each in listed]
 
+    def shown(self, element: dict[str, Any]) -> dict[str, Any]:
+        """
+        Name what shows an element.
+
+        :raises SheetError: when a file cannot be read.
+        """
+        media = {name: [self.named("elements", each) for each in element[name]] for name in SHOWING if name in element}
+        return {**element, **media}
+
 
 def _call(said: Said, folder: Path, look: Look) -> tuple[dict[str, Any], dict[str, Path]]:
     """
@@ -203,6 +213,7 @@ def _call(said: Said, folder: Path, look: Look) -> tuple[dict[str, Any], dict[st
     media = _Media(said, folder, look)
     fields["frame_images"] = media.frames(fields)
     fields["input_references"] = media.references(fields)
+    fields["elements"] = [media.shown(each) for each in fields.get("elements", [])]
     for name in ("input_reference", "video", "mask"):
         if name in fields:
             fields[name] = media.named(name, fields[name])

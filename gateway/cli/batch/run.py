@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.api.forms import LONG
 from gateway.cli.batch.plan import LOCAL, Line
 from gateway.cli.batch.results import (
     COMPLETED,
@@ -323,9 +324,11 @@ def named(call: Mapping[str, Any], uploads: Mapping[str, str], models: set[str])
             return [source(each) for each in value]
         if isinstance(value, dict) and LOCAL in value:
             return {**{name: each for name, each in value.items() if name != LOCAL}, "file_id": uploads[value[LOCAL]]}
+        if isinstance(value, dict):  # What shows an element are lists in it.
+            return {name: source(each) if isinstance(each, list) else each for name, each in value.items()}
         return value
 
-    out = {name: source(value) for name, value in call.items()}
+    out = {name: source(value) if name in LONG else value for name, value in call.items()}
     model = out.get("model")
     if isinstance(model, str) and model not in models and model in MODELS:
         out["model"] = MODELS[model]
