@@ -10,7 +10,10 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_PIXELS = 40_000_000
 MAX_IMAGE = 20 * 2**20
@@ -26,6 +29,9 @@ HEAD = r"data:[\w.+/-]*(;[\w.+=-]+)*;base64"
 """How a data URL begins, in whatever case, before a comma among its first :data:`MOST_HEAD` characters."""
 MOST_HEAD = 201
 
+ORIENTATION = 0x0112
+QUARTERS = frozenset({5, 6, 7, 8})
+"""How a picture that lies on its side says so (Exif 3.0, 4.6.5.1.6)."""
 IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 
 
@@ -137,7 +143,7 @@ def _picture(path: Path) -> Sniffed:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # Of what it says of itself beside its size; nobody reads them.
             picture = Image.open(path, formats=list(IMAGES))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise InputError("unsupported_image", "The picture's header cannot be read, or it is too large.") from error
@@ -147,4 +153,16 @@ def _picture(path: Path) -> Sniffed:
             raise InputError("unsupported_image", f"Pictures may have {MAX_PIXELS // 10**6} million pixels at most.")
         if getattr(picture, "is_animated", False):
             raise InputError("unsupported_image", "Send a still picture, not an animation.")
+        if picture.format == "JPEG" and _lies_on_its_side(picture):
+            width, height = height, width
         return Sniffed(IMAGES[picture.format or ""], width, height)
+
+
+def _lies_on_its_side(picture: "Image.Image") -> bool:
+    """Whether a JPEG says that it is to be shown turned by a quarter, as telephones held upright write it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return picture.getexif().get(ORIENTATION) in QUARTERS
+    except Exception:  # noqa: BLE001  Whatever is wrong with what it says turns nothing.
+        return False

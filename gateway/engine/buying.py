@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -25,7 +26,7 @@ from gateway.store.database import ConflictError, Statement, StoreUnavailableErr
 from gateway.store.orphans import Orphan, note
 from gateway.telemetry import names
 from providers.base.errors import Again, Billed, Invalid, ProviderError, Refused
-from providers.base.task import Update
+from providers.base.task import Task, Update
 
 log = structlog.get_logger()
 
@@ -143,9 +144,7 @@ class Buyer:
             if known or any(each.id == job.attempt and each.task for each in await self._store.attempts(job.id)):
                 log.info("answer.overtaken", **told)
                 return
-            attempt, task, now = job.attempt or "", update.task.id, self._clock()
-            lost = Orphan(attempt=attempt, task=task, account=account.name, job=job.id, found_at=now)
-            await note(self._store.database, lost)
+            await self._note_orphan(job, update, account)
             return
         log.warning("answer.late", **told)
         try:
@@ -155,8 +154,16 @@ class Buyer:
                 now = self._clock()
                 noted = move(found, found.state, now, task=as_json(update.task), due_at=now)
                 await self._store.save(noted, also=[take_task(found, update.task, adopted=False)])
+            elif msgspec.json.decode(found.task, type=Task).id != update.task.id:  # An operator has named another.
+                await self._note_orphan(job, update, account)
         except ConflictError:  # They are at it just now.
             await self._come_late(job, update, account)
+
+    async def _note_orphan(self, job: Job, update: Update, account: Account) -> None:
+        """Put a task that was bought and no job will collect before an operator."""
+        attempt, task, now = job.attempt or "", update.task.id, self._clock()
+        lost = Orphan(attempt=attempt, task=task, account=account.name, job=job.id, found_at=now)
+        await note(self._store.database, lost)
 
     async def _refused(self, job: Job, error: ProviderError, choice: Choice, heard: Sequence[Statement]) -> None:
         """

@@ -5,14 +5,14 @@ Which offers can make it, and which is the best, is decided in :mod:`gateway.off
 in :mod:`gateway.offers.fallback`; which are left, here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from gateway.clock import DAY_MS
 from gateway.engine.findings import alone, alone_with
 from gateway.engine.tools import Tools
-from gateway.jobs.job import IN_VAIN, Job, Outcome, has_time, silent_in, tired_of
+from gateway.jobs.job import IN_VAIN, Attempt, Job, Outcome, has_time, silent_in, tired_of
 from gateway.jobs.wish import Choice, Place, Wish, read_choice
 from gateway.money.billing import former
 from gateway.offers.asking import UnknownModelError
@@ -71,9 +71,7 @@ class Chooser:
         except UnknownModelError as error:
             return [], f"no account here sells {error.model} any more"
         tried = await self._store.attempts(job.id) if job.attempts else []
-        # An account that would not may do so after its rest, which this process need not have heard of.
-        vain = IN_VAIN - {Outcome.ACCOUNT_REFUSED} if keeps else IN_VAIN
-        spent = {each.place: DID.get(each.outcome, "refused it") for each in tried if each.outcome in vain}
+        spent = _spent(tried, keeps=keeps)
         choices = [line.choice for line in decision.ranked if line.choice]
         late = {each.place for each in choices if not self.in_time(job, each, now)}
         able: list[Choice] = []
@@ -91,6 +89,11 @@ class Chooser:
             return self._outlast(job, pinned, first, spent, decision)
         refusals = [refusal.message for line in decision.others for refusal in line.refusals]
         return able, next(iter(refusals), ALL_REFUSED)
+
+    async def is_spent(self, job: Job, wish: Wish, choice: Choice) -> bool:
+        """Whether an offer has shown to be of no use to a job, so that there is nothing to wait for."""
+        tried = await self._store.attempts(job.id) if job.attempts else []
+        return choice.place in _spent(tried, keeps=not wish.preferences.allow_fallbacks)
 
     def _is_hopeful(self, job: Job, choice: Choice, now: int, *, called: bool) -> bool:
         """
@@ -148,3 +151,10 @@ def _left(wish: Wish, job: Job) -> Wish:
         return wish
     left = max(0, most - read_choice(order.quote).usd_micros)
     return replace(wish, preferences=replace(wish.preferences, max_usd_micros=left))
+
+
+def _spent(tried: Sequence[Attempt], *, keeps: bool) -> dict[Place, str]:
+    """Say who is of no more use to a job, and what they did; a job that falls back on nobody outlasts a rest."""
+    # An account that would not may do so after its rest, which this process need not have heard of.
+    vain = IN_VAIN - {Outcome.ACCOUNT_REFUSED} if keeps else IN_VAIN
+    return {each.place: DID.get(each.outcome, "refused it") for each in tried if each.outcome in vain}

@@ -63,7 +63,8 @@ class Intents:
         first = read_choice(job.quote)
         able, reason = await self._chooser.choose(job, wish, first, called=called)
         account = self._shop.accounts.get(first.account)
-        if not able and account and account.is_failing(now) and self._chooser.in_time(job, first, now):
+        waits = not able and account and account.is_failing(now) and self._chooser.in_time(job, first, now)
+        if waits and not await self._chooser.is_spent(job, wish, first):
             await self._ends.later(replace(job, account=None), backoff(job.tries, None, random.random()), also=left)  # noqa: S311
             return
         if not able:

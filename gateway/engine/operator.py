@@ -8,7 +8,8 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.events.events import announce, tell_settled
-from gateway.events.hooks import take_task
+from gateway.events.hooks import drop_task, take_task
+from gateway.jobs.finished import Finished
 from gateway.jobs.job import Attempt, Job, Outcome, State, move, requeued
 from gateway.jobs.wish import Problem
 from gateway.money.billing import Bill, closed, former, in_doubt, settled, unsettled, with_former
@@ -27,9 +28,9 @@ def adopt(job: Job, last: Attempt, task: str, now: int) -> tuple[Job, Attempt, l
 
     Of a job that has ended in doubt it says what that cost, and its clip is kept; of an order that was given up for
     another (``last`` is the one in question, see :func:`questioned`) only the former. It holds only where the task is
-    no other order's.
+    no other order's. One that was named before, by mistake, is given up for it while nothing has come of it.
 
-    :raises MoveError: unless the job is unknown, or ended without anybody knowing of a task.
+    :raises MoveError: unless the job is unknown, or ended without its provider having named a task.
     """
     handle = msgspec.json.encode(Task(task)).decode()
     order = former(job)
@@ -38,11 +39,20 @@ def adopt(job: Job, last: Attempt, task: str, now: int) -> tuple[Job, Attempt, l
         taken = [take_task(order, Task(task), adopted=True)]
         return move(noted, job.state, now, due_at=now), replace(last, task=handle), taken
     taken = [take_task(job, Task(task), adopted=True)]
-    if in_doubt(job) and job.task is None:
+    if in_doubt(job) and (job.task is None or _is_mere_word(job, last)):
+        if job.task is not None:
+            taken.insert(0, drop_task(job))
         return move(job, job.state, now, task=handle, due_at=now), replace(last, task=handle), taken
     _must_be_unknown(job)
     running = move(job, State.RUNNING, now, task=handle, due_at=now)
     return running, replace(last, outcome=Outcome.ACCEPTED, answered_at=now, task=handle, error=None), taken
+
+
+def _is_mere_word(job: Job, last: Attempt) -> bool:
+    """Whether a job's task is only what an operator has named, and nothing was found of it."""
+    # Who was never answered is closed as answered when its job ends.
+    named = last.task is not None and last.task == job.task and last.answered_at in {None, last.ended_at}
+    return named and not msgspec.json.decode(job.task or "", type=Finished).at
 
 
 def questioned(job: Job) -> str | None:

@@ -9,6 +9,7 @@ once polling it with our own key works.
 import asyncio
 from collections.abc import Callable, Mapping
 
+import msgspec
 import structlog
 
 from gateway.events.keyring import Keyring
@@ -168,6 +169,12 @@ class Hooks:
         """Ask no more."""
         for task in self._asking.values():
             task.cancel()
+
+
+def drop_task(job: Job) -> Statement:
+    """Note that a job's task is not its own: somebody else may have it."""
+    task = msgspec.json.decode(job.task or "", type=Task)
+    return Statement("task_drop", {"account": job.account, "task": task.id, "attempt": job.attempt})
 
 
 def take_task(job: Job, task: Task, *, adopted: bool) -> Statement:

@@ -215,7 +215,8 @@ async def test_a_halt_holds_the_second_order_too(make: Make) -> None:
     engine = make(CHEAP, FAIR)
     job = await doubted(engine)
     await engine.store.halt("enough")
-    ended = await engine.run(job.id, most=5000)
+    while not (ended := await engine.job(job.id)).state.final:
+        await engine.turn(seconds=60)
     assert (ended.state, problem(ended).code) == (State.FAILED, "submission_unknown")
     assert "no other could be made" in problem(ended).message
     assert [len(each.ledger) for each in engine.providers.values()] == [1, 0]

@@ -476,7 +476,7 @@ async def test_an_operator_writes_off_and_settles_later(engine: Engine) -> None:
 
 
 async def test_an_operator_finds_the_task_of_what_ended_in_doubt(engine: Engine) -> None:
-    """Its clip is kept, and the seller's word says what it cost; another's task is refused, and so is a second one."""
+    """Its clip is kept, and its seller says what it cost; another's task is refused, and a second one by then."""
     other = await engine.run((await engine.accept(prompt="another")).id)
     job = await engine.run((await unknown(engine)).id)
     (last,) = await engine.store.attempts(job.id)
@@ -487,10 +487,10 @@ async def test_an_operator_finds_the_task_of_what_ended_in_doubt(engine: Engine)
 
     ended, named, whose = adopt(job, last, "found-1", engine.now)
     await engine.store.save(ended, named, also=whose)
-    with pytest.raises(MoveError):
-        adopt(ended, named, "found-2", engine.now)
     await engine.turn()
     job = await engine.job(job.id)
+    with pytest.raises(MoveError):
+        adopt(job, named, "found-2", engine.now)
     assert (job.state, money(job).billing, job.outputs == "[]") == (State.FAILED, Billing.BILLED, False)
     assert [(each.outcome, each.task) for each in await engine.store.attempts(job.id)] == [
         (Outcome.SUCCEEDED, '{"id":"found-1","data":{}}'),

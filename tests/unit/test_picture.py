@@ -268,3 +268,20 @@ def test_nothing_is_warned_of(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert SIZE == became(saved(drawn(), "JPEG", exif=exif), tmp_path).size
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_a_picture_is_as_large_as_it_is_shown(tmp_path: Path, turn: int) -> None:
+    """What a telephone writes on its side is upright to whoever looks at it; a turn nobody knows turns nothing."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    path = tmp_path / "photo"
+    path.write_bytes(saved(drawn(), "JPEG", exif=exif))
+    assert (SIZE[::-1] if turn in {5, 6, 7, 8} else SIZE) == sniff(path, path.stat().st_size)[1:]
+
+
+def test_what_says_nonsense_of_its_side_is_taken_as_it_lies(tmp_path: Path) -> None:
+    """What stands there in place of Exif is nobody's order to refuse."""
+    path = tmp_path / "photo"
+    path.write_bytes(saved(drawn(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12"))
+    assert SIZE == sniff(path, path.stat().st_size)[1:]

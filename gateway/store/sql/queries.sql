@@ -937,6 +937,9 @@ WHERE NOT EXISTS (SELECT 1 FROM past_tasks WHERE account = CAST(:account AS TEXT
 ON CONFLICT (account, task) DO UPDATE SET attempt = excluded.attempt WHERE tasks.attempt = excluded.attempt
 RETURNING 1;
 
+-- task_drop --
+DELETE FROM tasks WHERE account = :account AND task = :task AND attempt = :attempt;
+
 -- task_note --
 INSERT INTO tasks (account, task, attempt) VALUES (:account, :task, :attempt) ON CONFLICT (account, task) DO NOTHING;
 
