@@ -309,7 +309,7 @@ async def _work(
         log.error("gateway.not_started", reason=str(error))
         raise
     await report(store.database, receipts, desk.clock())
-    await line.recount()
+    await line.open()
     working = vital(asyncio.create_task(worker.run())) if settings.worker.enabled else None
     cleaning = vital(asyncio.create_task(cleaner.run())) if settings.worker.enabled else None
     if settings.worker.enabled:

@@ -62,6 +62,14 @@ class Outlook(Struct, frozen=True):
     """Its place in the line for a full account, 1 for the first; none where it stands in none, or far back."""
     wait: float | None = None
     """Seconds after its last move until its turn should come; none where nobody can tell."""
+    halted: str | None = None
+    """Why nobody's turn comes, where an operator has halted purchases."""
+
+    @property
+    def place(self) -> int:
+        """Put into a number what it tells of a job in line: where it stands, 0 far back, below that while halted."""
+        place = self.position or 0
+        return place if self.halted is None else -1 - place
 
 
 UNKNOWN = Outlook()
@@ -96,7 +104,7 @@ def video(job: Job, ahead: Outlook = UNKNOWN, leave: Leave | None = None) -> dic
         "remixed_from_video_id": job.parent if job.operation == "remix" else None,
         "error": _error(job),
         "status_detail": "expired" if job.state is State.SUCCEEDED and clip is None else DETAIL[job.state],
-        "waiting": waiting_for(job),
+        "waiting": waiting_for(job) if ahead.halted is None else f"purchases are halted: {ahead.halted}",
         "started_at": whole_seconds(job.started_at),
         "updated_at": job.updated_at // 1000,
         "queue_position": ahead.position,

@@ -13,7 +13,8 @@ from gateway.door.accept import fingerprint_of
 from gateway.door.answering import trace_of
 from gateway.ids import is_id
 from gateway.jobs.job import Job
-from gateway.jobs.wish import read_wish
+from gateway.jobs.wish import Wish, read_wish
+from gateway.offers.asking import AUTO, UnknownModelError
 from gateway.problems import ORDERED, ProblemError, invalid, missing_video
 from gateway.store.database import Statement
 from providers.base.order import Mode
@@ -87,6 +88,7 @@ async def _kept(
     if (made := await services.acceptor.earlier(who.tenant, repeat, said)) is not None:
         return made, False
     call = call if length is None else replace(call, seconds=length)
+    named = call.model is not None
     call, parent = await of_parent(request, call)
     gathered = await services.intake.gather(media(call), who.tenant)
     try:
@@ -94,6 +96,7 @@ async def _kept(
         wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
         wanted = replace(wanted, echo=dict(echo)) if echo else wanted
         wanted = replace(wanted, preferences=replace(wanted.preferences, models=models)) if models else wanted
+        wanted = wanted if named or parent is None else with_heirs(services, wanted)
         decision = services.acceptor.decide(wanted, size=call.size)
         await gathered.keep()
     except BaseException:
@@ -124,6 +127,18 @@ async def of_parent(request: Incoming, call: VideoCreate) -> tuple[VideoCreate, 
     if parent is not None and call.model is None:
         call = replace(call, model=read_wish(parent.wish).request.model)
     return call, parent
+
+
+def with_heirs(services: Desk, wanted: Wish) -> Wish:
+    """Let any model make a clip from another whose own model, which the call does not name, cannot."""
+    model = wanted.request.model
+    try:
+        decision = services.shop.decide(wanted)
+    except UnknownModelError:  # It is sold no more.
+        able = False
+    else:
+        able = any(line.usual for line in (*decision.ranked, *decision.apart, *decision.others))
+    return wanted if able else replace(wanted, preferences=replace(wanted.preferences, models=(model, AUTO)))
 
 
 async def job_of(request: Incoming, video_id: str) -> Job:

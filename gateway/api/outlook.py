@@ -16,11 +16,10 @@ async def outlook(services: Desk, job: Job) -> Outlook:
     accounts = services.shop.accounts
     ahead = await services.store.ahead(job.id, MOST_AHEAD)
     near = [(name, count) for name, count in ahead if name in accounts and count < MOST_AHEAD]
-    if not near:
-        return Outlook(observed)
-    position = 1 + min(count for _, count in near)
-    if observed is None:
-        return Outlook(None, position)
+    position = 1 + min(count for _, count in near) if near else None
+    halted = await services.store.halted()
+    if observed is None or position is None or halted is not None:
+        return Outlook(observed if halted is None else None, position, halted=halted)
     # Of so many places one comes free each so manieth part of the time a clip takes.
     turn = min(observed * (count + 1) / accounts[name].max_running for name, count in near)
     return Outlook(observed, position, turn + (services.clock() - job.updated_at) / 1000)

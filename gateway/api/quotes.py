@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 from msgspec.structs import asdict
 
 from gateway.api.answers import usd
-from gateway.api.calls import is_dry, of_parent
+from gateway.api.calls import is_dry, of_parent, with_heirs
 from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, repeat_of, reply
 from gateway.api.offers import describe_price
@@ -43,11 +43,13 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
     """
     services, who = desk(request), caller(request)
     repeat_of(request)  # As the order would refuse it.
-    call, _ = await of_parent(request, call)
+    named = call.model is not None
+    call, parent = await of_parent(request, call)
     gathered = await services.intake.gather(media(call), who.tenant)
     gathered.drop()
     model = services.settings.routing.default_model
     wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
+    wanted = wanted if named or parent is None else with_heirs(services, wanted)
     services.acceptor.check_callback(wanted)
     try:
         decision = in_pixels(services.shop.decide(wanted), call.size)

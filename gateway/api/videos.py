@@ -32,9 +32,6 @@ Names of models their maker has deprecated, and since when (RFC 9745): OpenAI on
 2026-11-21. It switched them off on 2026-09-24; here they go on as aliases, so none has a ``Sunset``.
 """
 
-FAR_BACK = 0
-"""What stands for a place in line that is not told, as that is not known to stay so until the job moves."""
-
 
 @post("/videos", status_code=200, opt=WRITE, operation_id="createVideo")
 async def create_video(request: Incoming) -> ASGIApp:
@@ -136,7 +133,7 @@ async def retrieve_video(request: Incoming, video_id: str) -> ASGIApp:
     job = await job_of(request, video_id)
     ahead = await outlook(services, job)
     if stands_in_line(job):  # Its place changes, though the job does not.
-        etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.position or FAR_BACK)
+        etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.place)
         return _unchanged(etag) if lists(known, etag) else await _stands(services, job, leave, ahead)
     return services.shown.put(same, await _stands(services, job, leave, ahead))
 
@@ -257,8 +254,7 @@ async def _stands(
     services: Desk, job: Job, leave: Leave, ahead: Outlook, headers: Mapping[str, str] | None = None
 ) -> Reply:
     """Answer how a video stands, and by which name the client asks whether it still does."""
-    position = ahead.position or (FAR_BACK if stands_in_line(job) else None)
-    etag = _etag(job.id, job.seq, job.cancel_requested, leave, position)
+    etag = _etag(job.id, job.seq, job.cancel_requested, leave, ahead.place if stands_in_line(job) else None)
     return await _answer(services, job, leave, {"etag": etag, **(headers or {})}, ahead)
 
 
@@ -267,9 +263,9 @@ def _unchanged(etag: str) -> Reply:
     return Reply(304, {"etag": etag, "cache-control": "no-store"}, b"")
 
 
-def _etag(id_: str, seq: int, cancel_requested: int, leave: Leave, position: int | None = None) -> str:
+def _etag(id_: str, seq: int, cancel_requested: int, leave: Leave, place: int | None = None) -> str:
     """Name how a video stands, with what links and where in line: where the name is the same, nothing has changed."""
-    return f'W/"{id_}-{seq}-{int(cancel_requested)}-{leave.stamp}{"" if position is None else f"-{position}"}"'
+    return f'W/"{id_}-{seq}-{int(cancel_requested)}-{leave.stamp}{"" if place is None else f"-{place}"}"'
 
 
 HANDLERS = (

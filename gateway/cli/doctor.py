@@ -26,10 +26,11 @@ def doctor(*, config: Config = None) -> None:
     """
     settings = settings_of(config)
 
-    async def look(store: Store) -> tuple[dict[str, list[Row]], dict[str, int], list[Orphan]]:
-        return await store.ailments(), await unattended(store, settings), await unseen(store.database)
+    async def look(store: Store) -> tuple[dict[str, list[Row]], dict[str, int], list[Orphan], str | None]:
+        found, waiting = await store.ailments(), await unattended(store, settings)
+        return found, waiting, await unseen(store.database), await store.halted()
 
-    found, waiting, ownerless = on_store(config, look)
+    found, waiting, ownerless, halted = on_store(config, look)
     for name, body in bodies("doctor").items():
         said = " ".join(line.removeprefix("--").strip() for line in body.splitlines() if line.startswith("--"))
         rows = found.get(name, [])
@@ -44,4 +45,6 @@ def doctor(*, config: Config = None) -> None:
     print(f"{'FOUND' if ownerless else 'ok':5}  {'task_ownerless':16} {said}")
     for each in ownerless[:MOST]:
         print(f"       {each.attempt} {each.account} {plain(each.task)}")
+    if halted is not None:
+        print(f"note   {'halted':16} Nothing is bought until reelgate go-on: {plain(halted)}")
     sys.exit(1 if found or waiting or ownerless else 0)

@@ -130,6 +130,18 @@ class Line:
         """Hear that an operator has halted purchases: nobody is called for a while."""
         self._halted_until = self._clock() + HALTED_MS
 
+    async def open(self) -> None:
+        """
+        Begin: who stands in line for what was sold here before comes at once, and finds another or says what it lacks.
+
+        Where others share the store it may be sold by them, so it stays theirs to call.
+        """
+        if not self._store.shared:
+            gone = [place for place in await self._store.lines() if not self._is_sold(place)]
+            asked = [{"account": name, "model": model, "now": self._clock()} for name, model in gone]
+            await self._store.database.write(*(Statement("line_rouse", each) for each in asked))
+        await self.recount()
+
     async def recount(self) -> None:
         """Take over how many attempts are open at each account, and who waits there, whoever wrote that."""
         running = await self._store.running()
@@ -139,8 +151,10 @@ class Line:
 
     def _remember(self, places: Iterable[Place]) -> None:
         """Call whoever waits for these from now on; a line for what is not sold in this process is others' to call."""
-        self._waited.update(
-            (name, model)
-            for name, model in places
-            if (account := self._accounts.get(name)) and account.listing.offer(model)
-        )
+        self._waited.update(place for place in places if self._is_sold(place))
+
+    def _is_sold(self, place: Place) -> bool:
+        """Whether this process sells a model at an account."""
+        name, model = place
+        account = self._accounts.get(name)
+        return account is not None and account.listing.offer(model) is not None

@@ -176,8 +176,15 @@ def test_operators_see_and_stop_spending(paid: Server) -> None:
     paid.cli("halt", "--why", "too dear")
     job = call(paid, key, "POST", "/v1/videos", {**CLIP, "prompt": "later"}).json()
     assert call(paid, key, "GET", "/v1/spend").json()["halted"] == "too dear"
-    assert call(paid, key, "GET", f"/v1/videos/{job['id']}").json()["status"] == "queued"
+    path = f"/v1/videos/{job['id']}"
+    eventually(lambda: call(paid, key, "GET", path).json()["waiting"] == "purchases are halted: too dear")
+    told = call(paid, key, "GET", path)
+    assert ("queued", None) == (told.json()["status"], told.json()["eta_seconds"])
+    doctor = paid.cli("doctor", check=False)
+    assert (0, True) == (doctor.returncode, "until reelgate go-on: too dear" in doctor.stdout), doctor.stdout
     paid.cli("go-on")
+    named = {"authorization": f"Bearer {key}", "if-none-match": told.headers["etag"]}
+    assert 200 == httpx.get(f"{paid.url}{path}", headers=named, trust_env=False).status_code
     assert finished(paid, key, job["id"])["status"] == "completed"
     assert "sandbox/demo" in paid.cli("spend", "--by", "day,model").stdout
     assert '"usd": 0.25' in paid.cli("spend", "--by", "key", "--json").stdout

@@ -5,6 +5,7 @@ from itertools import count as numbers
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.api.health import count
 from gateway.door.accept import Repeat, fingerprint_of
@@ -14,6 +15,7 @@ from gateway.engine.operator import resubmit, write_off
 from gateway.jobs.job import Job, Outcome, State, move, standing
 from gateway.jobs.wish import Wish
 from gateway.money.billing import Bill
+from gateway.offers.accounts import Account
 from gateway.store.database import StoreUnavailableError
 from providers.base.errors import Indeterminate
 from providers.base.listing import Listing
@@ -429,3 +431,25 @@ async def test_since_when_the_oldest_job_waits(make: Make) -> None:
     assert third.created_at == await engine.store.oldest_queued()
     await count(engine.store, engine.metrics, engine.clock)
     assert 12 == engine.metrics.registry.get_sample_value("reelgate_jobs_oldest_queued_seconds")
+
+
+@pytest.mark.parametrize("left", ["account", "model"])
+async def test_what_is_sold_no_more_is_waited_for_by_nobody(make: Make, left: str) -> None:
+    """Who stands in a line nobody calls after a restart goes to the next best; on a shared store others may call it."""
+    sold = listing("zeta", prices=[price("0.05")]), listing("acme")
+    engine = make(*sold, max_running=1)
+    engine.providers["zeta"].submits = AGES * 2
+    jobs = [await order(engine, number) for number in range(2)]
+    await engine.turn()
+    assert await engine.store.lines() == [("zeta", "maker/one")]
+    if left == "account":
+        engine.accounts.pop("zeta")
+    else:
+        other, seller = replace(sold[0], offers=[offer(model="maker/two")]), engine.providers["zeta"]
+        engine.accounts["zeta"] = Account("zeta", seller, engine.wire, plan="", max_running=1, listing=other)
+    engine.restart()
+    await engine.tools.line.open()
+    await engine.turn()
+
+    assert engine.store.shared is not bool(engine.providers["acme"].ledger)
+    assert (State.QUEUED if engine.store.shared else State.RUNNING) is (await engine.job(jobs[1].id)).state

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.engine.findings import DENIED
 from gateway.jobs.job import Job, State
 from gateway.jobs.wish import Problem
 from gateway.money.billing import hold_of
@@ -92,3 +93,16 @@ async def test_who_says_nothing_is_asked_once_and_sent_nothing(make: Make, kind:
     assert (State.FAILED, "submission_unknown", 1) == (ended.state, code(ended), len(engine.provider.ledger))
     assert held is not None
     assert held.billing is Billing.POSSIBLY_BILLED
+
+
+async def test_who_is_asked_once_more_is_not_ailing(make: Make) -> None:
+    """A denial is proven seconds later; the doctor knows the words that are noted meanwhile, and no others."""
+    engine = make("D")
+    job = await outlasted(engine)
+    engine.provider.finds = [None]
+    await engine.turn()
+    (attempt,) = await engine.store.attempts(job.id)
+    assert (State.UNKNOWN, DENIED) == ((await engine.job(job.id)).state, attempt.error)
+    assert await engine.store.ailments() == {}
+    engine.now += 11 * 60_000
+    assert [*await engine.store.ailments()] == ["overdue"]

@@ -11,9 +11,13 @@ SELECT job, count(*) FROM attempts WHERE outcome IN ('intent', 'unknown', 'accep
 SELECT account, task, count(*) FROM attempts WHERE task IS NOT NULL GROUP BY account, task HAVING count(*) > 1;
 
 -- overdue --
--- A job is ten minutes past its deadline, and nobody ended it; a clip that is being kept may take its time.
+-- A job is ten minutes past its deadline, and nobody ended it; a clip that is being kept may take its time, and so may
+-- an order its provider has denied once since, after an outage: it is asked once more.
 SELECT id, state, deadline_at FROM jobs
-WHERE completed_at IS NULL AND state <> 'storing' AND deadline_at + 600000 < :now;
+WHERE completed_at IS NULL AND state <> 'storing' AND deadline_at + 600000 < :now AND NOT (
+    state = 'unknown' AND updated_at + 600000 >= :now
+    AND EXISTS (SELECT 1 FROM attempts WHERE attempts.id = jobs.attempt AND attempts.error = 'its provider does not know it')
+);
 
 -- forgotten --
 -- A job has not ended, and nothing will ever look at it.

@@ -259,6 +259,12 @@ UPDATE jobs SET lease_epoch = lease_epoch + 1, lease_until = :until, due_at = :u
 WHERE id IN (SELECT id FROM first GROUP BY id ORDER BY min(turn), id LIMIT :most)
 RETURNING *;
 
+-- line_rouse --
+-- Whoever stands in this line comes now; who is in hand is.
+UPDATE jobs SET due_at = :now
+WHERE state = 'queued' AND lease_until IS NULL AND due_at > :now
+    AND id IN (SELECT job FROM lines WHERE account = :account AND model = :model);
+
 -- lines_all --
 SELECT account, model FROM lines GROUP BY account, model;
 
