@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gateway.door.guesses import networks
-from gateway.network.guard import make_rules
+from gateway.network.guard import NotAllowedError, is_literal, make_rules, read_host
 from gateway.offers.asking import AUTO
 from gateway.settings import (
     AccountSettings,
@@ -160,12 +160,29 @@ def _of_account(account: AccountSettings) -> Iterator[tuple[str, str]]:
         yield "base_url", f"is {account.base_url!r}; it {LIKE_A_URL}"
     if account.max_running < 1:
         yield "max_running", "must be at least 1"
+    for host in account.clip_hosts:
+        meant = _host_meant(host)
+        if not meant or host != meant:
+            how = f"the host alone: {meant}" if meant else "a host alone, like cdn.example.com, or *.cdn.example.com"
+            yield "clip_hosts", f"names {host!r}, which no clip's address matches; write {how}"
     if account.usd_credit and plans:
         yield "usd_credit", f"has no say: at {account.provider} the plan says what a credit costs; leave it out"
     elif account.usd_credit and not is_amount(account.usd_credit):
         yield "usd_credit", f'is {account.usd_credit!r}; write plain dollars in quotes, like "0.005"'
     if account.looks_per_second < 1:
         yield "looks_per_second", "must be at least 1"
+
+
+def _host_meant(said: str) -> str:
+    """Spell a host clips may come from as it is matched, ``*.`` before it for all below; empty where there is none."""
+    place = re.split(r"[/?#]", said.strip().rpartition("://")[2])[0].rpartition("@")[2]
+    name = re.sub(r":[0-9]*$", "", place)
+    try:
+        host = read_host(name.removeprefix("*."))
+    except NotAllowedError:
+        return ""
+    wild = name.startswith("*.")
+    return "" if wild and is_literal(host) else f"{'*.' if wild else ''}{host}"
 
 
 def _of_offer(name: str, said: OfferSettings) -> Iterator[Mistake]:

@@ -131,6 +131,40 @@ def test_no_clip_outlives_its_job(clips: int, jobs: int, kept: int) -> None:
     assert (jobs * DAY_MS, kept * DAY_MS) == (settings.jobs_ms, settings.clips_ms)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://cdn.example.com/", "cdn.example.com"),
+        ("https://u@cdn.example.com:8443/a.mp4?x", "cdn.example.com"),
+        ("CDN.Example.com", "cdn.example.com"),
+        ("cdn.example.com:443", "cdn.example.com"),
+        ("cdn.example.com.", "cdn.example.com"),
+        (" cdn.example.com ", "cdn.example.com"),
+        ("*.CDN.example.com", "*.cdn.example.com"),
+        ("clés.example.com", "xn--cls-cma.example.com"),
+        ("*", "a host alone, like"),
+        ("", "a host alone, like"),
+        ("*.", "a host alone, like"),
+        ("*.10.0.0.1", "a host alone, like"),
+        (".example.com", "a host alone, like"),
+        ("cdn.*.com", "a host alone, like"),
+    ],
+)
+def test_a_host_no_clip_can_match_is_refused_with_what_to_write(tmp_path: Path, given: str, meant: str) -> None:
+    """What was never matched would lose clips that are paid; what it says to write is taken, and matches."""
+    text = "[accounts.a]\nprovider = 'flow'\nclip_hosts = ['{}']"
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, text.format(given)), {})
+    said = str(caught.value)
+
+    assert f"accounts.a.clip_hosts names {given!r}" in said
+    assert meant in said
+    if "like" in meant:
+        return
+    kept = load(write(tmp_path, text.format(meant)), {}).accounts["a"].clip_hosts
+    assert listing(hosts=kept).fetches(meant.replace("*", "eu"))
+
+
 def test_an_override_nobody_knows_stops_the_start() -> None:
     """So does a misspelt variable."""
     with pytest.raises(SettingsError, match="prot"):
