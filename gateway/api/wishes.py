@@ -30,7 +30,7 @@ def wish(
 
     :raises ProblemError: when fields contradict each other.
     """
-    prompt = create.prompt or ""
+    prompt, mode = create.prompt or "", mode or _mode(create, inputs)
     if not prompt.strip() and mode is not Mode.UPSCALE:
         raise invalid("prompt", "Say what the clip should show.")
     if len(prompt) > 32_000:
@@ -40,7 +40,7 @@ def wish(
     request = Request(
         prompt=prompt,
         model=create.model or default_model,
-        mode=mode or _mode(create, inputs),
+        mode=mode,
         seconds=_whole(create),
         resolution=resolution,
         aspect_ratio=ratio,
