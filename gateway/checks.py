@@ -215,9 +215,14 @@ def _of_routing(settings: Settings) -> Iterator[Mistake]:
                 yield ("aliases", alias), f"stands for {target!r}, which nobody sells; {nearest(target, _models({}))}"
     model = routing.default_model
     # Who writes aliases of their own may leave out the one that is the default, and sell to none who names no model.
-    if model != RoutingSettings().default_model and model not in settings.aliases and not _is_sold(model):
+    if model != RoutingSettings().default_model and not has_default(settings):
         said = f"is {model!r}, which is no alias and which nobody sells; {nearest(model, _models(settings.aliases))}"
         yield ("routing", "default_model"), said
+
+
+def has_default(settings: Settings) -> bool:
+    """Whether a call that names no model means one that somebody sells."""
+    return settings.routing.default_model in settings.aliases or _is_sold(settings.routing.default_model)
 
 
 def _is_sold(name: str) -> bool:

@@ -94,7 +94,7 @@ async def _kept(
         wanted = wish(call, gathered.inputs, mode=mode, default_model=model, policy=who.policy)
         wanted = replace(wanted, echo=dict(echo)) if echo else wanted
         wanted = replace(wanted, preferences=replace(wanted.preferences, models=models)) if models else wanted
-        decision = services.acceptor.decide(wanted, size=call.size)
+        decision = services.acceptor.decide(wanted, size=call.size, named=bool(call.model))
         await gathered.keep()
     except BaseException:
         gathered.drop()

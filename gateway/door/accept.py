@@ -98,9 +98,11 @@ class Acceptor:
         self._unsure: dict[tuple[str, str], Job] = {}
         """By tenant and fingerprint, oldest first: jobs nobody could tell of whether they were kept."""
 
-    def decide(self, wish: Wish, *, size: str | None = None) -> Decision:
+    def decide(self, wish: Wish, *, size: str | None = None, named: bool = True) -> Decision:
         """
         Choose among the offers as of today; ``size`` is what the client said of it, where it spoke in pixels.
+
+        ``named`` is whether it named a model, or was given the one that is the default.
 
         :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told, 503 when
             whoever could only rests.
@@ -109,10 +111,7 @@ class Acceptor:
         try:
             decision = self._shop.decide(wish)
         except UnknownModelError as error:
-            shown = ", ".join(error.known[:12]) or "none"
-            raise ProblemError(
-                404, "model_not_found", f"No account here sells {error.model!r}. Sold: {shown}.", param="model"
-            ) from error
+            raise unsold(error, named=named) from error
         if not decision.ranked:
             decision = in_pixels(decision, size)
             opens = self._shop.resting(wish)
@@ -273,6 +272,15 @@ def _over_budget(usd_micros: int) -> ProblemError:
         "ask for a cheaper one, wait for the budget's next day or month, or have it raised."
     )
     return ProblemError(402, "budget_exceeded", message, headers={"x-should-retry": "false"})
+
+
+def unsold(error: UnknownModelError, *, named: bool) -> ProblemError:
+    """Say that nobody sells a model, and which are sold; of the default also that it is none the call named."""
+    said = f"No account here sells {error.model!r}"
+    if not named:
+        said = f"The call names no model, and no account here sells {error.model!r}, the routing.default_model"
+    shown = ", ".join(error.known[:12]) or "none"
+    return ProblemError(404, "model_not_found", f"{said}. Sold: {shown}.", param="model")
 
 
 def _resting(decision: Decision, opens: Mapping[tuple[str, str], int], now: int) -> ProblemError:

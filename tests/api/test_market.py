@@ -222,6 +222,19 @@ def test_what_cannot_be_quoted_is_said(
     assert (status, code, param) == (answer.status_code, error["code"], error["param"])
 
 
+def test_a_call_that_names_no_model_is_told_whose_word_the_default_is(tmp_path: Path) -> None:
+    """Nobody who sent no name hears of one as if he had; whoever sent it does."""
+    fields = {name: value for name, value in FAST.items() if name != "model"}
+    with trading(tmp_path, f'{CONFIG}\n[aliases]\ndream = "google/veo-3.1-fast"\n') as market:
+        for path in ("/quotes", "/videos"):
+            answer = market.http.post(path, json=fields)
+            said = "The call names no model, and no account here sells 'sora-2', the routing.default_model. Sold: "
+            assert (404, "model_not_found") == (answer.status_code, answer.json()["error"]["code"])
+            assert answer.json()["error"]["message"].startswith(said)
+            named = market.http.post(path, json={**fields, "model": "sora-2"}).json()["error"]["message"]
+            assert named.startswith("No account here sells 'sora-2'. Sold: ")
+
+
 def test_an_aliass_first_model_is_held_to_no_cheaper_one(tmp_path: Path) -> None:
     """Of two models the first is taken; what is said of its price counts its own offers alone."""
     aliases = '[aliases]\ndream = ["google/veo-3.1-fast", "google/veo-3.1-lite-low-priority"]\n'
