@@ -6,6 +6,7 @@ The client hears of success only after the job is on disk, and nothing has been 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.jobs.job import Job, born
 from gateway.jobs.wish import Notice, Wish
-from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
+from gateway.money.ledger import NONE, About, Budget, Limits, budgets_of, hold
 from gateway.offers.asking import Line, UnknownModelError, notices_of
 from gateway.offers.fallback import beside
 from gateway.offers.routing import Decision
@@ -197,7 +198,9 @@ class Acceptor:
             begun = foretell(job) if wish.callback_url else ()
             kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs, also=begun)
         except BudgetError as error:
-            raise _over_budget(choice.usd_micros) from error
+            own = budgets_of(buyer, limits, NONE, now)
+            left = [(each, max(0, each.limit - await self._store.used(each))) for each in own]
+            raise over_budget(choice.usd_micros, left) from error
         except UnsureError as error:
             if not await self._find(job, fingerprint):
                 raise self._doubt(job, fingerprint) from error
@@ -265,13 +268,31 @@ def _unsure(id_: str) -> ProblemError:
     return ProblemError(503, "order_unsure", message, headers={"x-reelgate-video": id_, "retry-after": "5"})
 
 
-def _over_budget(usd_micros: int) -> ProblemError:
-    """Say that a budget has not enough left."""
-    message = (
-        f"This video is quoted at ${usd_micros / 1_000_000:.6g}, and a budget it counts against has less left: "
-        "ask for a cheaper one, wait for the budget's next day or month, or have it raised."
-    )
+def over_budget(usd_micros: int, left: Sequence[tuple[Budget, int]]) -> ProblemError:
+    """
+    Say which budgets of the caller's own key have not enough left for a video, and what would help; pure.
+
+    Where all of them have, it is the instance's: what that had and has left is other tenants' business as well.
+    """
+    short = [(budget, rest) for budget, rest in left if rest < usd_micros]
+    lacking = [
+        f"{_usd(rest)} is left of the {_usd(each.limit)} this key has {SPANS[each.period]}" for each, rest in short
+    ]
+    said = " and ".join(lacking) if lacking else "the gateway's own budget is used up"
+    # No day and no month brings what is above a whole limit, and nothing comes back to what is for ever.
+    waits = not short or all(each.period != "total" and usd_micros <= each.limit for each, _ in short)
+    ways = ["ask for a cheaper one", *(["wait for the budget's next day or month"] if waits else []), "have it raised"]
+    message = f"This video is quoted at {_usd(usd_micros)}, and {said}: {', '.join(ways[:-1])}, or {ways[-1]}."
     return ProblemError(402, "budget_exceeded", message, headers={"x-should-retry": "false"})
+
+
+SPANS = {"day": "for a day (UTC)", "month": "for a month (UTC)", "total": "in all"}
+"""How the periods of budgets are worded."""
+
+
+def _usd(usd_micros: int) -> str:
+    """Write an amount with all its digits."""
+    return f"${Decimal(usd_micros).scaleb(-6).normalize():f}"
 
 
 def unsold(error: UnknownModelError, *, named: bool) -> ProblemError:

@@ -52,7 +52,8 @@ def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
     assert [answer.status_code for answer in taken] == [200, 200, 402]
     problem = taken[2].json()
     assert (problem["error"]["code"], problem["error"]["param"]) == ("budget_exceeded", None)
-    assert "0.25" in problem["detail"]
+    said = "This video is quoted at $0.25, and $0.1 is left of the $0.6 this key has in all: "
+    assert said + "ask for a cheaper one, or have it raised." == problem["detail"]
     assert len(call(paid, key, "GET", "/v1/videos").json()["data"]) == 2
     for answer in taken[:2]:
         video = finished(paid, key, answer.json()["id"])
