@@ -63,6 +63,7 @@ AMOUNTS = (
 
 
 HTTP = ("https://", "http://")
+SENDFILE = re.compile(r"x-accel:/([\w.-]+/)*", re.ASCII)
 LIKE_A_URL = "must be an address a call can go to, like https://video.example.com: with a host, and a port up to 65535"
 
 
@@ -119,6 +120,9 @@ def _of_server(settings: Settings) -> Iterator[Mistake]:
         networks(settings.server.proxies)
     except ValueError as error:
         yield ("server", "proxies"), f"holds what is none: {error}; write addresses or ranges, like 10.0.0.0/8"
+    if settings.server.sendfile and not SENDFILE.fullmatch(settings.server.sendfile):
+        how = "write x-accel: and the path at which nginx finds the clips, like x-accel:/clips/, or nothing"
+        yield ("server", "sendfile"), f"is {settings.server.sendfile!r}; {how}"
     if settings.network.proxy and not _is_proxy(settings.network.proxy):
         # What stands there may hold a password.
         yield ("network", "proxy"), "must be a proxy's address, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"

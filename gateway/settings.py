@@ -8,10 +8,10 @@ the documentation. ``REELGATE__SECTION__KEY`` overrides a key, secrets come from
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from gateway.clock import DAY_MS
 from gateway.money.ledger import Limits
@@ -48,7 +48,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether ``/docs`` and ``/openapi.json`` are served."""
     public_url: str = ""
     """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
-    sendfile: Annotated[str, Meta(pattern=r"^(x-accel:/([\w.-]+/)*)?$")] = ""
+    sendfile: str = ""
     """Where an nginx in front finds the clips, so that the kernel sends them: ``x-accel:/clips/``; else we do."""
 
     @property

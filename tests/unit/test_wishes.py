@@ -1,10 +1,13 @@
-"""Laws of a wish: what a call means is read before it is judged."""
+"""Laws of a call's fields: what they mean is read before it is judged, and a wrong one is told in plain words."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.api.create import VideoCreate
+from gateway.api.create import WORDS, VideoCreate, parse
+from gateway.api.forms import Body
 from gateway.api.wishes import wish
 from gateway.problems import ProblemError
 from providers.base.order import Input, Mode, Role
@@ -30,3 +33,32 @@ def test_whatever_else_is_made_needs_one(said: dict[str, Any]) -> None:
         wished(FILM, **said)
 
     assert "prompt" == caught.value.param
+
+
+@pytest.mark.parametrize(
+    ("said", "param", "told"),
+    [
+        ({"callback_url": "app.example.com/hook"}, "callback_url", "an address with a host, like https://"),
+        ({"model": "my model"}, "model", "the name of a model, like google/veo-3.1"),
+        ({"provider": {"only": ["Flow"]}}, "provider.only[0]", "the name of a provider, in lower case, like flow"),
+        ({"elements": [{"name": " "}]}, "elements[0].name", "a text that is not blank"),
+    ],
+)
+def test_a_text_of_another_shape_is_told_in_words(said: dict[str, Any], param: str, told: str) -> None:
+    """Nobody has to read a pattern to learn what is wanted."""
+    with pytest.raises(ProblemError) as caught:
+        parse(Body({"prompt": "a", **said}, strict=True))
+
+    assert param == caught.value.param
+    assert f"{param}: expected {told}" in caught.value.message
+    assert "regex" not in caught.value.message
+
+
+def test_every_pattern_of_a_call_has_its_words() -> None:
+    """A new one is written beside them; ids in names of our own making are told by who reads those."""
+    here = Path(__file__).parents[2] / "gateway"
+    written = {
+        pattern for path in here.rglob("*.py") for pattern in re.findall(r'pattern=r"([^"]+)"', path.read_text())
+    }
+
+    assert written - {r"^file_[0-9a-f]{32}\Z"} == {*WORDS}
