@@ -84,7 +84,8 @@ def mistakes(settings: Settings) -> Iterator[Mistake]:
         try:
             micros(said)
         except SettingsError:
-            yield (section, name), f'is {said!r}; write plain dollars in quotes, like "50.00", with at most 6 decimals'
+            how = 'write plain dollars in quotes, like "50.00", with at most 6 decimals and 12 digits before them'
+            yield (section, name), f"is {said!r}; {how}"
     yield from _of_places(settings)
 
 

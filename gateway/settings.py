@@ -171,6 +171,8 @@ def micros(usd: str) -> int | None:
     """
     if not usd:
         return None
+    if re.fullmatch(r"[0-9]{13,}(\.[0-9]*)?", usd, re.ASCII):
+        raise SettingsError(f"{usd[:40]!r} is too large; write dollars with at most 12 digits before the point")
     if not is_amount(usd) or len(usd.partition(".")[2]) > 6:
         raise SettingsError(f"{usd[:40]!r} is no amount; write plain dollars with at most 6 decimals, like 12.50")
     return int(Decimal(usd) * 1_000_000)

@@ -111,6 +111,7 @@ def test_the_environment_overrides() -> None:
         ("[offers.'flow:google/veo-9']\nusd = '1'", "nearest are flow:google/veo-3"),
         ("[network]\nports = ['x']", "network.ports"),
         ("[routing]\nprice_ceiling_usd = 'two'", "routing.price_ceiling_usd is 'two'"),
+        ("[budget]\nday_usd = '99999999999999'", "budget.day_usd is '99999999999999'.* and 12 digits before"),
         ("[budget]\nday_usd = '0.0000001'", "budget.day_usd .*at most 6 decimals"),
         ("[accounts.a]\nprovider = 'aigenerate'\nusd_credit = 'half a cent'", 'accounts.a.usd_credit .*"0.005"'),
         ("[accounts.a]\nprovider = 'flow'\nplan = 'pro'\nusd_credit = '0.02'", "accounts.a.usd_credit .*plan says"),

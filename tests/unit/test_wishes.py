@@ -54,6 +54,36 @@ def test_a_text_of_another_shape_is_told_in_words(said: dict[str, Any], param: s
     assert "regex" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("said", "micros"),
+    [
+        (0.1 + 0.2, 300_000),
+        (0.7 + 0.1, 800_000),
+        (999_999.1 + 0.2, 999_999_300_000),
+        (1e-06, 1),
+        (0.000001 * 3, 3),
+        ("0.3", 300_000),
+        (2, 2_000_000),
+        (0, 0),
+    ],
+)
+def test_what_floats_add_up_to_is_the_amount_meant(said: float | str, micros: int) -> None:
+    """Half of a micro-dollar is still no amount; nor is a text that says more digits than there are."""
+    call = VideoCreate(prompt="a", max_cost_usd=said)
+
+    assert micros == wish(call, (), mode=None, default_model="m").preferences.max_usd_micros
+
+
+@pytest.mark.parametrize(
+    "said", [0.0000005, 0.3000001, 0.30000001, "0.30000000000000004", -0.1, 1e300, 10**30, 1_000_000.1]
+)
+def test_what_is_no_amount_is_refused(said: float | str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        wished(prompt="a", max_cost_usd=said)
+
+    assert "max_cost_usd" == caught.value.param
+
+
 def test_every_pattern_of_a_call_has_its_words() -> None:
     """A new one is written beside them; ids in names of our own making are told by who reads those."""
     here = Path(__file__).parents[2] / "gateway"
