@@ -161,6 +161,8 @@ def test_anothers_reads_like_none(
         ("/v1/interactions", b'{"model": "nobody", "input": "x"}', (404, "NOT_FOUND")),
         ("/v1/interactions", b'{"input": "x", "previous_interaction_id": "v1_x"}', (404, "NOT_FOUND")),
         ("/v1beta/models/x:generateContent", b"{}", (404, "NOT_FOUND")),
+        ("/v1/models/x:generateContent", b"{}", (404, "NOT_FOUND")),
+        ("/v1/models/x:streamGenerateContent?alt=sse", b"{}", (404, "NOT_FOUND")),
         ("/v1beta/operations/1", b"{}", (405, "UNIMPLEMENTED")),
         ("/v1beta/nothing/here", b"{}", (404, "NOT_FOUND")),
         (VEO + "?x", b"x" * 70_000_000, (413, "INVALID_ARGUMENT")),
@@ -174,6 +176,14 @@ def test_every_failure_is_told_as_google_tells_it(
     answer = mine.client.post(path, content=body, headers={"content-type": "application/json"})
 
     assert expected == google_error(answer)
+
+
+def test_a_model_by_its_offer_is_read_in_our_own_words(served: tuple[Server, Asker, Asker, Asker]) -> None:
+    """``:`` stands in our names of offers, too; nothing is posted to those."""
+    _, mine, *_ = served
+    asked = mine.get("/v1/models/sandbox:google").json()["error"]
+
+    assert ("model_not_found", "model") == (asked["code"], asked["param"])
 
 
 def test_a_key_in_the_address_is_refused_with_a_hint(served: tuple[Server, Asker, Asker, Asker]) -> None:
