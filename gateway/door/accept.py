@@ -5,7 +5,8 @@ The client hears of success only after the job is on disk, and nothing has been 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -334,15 +335,26 @@ def _none(decision: Decision) -> ProblemError:
     refusals = [(line, refusal) for line in decision.others for refusal in line.refusals]
     fields = [refusal.field for _, refusal in refusals]
     param = max(set(fields), key=fields.count) if fields else "model"
-    told = dict.fromkeys(refusal.message for _, refusal in refusals if refusal.field == param)
+    told: dict[str, dict[str, None]] = {}
+    for line, refusal in refusals:
+        if refusal.field == param:
+            told.setdefault(refusal.message, {})[line.provider] = None
+    reasons = [_whose(message, told[message], alone=len(told) == 1) for message in told]
     unpriced = bool(refusals) and all(refusal.unpriced for _, refusal in refusals)
     problem = invalid(
         param,
-        f"No offer can do this: {'; '.join(list(told)[:3])}.",
+        f"No offer can do this: {'; '.join(reasons[:3])}.",
         code="price_unknown" if unpriced else "no_offer",
     )
     problem.errors = _reasons(decision)
     return problem
+
+
+def _whose(message: str, providers: Collection[str], *, alone: bool) -> str:
+    """Put before a reason who says so, where others say something else and it names nobody by itself."""
+    # A model's name may hold a provider's: google/gemini-omni-flash is sold by others than gemini.
+    named = all(re.search(rf"(?<![\w/-]){re.escape(each)}(?![\w-])", message) for each in providers)
+    return message if alone or named else f"{', '.join(providers)}: {message}"
 
 
 def fingerprint_of(*parts: Any) -> str:
