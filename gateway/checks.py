@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from gateway.door.guesses import networks
-from gateway.network.guard import make_rules
+from gateway.network.guard import NotAllowedError, is_literal, make_rules, read_host
 from gateway.offers.asking import AUTO
 from gateway.settings import (
     AccountSettings,
@@ -63,6 +63,7 @@ AMOUNTS = (
 
 
 HTTP = ("https://", "http://")
+SENDFILE = re.compile(r"x-accel:/([\w.-]+/)*", re.ASCII)
 LIKE_A_URL = "must be an address a call can go to, like https://video.example.com: with a host, and a port up to 65535"
 
 
@@ -83,7 +84,8 @@ def mistakes(settings: Settings) -> Iterator[Mistake]:
         try:
             micros(said)
         except SettingsError:
-            yield (section, name), f'is {said!r}; write plain dollars in quotes, like "50.00", with at most 6 decimals'
+            how = 'write plain dollars in quotes, like "50.00", with at most 6 decimals and 12 digits before them'
+            yield (section, name), f"is {said!r}; {how}"
     yield from _of_places(settings)
 
 
@@ -119,6 +121,9 @@ def _of_server(settings: Settings) -> Iterator[Mistake]:
         networks(settings.server.proxies)
     except ValueError as error:
         yield ("server", "proxies"), f"holds what is none: {error}; write addresses or ranges, like 10.0.0.0/8"
+    if settings.server.sendfile and not SENDFILE.fullmatch(settings.server.sendfile):
+        how = "write x-accel: and the path at which nginx finds the clips, like x-accel:/clips/, or nothing"
+        yield ("server", "sendfile"), f"is {settings.server.sendfile!r}; {how}"
     if settings.network.proxy and not _is_proxy(settings.network.proxy):
         # What stands there may hold a password.
         yield ("network", "proxy"), "must be a proxy's address, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"
@@ -160,12 +165,29 @@ def _of_account(account: AccountSettings) -> Iterator[tuple[str, str]]:
         yield "base_url", f"is {account.base_url!r}; it {LIKE_A_URL}"
     if account.max_running < 1:
         yield "max_running", "must be at least 1"
+    for host in account.clip_hosts:
+        meant = _host_meant(host)
+        if not meant or host != meant:
+            how = f"the host alone: {meant}" if meant else "a host alone, like cdn.example.com, or *.cdn.example.com"
+            yield "clip_hosts", f"names {host!r}, which no clip's address matches; write {how}"
     if account.usd_credit and plans:
         yield "usd_credit", f"has no say: at {account.provider} the plan says what a credit costs; leave it out"
     elif account.usd_credit and not is_amount(account.usd_credit):
         yield "usd_credit", f'is {account.usd_credit!r}; write plain dollars in quotes, like "0.005"'
     if account.looks_per_second < 1:
         yield "looks_per_second", "must be at least 1"
+
+
+def _host_meant(said: str) -> str:
+    """Spell a host clips may come from as it is matched, ``*.`` before it for all below; empty where there is none."""
+    place = re.split(r"[/?#]", said.strip().rpartition("://")[2])[0].rpartition("@")[2]
+    name = re.sub(r":[0-9]*$", "", place)
+    try:
+        host = read_host(name.removeprefix("*."))
+    except NotAllowedError:
+        return ""
+    wild = name.startswith("*.")
+    return "" if wild and is_literal(host) else f"{'*.' if wild else ''}{host}"
 
 
 def _of_offer(name: str, said: OfferSettings) -> Iterator[Mistake]:
@@ -198,9 +220,14 @@ def _of_routing(settings: Settings) -> Iterator[Mistake]:
                 yield ("aliases", alias), f"stands for {target!r}, which nobody sells; {nearest(target, _models({}))}"
     model = routing.default_model
     # Who writes aliases of their own may leave out the one that is the default, and sell to none who names no model.
-    if model != RoutingSettings().default_model and model not in settings.aliases and not _is_sold(model):
+    if model != RoutingSettings().default_model and not has_default(settings):
         said = f"is {model!r}, which is no alias and which nobody sells; {nearest(model, _models(settings.aliases))}"
         yield ("routing", "default_model"), said
+
+
+def has_default(settings: Settings) -> bool:
+    """Whether a call that names no model means one that somebody sells."""
+    return settings.routing.default_model in settings.aliases or _is_sold(settings.routing.default_model)
 
 
 def _is_sold(name: str) -> bool:

@@ -8,10 +8,10 @@ the documentation. ``REELGATE__SECTION__KEY`` overrides a key, secrets come from
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from gateway.clock import DAY_MS
 from gateway.money.ledger import Limits
@@ -48,7 +48,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether ``/docs`` and ``/openapi.json`` are served."""
     public_url: str = ""
     """Where the world reaches this gateway; providers that fetch inputs or call back need it."""
-    sendfile: Annotated[str, Meta(pattern=r"^(x-accel:/([\w.-]+/)*)?$")] = ""
+    sendfile: str = ""
     """Where an nginx in front finds the clips, so that the kernel sends them: ``x-accel:/clips/``; else we do."""
 
     @property
@@ -171,6 +171,8 @@ def micros(usd: str) -> int | None:
     """
     if not usd:
         return None
+    if re.fullmatch(r"[0-9]{13,}(\.[0-9]*)?", usd, re.ASCII):
+        raise SettingsError(f"{usd[:40]!r} is too large; write dollars with at most 12 digits before the point")
     if not is_amount(usd) or len(usd.partition(".")[2]) > 6:
         raise SettingsError(f"{usd[:40]!r} is no amount; write plain dollars with at most 6 decimals, like 12.50")
     return int(Decimal(usd) * 1_000_000)

@@ -97,7 +97,7 @@ async def _kept(
         wanted = replace(wanted, echo=dict(echo)) if echo else wanted
         wanted = replace(wanted, preferences=replace(wanted.preferences, models=models)) if models else wanted
         wanted = wanted if named or parent is None else with_heirs(services, wanted)
-        decision = services.acceptor.decide(wanted, size=call.size)
+        decision = services.acceptor.decide(wanted, size=call.size, named=bool(call.model))
         await gathered.keep()
     except BaseException:
         gathered.drop()

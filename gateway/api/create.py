@@ -196,9 +196,22 @@ def _showing(param: str, element: ElementCreate, *, strict: bool) -> ElementCrea
     return msgspec.structs.replace(element, **media)
 
 
+WORDS = {
+    r"^https?://[^\s/?#]+": "an address with a host, like https://app.example.com/hook",
+    r"^[A-Za-z0-9][\w.:/-]*$": "the name of a model, like google/veo-3.1: letters, digits and . : / - _",
+    r"^[a-z][a-z0-9-]{0,31}$": "the name of a provider, in lower case, like flow",
+    r"^[^\x00-\x1f\x7f-\x9f]+$": "a text of one line, without control characters",
+    r"\S": "a text that is not blank",
+}
+"""What is wanted where a text must match a pattern, which nobody should have to read."""
+PATTERN = re.compile(r"Expected `str` matching regex (.*?)(?= - at `|$)", re.DOTALL)
+PLAINLY = {repr(pattern): words for pattern, words in WORDS.items()}
+
+
 def explain(error: msgspec.ValidationError) -> ProblemError:
     """Say which field is wrong, and how."""
     said = re.sub("`(Enclosed|Upload)`", "a file", str(error).replace("`key` in ", ""))
+    said = PATTERN.sub(lambda found: f"Expected {PLAINLY.get(found[1], 'another text')}", said)
     message, _, place = said.partition(" - at `$")
     if message.startswith("Object contains unknown field"):
         name = message.split("`")[1]

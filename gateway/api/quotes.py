@@ -13,10 +13,10 @@ from gateway.api.create import VideoCreate, parse
 from gateway.api.desk import Desk, Incoming, body_of, caller, desk, repeat_of, reply
 from gateway.api.offers import describe_price
 from gateway.api.wishes import media, wish
+from gateway.door.accept import unsold
 from gateway.offers.asking import Line, UnknownModelError, notices_of
 from gateway.offers.routing import expected_seconds
 from gateway.offers.sizes import in_pixels
-from gateway.problems import ProblemError
 from providers.base.catalog import price_of
 from providers.base.order import Mode, Request
 
@@ -54,7 +54,7 @@ async def quotes_of(request: Incoming, call: VideoCreate, *, mode: Mode | None =
     try:
         decision = in_pixels(services.shop.decide(wanted), call.size)
     except UnknownModelError as error:
-        raise ProblemError(404, "model_not_found", f"No account here sells {error.model!r}.", param="model") from error
+        raise unsold(error, named=bool(call.model)) from error
     tried = [_quote(services, decision.request, line, place) for place, line in enumerate(decision.ranked, 1)]
     return {
         "object": "list",

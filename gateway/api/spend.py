@@ -9,8 +9,8 @@ from gateway.api.answers import usd
 from gateway.api.desk import Incoming, caller, check_query, desk, reply
 from gateway.money import comparing
 from gateway.money.ledger import INSTANCE
-from gateway.money.spending import BY, add_up, window
-from gateway.problems import ProblemError
+from gateway.money.spending import BY, BackwardsError, add_up, window
+from gateway.problems import ProblemError, invalid
 
 
 @get("/spend", opt={"scope": "read"}, operation_id="getSpend")
@@ -91,6 +91,8 @@ def _asked(request: Incoming, known: Sequence[str]) -> tuple[list[str], int, int
         raise _no_days()
     try:
         return by, *window(query.get("since", ""), query.get("until", ""), desk(request).clock())
+    except BackwardsError as error:
+        raise invalid("since", f"{error}: nothing lies between them.") from error
     except (ValueError, OverflowError) as error:
         raise _no_days() from error
 

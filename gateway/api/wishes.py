@@ -30,7 +30,7 @@ def wish(
 
     :raises ProblemError: when fields contradict each other.
     """
-    prompt = create.prompt or ""
+    prompt, mode = create.prompt or "", mode or _mode(create, inputs)
     if not prompt.strip() and mode is not Mode.UPSCALE:
         raise invalid("prompt", "Say what the clip should show.")
     if len(prompt) > 32_000:
@@ -40,7 +40,7 @@ def wish(
     request = Request(
         prompt=prompt,
         model=create.model or default_model,
-        mode=mode or _mode(create, inputs),
+        mode=mode,
         seconds=_whole(create),
         resolution=resolution,
         aspect_ratio=ratio,
@@ -307,6 +307,8 @@ def _frame(create: VideoCreate) -> tuple[str | None, str | None]:
 
 DOLLARS = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?", re.ASCII)
 """An amount written as text."""
+NOISE = Decimal("1e-9")
+"""Dollars by which a sum of floats may miss what was meant: 0.1 + 0.2 is 0.30000000000000004 to whoever adds it up."""
 
 
 def _ceiling(*values: float | str | None) -> int | None:
@@ -318,10 +320,13 @@ def _ceiling(*values: float | str | None) -> int | None:
         text = str(value)
         try:
             # Decimal reads " 1_000 " and 1e3 as well, which nobody means by an amount; a number itself may be 1e-05.
-            plain = DOLLARS.fullmatch(text) if isinstance(value, str) else len(text) <= 20
+            plain = DOLLARS.fullmatch(text) if isinstance(value, str) else len(text) <= 24
             usd = Decimal(text) if plain else None
         except InvalidOperation:
             usd = None
+        if isinstance(value, float) and usd is not None and 0 <= usd <= 1_000_000:
+            whole = round(usd, 6)
+            usd = whole if abs(usd - whole) < NOISE else usd
         if usd is None or not usd.is_finite() or not 0 <= usd <= 1_000_000 or usd != round(usd, 6):
             raise invalid("max_cost_usd", "max_cost_usd is a number of dollars with at most 6 decimals.")
         read.add(int(usd * 1_000_000))

@@ -11,6 +11,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from gateway.checks import has_default
 from gateway.cli.common import Config, UsageError, settings_of
 from gateway.cli.serve import prove_free
 from gateway.cli.store import unattended
@@ -79,6 +80,9 @@ def _found(settings: Settings) -> Iterator[Found]:
     if settings.network.proxy:
         proxy = urlsplit(settings.network.proxy)
         yield Found(f"network: sellers are called through {proxy.hostname}:{proxy.port or 80}, strangers are not")
+    if not has_default(settings):
+        said = f"routing: default_model is {settings.routing.default_model!r}, which [aliases] leave out"
+        yield Found(f"{said}: a call that names no model is refused; write it there, or name another model for it")
     host = settings.server.host
     try:
         prove_free(host, 0)  # The port may well be taken: by the gateway this is the configuration of.

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from gateway.cli.common import Config, UsageError
 from gateway.cli.store import now, on_store
 from gateway.money import comparing
-from gateway.money.spending import BY, add_up, window
+from gateway.money.spending import BY, BackwardsError, add_up, window
 from gateway.store.store import Store
 
 
@@ -127,6 +127,8 @@ def _asked(by: str, known: Sequence[str], since: str, until: str) -> tuple[list[
         raise UsageError(f"--by names some of {', '.join(known)}, each once")
     try:
         return words, *window(since, until, now())
+    except BackwardsError as error:
+        raise UsageError(f"--{error}: nothing lies between them") from error
     except (ValueError, OverflowError) as error:
         raise UsageError("--since and --until are days: 2026-11-01") from error
 

@@ -268,13 +268,13 @@ def _wire(account: Account, url: str) -> Wire:
         raise ClipError("its address is none", Missed.FOREIGN) from error
     if (scheme, host, port) == origin(account.provider.base_url):
         return account.wire
-    where, seller = f"{scheme}://{host}", account.listing.name
+    seller = account.listing.name
     if scheme == "https" and account.listing.fetches(host, base_url=account.provider.base_url):
         return account.abroad
     if scheme != "https" or is_literal(host):
-        raise ClipError(f"its address is at {where}, where {seller} keeps no clips", Missed.FOREIGN)
+        raise ClipError(f"its address is at {scheme}://{host}, where {seller} keeps no clips", Missed.FOREIGN)
     unlisted = f"which neither the listing of {seller} nor clip_hosts of the account {account.name} names"
-    raise ClipError(f"its address is at {where}, {unlisted}", Missed.UNLISTED)
+    raise ClipError(f"its address is at {host}, {unlisted}", Missed.UNLISTED)
 
 
 def _same(one: str, other: str) -> bool:

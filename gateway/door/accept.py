@@ -5,7 +5,9 @@ The client hears of success only after the job is on disk, and nothing has been 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -19,7 +21,7 @@ from gateway.failpoints import failpoint
 from gateway.ids import new_id
 from gateway.jobs.job import Job, born
 from gateway.jobs.wish import Notice, Wish
-from gateway.money.ledger import NONE, About, Limits, budgets_of, hold
+from gateway.money.ledger import NONE, About, Budget, Limits, budgets_of, hold
 from gateway.offers.asking import Line, UnknownModelError, notices_of
 from gateway.offers.fallback import beside
 from gateway.offers.routing import Decision
@@ -98,9 +100,11 @@ class Acceptor:
         self._unsure: dict[tuple[str, str], Job] = {}
         """By tenant and fingerprint, oldest first: jobs nobody could tell of whether they were kept."""
 
-    def decide(self, wish: Wish, *, size: str | None = None) -> Decision:
+    def decide(self, wish: Wish, *, size: str | None = None, named: bool = True) -> Decision:
         """
         Choose among the offers as of today; ``size`` is what the client said of it, where it spoke in pixels.
+
+        ``named`` is whether it named a model, or was given the one that is the default.
 
         :raises ProblemError: 404 for an unknown model, 422 when no offer can do it or nobody can be told, 503 when
             whoever could only rests.
@@ -109,10 +113,7 @@ class Acceptor:
         try:
             decision = self._shop.decide(wish)
         except UnknownModelError as error:
-            shown = ", ".join(error.known[:12]) or "none"
-            raise ProblemError(
-                404, "model_not_found", f"No account here sells {error.model!r}. Sold: {shown}.", param="model"
-            ) from error
+            raise unsold(error, named=named) from error
         if not decision.ranked:
             decision = in_pixels(decision, size)
             opens = self._shop.resting(wish)
@@ -198,7 +199,9 @@ class Acceptor:
             begun = foretell(job) if wish.callback_url else ()
             kept, new = await self._store.accept(job, idempotency, postings, most=limits.jobs, also=begun)
         except BudgetError as error:
-            raise _over_budget(choice.usd_micros) from error
+            own = budgets_of(buyer, limits, NONE, now)
+            left = [(each, max(0, each.limit - await self._store.used(each))) for each in own]
+            raise over_budget(choice.usd_micros, left) from error
         except UnsureError as error:
             if not await self._find(job, fingerprint):
                 raise self._doubt(job, fingerprint) from error
@@ -266,13 +269,40 @@ def _unsure(id_: str) -> ProblemError:
     return ProblemError(503, "order_unsure", message, headers={"x-reelgate-video": id_, "retry-after": "5"})
 
 
-def _over_budget(usd_micros: int) -> ProblemError:
-    """Say that a budget has not enough left."""
-    message = (
-        f"This video is quoted at ${usd_micros / 1_000_000:.6g}, and a budget it counts against has less left: "
-        "ask for a cheaper one, wait for the budget's next day or month, or have it raised."
-    )
+def over_budget(usd_micros: int, left: Sequence[tuple[Budget, int]]) -> ProblemError:
+    """
+    Say which budgets of the caller's own key have not enough left for a video, and what would help; pure.
+
+    Where all of them have, it is the instance's: what that had and has left is other tenants' business as well.
+    """
+    short = [(budget, rest) for budget, rest in left if rest < usd_micros]
+    lacking = [
+        f"{_usd(rest)} is left of the {_usd(each.limit)} this key has {SPANS[each.period]}" for each, rest in short
+    ]
+    said = " and ".join(lacking) if lacking else "the gateway's own budget is used up"
+    # No day and no month brings what is above a whole limit, and nothing comes back to what is for ever.
+    waits = not short or all(each.period != "total" and usd_micros <= each.limit for each, _ in short)
+    ways = ["ask for a cheaper one", *(["wait for the budget's next day or month"] if waits else []), "have it raised"]
+    message = f"This video is quoted at {_usd(usd_micros)}, and {said}: {', '.join(ways[:-1])}, or {ways[-1]}."
     return ProblemError(402, "budget_exceeded", message, headers={"x-should-retry": "false"})
+
+
+SPANS = {"day": "for a day (UTC)", "month": "for a month (UTC)", "total": "in all"}
+"""How the periods of budgets are worded."""
+
+
+def _usd(usd_micros: int) -> str:
+    """Write an amount with all its digits."""
+    return f"${Decimal(usd_micros).scaleb(-6).normalize():f}"
+
+
+def unsold(error: UnknownModelError, *, named: bool) -> ProblemError:
+    """Say that nobody sells a model, and which are sold; of the default also that it is none the call named."""
+    said = f"No account here sells {error.model!r}"
+    if not named:
+        said = f"The call names no model, and no account here sells {error.model!r}, the routing.default_model"
+    shown = ", ".join(error.known[:12]) or "none"
+    return ProblemError(404, "model_not_found", f"{said}. Sold: {shown}.", param="model")
 
 
 def _resting(decision: Decision, opens: Mapping[tuple[str, str], int], now: int) -> ProblemError:
@@ -305,15 +335,26 @@ def _none(decision: Decision) -> ProblemError:
     refusals = [(line, refusal) for line in decision.others for refusal in line.refusals]
     fields = [refusal.field for _, refusal in refusals]
     param = max(set(fields), key=fields.count) if fields else "model"
-    told = dict.fromkeys(refusal.message for _, refusal in refusals if refusal.field == param)
+    told: dict[str, dict[str, None]] = {}
+    for line, refusal in refusals:
+        if refusal.field == param:
+            told.setdefault(refusal.message, {})[line.provider] = None
+    reasons = [_whose(message, told[message], alone=len(told) == 1) for message in told]
     unpriced = bool(refusals) and all(refusal.unpriced for _, refusal in refusals)
     problem = invalid(
         param,
-        f"No offer can do this: {'; '.join(list(told)[:3])}.",
+        f"No offer can do this: {'; '.join(reasons[:3])}.",
         code="price_unknown" if unpriced else "no_offer",
     )
     problem.errors = _reasons(decision)
     return problem
+
+
+def _whose(message: str, providers: Collection[str], *, alone: bool) -> str:
+    """Put before a reason who says so, where others say something else and it names nobody by itself."""
+    # A model's name may hold a provider's: google/gemini-omni-flash is sold by others than gemini.
+    named = all(re.search(rf"(?<![\w/-]){re.escape(each)}(?![\w-])", message) for each in providers)
+    return message if alone or named else f"{', '.join(providers)}: {message}"
 
 
 def fingerprint_of(*parts: Any) -> str:

@@ -294,7 +294,8 @@ class Courier(Rounds):
                 )
         except NotAllowedError as error:
             log.info("address.refused", reason=str(error))
-            return Answer(error="the address is not allowed")
+            # In one sentence: whoever reads of his endpoint must not learn which names of an inner network exist.
+            return Answer(error="its name does not resolve, or the address is not allowed")
         except FetchError as error:
             if error.busy:
                 raise

@@ -13,6 +13,10 @@ BY = ("provider", "model", "key", "account", "day")
 EPOCH = date(1970, 1, 1)
 
 
+class BackwardsError(Exception):
+    """A stretch of time that ends before it begins."""
+
+
 class Sum(Struct, frozen=True):
     """Hold one line of the answer: what it is of, and how much."""
 
@@ -44,7 +48,10 @@ def window(since: str, until: str, now: int) -> tuple[int, int]:
     Read days (``2026-11-01``) as a stretch of time, the last day included; the last thirty days where none is named.
 
     :raises ValueError: when a text is no day.
+    :raises BackwardsError: when the first day is after the last; it names both.
     """
     last = date.fromisoformat(until) if until else datetime.fromtimestamp(now / 1000, UTC).date()
     first = date.fromisoformat(since) if since else last - timedelta(days=29)
+    if first > last:
+        raise BackwardsError(f"since ({first}) is after until ({last}{'' if until else ', today'})")
     return (first - EPOCH).days * DAY_MS, ((last - EPOCH).days + 1) * DAY_MS

@@ -101,8 +101,9 @@ SHAPES = {
     "interactions": re.compile(r"interactions"),
     "cancel": re.compile(r"interactions/(?P<id>[^/:]+)/cancel"),
     "interaction": re.compile(r"interactions/(?P<id>[^/:]+)"),
+    "unserved": re.compile(r"(?:publishers/google/)?models/.+:\w+"),
 }
-"""What the rest of an address asks for."""
+"""What the rest of an address asks for; last what a model is asked elsewhere (``generateContent``), never here."""
 OURS_TOO = {"models", "model", "files", "file"}
 """What ``/v1/`` means in our own API as well, so that only Google's headers tell; nothing is posted there at Google."""
 HEADERS = {b"x-goog-api-key", b"x-goog-api-client"}
@@ -144,7 +145,9 @@ def hear(scope: HTTPScope) -> None:
     name, shape = next(((name, hit) for name, shape in SHAPES.items() if (hit := shape.fullmatch(rest))), ("", None))
     if found["version"] == "v1" and not parent:
         known = scope["method"] != "POST" and any(header in HEADERS for header, _ in scope["headers"])
-        if not name or (name in OURS_TOO and not known):
+        # With a colon in it a model may be one of ours by its offer, which is read and never posted to.
+        ours = scope["method"] != "POST" if name == "unserved" else name in OURS_TOO and not known
+        if not name or ours:
             return
     scope[WRITTEN] = write if parent else write_to_developers  # type: ignore[literal-required]
     if shape is None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,35 @@ def test_what_cannot_be_quoted_is_said(
     answer = market.http.post(path, json={**FAST, **fields})
     error = answer.json()["error"]
     assert (status, code, param) == (answer.status_code, error["code"], error["param"])
+
+
+def test_sellers_that_differ_are_told_apart(market: Market) -> None:
+    """Of one model several lists would contradict each other; who says what is said, and nobody where all agree."""
+
+    def refused(**fields: Any) -> str:
+        answer = market.http.post("/videos", json={**FAST, "model": "google/gemini-omni-flash", **fields})
+        assert 422 == answer.status_code, answer.text
+        return str(answer.json()["error"]["message"])
+
+    said = refused(seconds=60).removeprefix("No offer can do this: ").split("; not 60")
+    assert "flow: google/gemini-omni-flash sells seconds 4, 6, 8, 10" == said[0]
+    assert "; gemini, vertex" in said[1]
+    alike = refused(model="gemini:google/gemini-omni-flash", seconds=60)
+    assert "No offer can do this: google/gemini-omni-flash sells seconds 3" == alike.partition(",")[0]
+    assert re.findall(r"(\w+): \1 charges", refused(max_cost_usd=0.000001)) == []
+
+
+def test_a_call_that_names_no_model_is_told_whose_word_the_default_is(tmp_path: Path) -> None:
+    """Nobody who sent no name hears of one as if he had; whoever sent it does."""
+    fields = {name: value for name, value in FAST.items() if name != "model"}
+    with trading(tmp_path, f'{CONFIG}\n[aliases]\ndream = "google/veo-3.1-fast"\n') as market:
+        for path in ("/quotes", "/videos"):
+            answer = market.http.post(path, json=fields)
+            said = "The call names no model, and no account here sells 'sora-2', the routing.default_model. Sold: "
+            assert (404, "model_not_found") == (answer.status_code, answer.json()["error"]["code"])
+            assert answer.json()["error"]["message"].startswith(said)
+            named = market.http.post(path, json={**fields, "model": "sora-2"}).json()["error"]["message"]
+            assert named.startswith("No account here sells 'sora-2'. Sold: ")
 
 
 def test_an_aliass_first_model_is_held_to_no_cheaper_one(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def test_a_budget_refuses_in_words_and_keeps_nothing(paid: Server) -> None:
     assert [answer.status_code for answer in taken] == [200, 200, 402]
     problem = taken[2].json()
     assert (problem["error"]["code"], problem["error"]["param"]) == ("budget_exceeded", None)
-    assert "0.25" in problem["detail"]
+    said = "This video is quoted at $0.25, and $0.1 is left of the $0.6 this key has in all: "
+    assert said + "ask for a cheaper one, or have it raised." == problem["detail"]
     assert len(call(paid, key, "GET", "/v1/videos").json()["data"]) == 2
     for answer in taken[:2]:
         video = finished(paid, key, answer.json()["id"])
@@ -132,7 +133,17 @@ def test_sellers_are_compared_by_what_came_of_their_orders(paid: Server) -> None
 
 
 @pytest.mark.parametrize("path", ["spend", "comparison"])
-@pytest.mark.parametrize("query", ["by=colour", "by=model,model", "since=yesterday", "until=2026-13-01", "for=me"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "by=colour",
+        "by=model,model",
+        "since=yesterday",
+        "until=2026-13-01",
+        "for=me",
+        "since=2026-02-02&until=2026-02-01",
+    ],
+)
 def test_a_question_about_money_is_answered_or_refused(paid: Server, path: str, query: str) -> None:
     """A word nobody knows is a 422 that names it."""
     key = paid.create_key("--name", f"asks {path} {query}")
@@ -200,7 +211,8 @@ def test_operators_see_and_stop_spending(paid: Server) -> None:
         ["keys", "set", "nobody", "--jobs", "1"], ["keys", "set", "first"], ["keys", "set", "first", "--jobs", "0"],
         ["keys", "set", "first", "--rate", "fast"], ["keys", "set", "first", "--day-usd", "x"],
         ["spend", "--by", "colour"], ["compare", "--by", "day"],
-        ["spend", "--since", "soon"], ["jobs", "adopt", "video_1", "t"],
+        ["spend", "--since", "soon"], ["spend", "--since", "2026-02-02", "--until", "2026-02-01"],
+        ["compare", "--since", "9000-01-01"], ["jobs", "adopt", "video_1", "t"],
         ["jobs", "resubmit", "video_1"], ["jobs", "settle", "video_1", "--usd", "x"],
     ],
 )  # fmt: skip

@@ -91,6 +91,23 @@ def test_check_says_yes_to_what_is_made_at_the_start(run: Run, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("[aliases]\n'veo' = 'google/veo-3.1'", True),
+        ("[aliases]\n'veo' = 'google/veo-3.1'\n[routing]\ndefault_model = 'veo'", False),
+        ("[aliases]\n'veo' = 'google/veo-3.1'\n[routing]\ndefault_model = 'google/veo-3.1'", False),
+        ("", False),
+    ],
+)
+def test_check_warns_of_a_default_nobody_sells(run: Run, tmp_path: Path, text: str, warned: bool) -> None:
+    """Whose aliases leave it out may mean that, so nothing stands in the way."""
+    (tmp_path / "config.toml").write_text(text)
+    code, out, _ = run("check")
+
+    assert (0, warned) == (code, "routing: default_model is 'sora-2', which [aliases] leave out" in out)
+
+
 def test_check_leaves_an_older_store_as_it_is(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway upgrades it when it starts, so nothing is wrong; whoever looks first changes nothing."""
     monkeypatch.setenv("REELGATE__STORE__URL", "sqlite:///old.db")

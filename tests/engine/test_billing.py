@@ -361,8 +361,37 @@ async def test_the_instance_has_a_budget_of_its_own(engine: Engine) -> None:
     """Whoever asks, the whole gateway spends no more than it may."""
     acceptor = Acceptor(engine.store, engine.shop, engine.clock, Hands(), limits=Limits(month=PRICE))
     await order(acceptor, 1, buyer="key_1")
-    with pytest.raises(ProblemError, match="budget"):
-        await order(acceptor, 2, buyer="key_2")
+    told = r"quoted at \$0\.4, and the gateway's own budget is used up: ask for .*, wait for .*, or have it raised\.$"
+    with pytest.raises(ProblemError, match=told):
+        await order(acceptor, 2, buyer="key_2", limits=Limits(day=9 * PRICE))
+
+
+@pytest.mark.parametrize(
+    ("limits", "said", "waits"),
+    [
+        (Limits(day=PRICE + 1), r"\$0\.000001 is left of the \$0\.400001 this key has for a day \(UTC\): ", True),
+        (
+            Limits(month=PRICE, total=9 * PRICE),
+            r"and \$0 is left of the \$0\.4 this key has for a month \(UTC\): ",
+            True,
+        ),
+        (
+            Limits(day=PRICE, total=PRICE),
+            r"for a day \(UTC\) and \$0 is left of the \$0\.4 this key has in all: ",
+            False,
+        ),
+        (Limits(day=PRICE - 1), r"and \$0 is left of the \$0\.399999 this key has for a day \(UTC\): ", False),
+    ],
+)
+async def test_a_refusal_says_which_budget_has_how_much_left(
+    engine: Engine, limits: Limits, said: str, waits: bool
+) -> None:
+    """Of the caller's own key; to wait is advised where that helps, whoever opened the budget."""
+    await order(engine.acceptor, 1, buyer="key_1")
+    await order(engine.acceptor, 2, buyer="key_2")
+    with pytest.raises(ProblemError, match=said) as caught:
+        await order(engine.acceptor, 3, buyer="key_1", limits=limits)
+    assert waits is ("wait for" in caught.value.message)
 
 
 async def test_a_key_has_so_many_jobs_under_way(engine: Engine) -> None:

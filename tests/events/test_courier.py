@@ -216,7 +216,7 @@ async def test_what_is_not_open_is_not_dialled(told: Told, heard: Receiver) -> N
     await told.deliver()
     assert [] == heard.heard
     (made,) = await told.outbox.tries((await told.only(id_)).id)
-    assert (None, "the address is not allowed") == (made.status, made.error)
+    assert (None, "its name does not resolve, or the address is not allowed") == (made.status, made.error)
 
 
 async def test_plain_http_is_told_only_where_it_was_opened(told: Told, heard: Receiver) -> None:

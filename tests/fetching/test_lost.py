@@ -168,7 +168,7 @@ async def test_a_clip_at_a_host_nobody_named_waits_for_an_operator(engine: Engin
     assert {("error", "unlisted")} == {(each["log_level"], each["kind"]) for each in logs if "kind" in each}
     told_why = {each["reason"] for each in logs if each["event"] == "clip.missed"}
     why = "neither the listing of Acme nor clip_hosts of the account acme names"
-    assert {f"its address is at https://cdn.acme.example, which {why}"} == told_why
+    assert {f"its address is at cdn.acme.example, which {why}"} == told_why
     assert 50 == len(engine.wire.answers)
 
     engine.wire.answers = []

@@ -156,7 +156,8 @@ def veo_refused(app: App) -> Any:
 
 def listed(app: App) -> Any:
     names = [each.name for each in app.client.models.list()]
-    return [f"models/{VEO}" in names, f"models/{OMNI}" in names, app.client.models.get(model=VEO).display_name]
+    words = refusal(lambda: app.client.models.generate_content(model=VEO, contents="a cat"))
+    return [f"models/{VEO}" in names, f"models/{OMNI}" in names, app.client.models.get(model=VEO).display_name, words]
 
 
 # Files

@@ -39,7 +39,7 @@ VEO: dict[str, Any] = {
     },
 }
 BOTH: dict[str, Any] = {
-    "listed": [True, True, "google/veo-3.1-fast"],
+    "listed": [True, True, "google/veo-3.1-fast", [404, "NOT_FOUND", None]],
     "files": {
         "uploaded": ["image/png", "ACTIVE", "UPLOADED"],
         "size": True,

@@ -161,6 +161,8 @@ def test_anothers_reads_like_none(
         ("/v1/interactions", b'{"model": "nobody", "input": "x"}', (404, "NOT_FOUND")),
         ("/v1/interactions", b'{"input": "x", "previous_interaction_id": "v1_x"}', (404, "NOT_FOUND")),
         ("/v1beta/models/x:generateContent", b"{}", (404, "NOT_FOUND")),
+        ("/v1/models/x:generateContent", b"{}", (404, "NOT_FOUND")),
+        ("/v1/models/x:streamGenerateContent?alt=sse", b"{}", (404, "NOT_FOUND")),
         ("/v1beta/operations/1", b"{}", (405, "UNIMPLEMENTED")),
         ("/v1beta/nothing/here", b"{}", (404, "NOT_FOUND")),
         (VEO + "?x", b"x" * 70_000_000, (413, "INVALID_ARGUMENT")),
@@ -174,6 +176,14 @@ def test_every_failure_is_told_as_google_tells_it(
     answer = mine.client.post(path, content=body, headers={"content-type": "application/json"})
 
     assert expected == google_error(answer)
+
+
+def test_a_model_by_its_offer_is_read_in_our_own_words(served: tuple[Server, Asker, Asker, Asker]) -> None:
+    """``:`` stands in our names of offers, too; nothing is posted to those."""
+    _, mine, *_ = served
+    asked = mine.get("/v1/models/sandbox:google").json()["error"]
+
+    assert ("model_not_found", "model") == (asked["code"], asked["param"])
 
 
 def test_a_key_in_the_address_is_refused_with_a_hint(served: tuple[Server, Asker, Asker, Asker]) -> None:
@@ -212,7 +222,7 @@ def test_a_budget_that_is_spent_is_said_in_each_language(served: tuple[Server, A
 
     assert [402] * len(calls) == [each.status_code for each in answers]
     assert [False] * len(calls) == ["max_cost" in each.text or '"param":"' in each.text for each in answers]
-    assert [True] * len(calls) == ["This video is quoted at $1, and a budget" in each.text for each in answers]
+    assert [True] * len(calls) == ["This video is quoted at $1, and $0.5 is left of the $0.5 this key has in all" in each.text for each in answers]
     assert (402, "FAILED_PRECONDITION") == google_error(answers[0])
     assert (402, 402) == (answers[1].status_code, answers[1].json()["error"]["code"])
     assert [] == poor.get("/v1/videos").json()["data"]

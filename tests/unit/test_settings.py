@@ -85,6 +85,9 @@ def test_the_environment_overrides() -> None:
         ("[media]\nurl = 's3://b/p?endpoint=x'", "endpoint=x"),
         ("[media]\nendpoint = 'minio:9000'", "media.endpoint"),
         ("[server]\nsendfile = 'x-accel:/clips/'\n[media]\nurl = 'gs://b'", "sendfile"),
+        ("[server]\nsendfile = '/clips/'", "server.sendfile is '/clips/'; write .* like x-accel:/clips/"),
+        ("[server]\nsendfile = 'x-accel:/clips'", "server.sendfile is 'x-accel:/clips'; write .* like x-accel:/clips/"),
+        ("[server]\nsendfile = 'x-accel:/é/'", "server.sendfile is 'x-accel:/é/'; write"),
         ("not toml", "TOML"),
         ("[accounts.a]\nprovider = 'sandbox'\nbase_url = 'http://127.0.0.1:99999'", "accounts.a.base_url"),
         ("[accounts.a]\nprovider = 'sandbox'\nbase_url = 'https://'", "accounts.a.base_url"),
@@ -108,6 +111,7 @@ def test_the_environment_overrides() -> None:
         ("[offers.'flow:google/veo-9']\nusd = '1'", "nearest are flow:google/veo-3"),
         ("[network]\nports = ['x']", "network.ports"),
         ("[routing]\nprice_ceiling_usd = 'two'", "routing.price_ceiling_usd is 'two'"),
+        ("[budget]\nday_usd = '99999999999999'", "budget.day_usd is '99999999999999'.* and 12 digits before"),
         ("[budget]\nday_usd = '0.0000001'", "budget.day_usd .*at most 6 decimals"),
         ("[accounts.a]\nprovider = 'aigenerate'\nusd_credit = 'half a cent'", 'accounts.a.usd_credit .*"0.005"'),
         ("[accounts.a]\nprovider = 'flow'\nplan = 'pro'\nusd_credit = '0.02'", "accounts.a.usd_credit .*plan says"),
@@ -129,6 +133,40 @@ def test_no_clip_outlives_its_job(clips: int, jobs: int, kept: int) -> None:
     settings = load(None, written)
 
     assert (jobs * DAY_MS, kept * DAY_MS) == (settings.jobs_ms, settings.clips_ms)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://cdn.example.com/", "cdn.example.com"),
+        ("https://u@cdn.example.com:8443/a.mp4?x", "cdn.example.com"),
+        ("CDN.Example.com", "cdn.example.com"),
+        ("cdn.example.com:443", "cdn.example.com"),
+        ("cdn.example.com.", "cdn.example.com"),
+        (" cdn.example.com ", "cdn.example.com"),
+        ("*.CDN.example.com", "*.cdn.example.com"),
+        ("clés.example.com", "xn--cls-cma.example.com"),
+        ("*", "a host alone, like"),
+        ("", "a host alone, like"),
+        ("*.", "a host alone, like"),
+        ("*.10.0.0.1", "a host alone, like"),
+        (".example.com", "a host alone, like"),
+        ("cdn.*.com", "a host alone, like"),
+    ],
+)
+def test_a_host_no_clip_can_match_is_refused_with_what_to_write(tmp_path: Path, given: str, meant: str) -> None:
+    """What was never matched would lose clips that are paid; what it says to write is taken, and matches."""
+    text = "[accounts.a]\nprovider = 'flow'\nclip_hosts = ['{}']"
+    with pytest.raises(SettingsError) as caught:
+        load(write(tmp_path, text.format(given)), {})
+    said = str(caught.value)
+
+    assert f"accounts.a.clip_hosts names {given!r}" in said
+    assert meant in said
+    if "like" in meant:
+        return
+    kept = load(write(tmp_path, text.format(meant)), {}).accounts["a"].clip_hosts
+    assert listing(hosts=kept).fetches(meant.replace("*", "eu"))
 
 
 def test_an_override_nobody_knows_stops_the_start() -> None:

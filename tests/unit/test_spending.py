@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.clock import DAY_MS
 from gateway.money.ledger import Spent
-from gateway.money.spending import BY, add_up, window
+from gateway.money.spending import BY, BackwardsError, add_up, window
 
 WORDS = st.sampled_from(["a", "b"])
 SPENT = st.builds(
@@ -61,3 +61,16 @@ def test_the_last_day_counts_whole(since: str, until: str, first: str, days: int
     """Both days named are counted, from midnight to midnight (UTC); where none is named, thirty with today."""
     start = int(datetime.fromisoformat(f"{first}T00:00+00:00").timestamp() * 1000)
     assert window(since, until, now) == (start, start + days * DAY_MS)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "said"),
+    [
+        ("2025-11-20", "2025-11-19", r"since \(2025-11-20\) is after until \(2025-11-19\)"),
+        ("2025-11-22", "", r"since \(2025-11-22\) is after until \(2025-11-21, today\)"),
+    ],
+)
+def test_a_stretch_that_ends_before_it_begins_is_none(since: str, until: str, said: str) -> None:
+    """Nothing spent in it is no answer to what was meant; both days are named."""
+    with pytest.raises(BackwardsError, match=said):
+        window(since, until, NOON)

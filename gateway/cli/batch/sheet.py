@@ -7,6 +7,8 @@ What the fields mean is :mod:`gateway.cli.batch.plan`'s business.
 import csv
 import io
 import json
+import math
+import re
 from typing import Any
 
 from msgspec import Struct
@@ -134,15 +136,19 @@ def _columns(cells: list[str], where: str) -> list[str]:
 
 def _load(text: str, where: str) -> Any:
     """
-    Read JSON, strictly: a name said twice is a mistake, and so is NaN.
+    Read JSON, strictly: a name said twice is a mistake, and so are NaN and a number no call can carry.
 
     :raises SheetError: saying where.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        return json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole, parse_float=_float
+        )
     except json.JSONDecodeError as error:
         place = where or f"line {error.lineno}: "
         raise SheetError(f"{place}not valid JSON: {error.msg} (column {error.colno})") from error
+    except _SizeError as error:
+        raise SheetError(f"{where or f'line {_line(text, error.number)}: '}{error}") from error
     except RecursionError as error:
         raise SheetError(f"{where}nested too deep") from error
     except ValueError as error:
@@ -162,6 +168,40 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _constant(name: str) -> None:
     """Refuse NaN and Infinity, which are not JSON."""
     raise ValueError(f"{name} is not a number")
+
+
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[-+.0-9eE]+')
+"""A text as it stands in JSON, or a number."""
+
+
+class _SizeError(ValueError):
+    """A number no call can carry; the message shows no more than its head."""
+
+    def __init__(self, number: str) -> None:
+        shown = number if len(number) <= 24 else f"{number[:12]}... ({len(number)} signs)"
+        super().__init__(f"{shown} is too large a number")
+        self.number = number
+
+
+def _whole(text: str) -> int:
+    """Read a whole number, refusing one that 64 bits do not hold."""
+    if len(text) > len(str(-(2**63))) or not -(2**63) <= int(text) < 2**64:
+        raise _SizeError(text)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    """Read a number with a point or an exponent, refusing one that is infinite to whoever reads it."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise _SizeError(text)
+    return number
+
+
+def _line(text: str, number: str) -> int:
+    """Say in which line of some JSON a number first stands, that is none inside a text."""
+    at = next((token.start() for token in TOKEN.finditer(text) if token[0] == number), 0)
+    return text.count("\n", 0, at) + 1
 
 
 def _defaults(said: Any) -> Row:
