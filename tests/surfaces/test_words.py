@@ -222,7 +222,9 @@ def test_a_budget_that_is_spent_is_said_in_each_language(served: tuple[Server, A
 
     assert [402] * len(calls) == [each.status_code for each in answers]
     assert [False] * len(calls) == ["max_cost" in each.text or '"param":"' in each.text for each in answers]
-    assert [True] * len(calls) == ["This video is quoted at $1, and $0.5 is left of the $0.5 this key has in all" in each.text for each in answers]
+    assert [True] * len(calls) == [
+        "This video is quoted at $1, and $0.5 is left of the $0.5 this key has in all" in each.text for each in answers
+    ]
     assert (402, "FAILED_PRECONDITION") == google_error(answers[0])
     assert (402, 402) == (answers[1].status_code, answers[1].json()["error"]["code"])
     assert [] == poor.get("/v1/videos").json()["data"]
