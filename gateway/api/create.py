@@ -24,6 +24,8 @@ Id = Annotated[str, Meta(min_length=1, max_length=512)]
 Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Slugs = Annotated[list[Slug], Meta(max_length=64)]
 Number = int | float | str
+MOST_MEDIA = 16
+"""Pictures and clips a list of them may name."""
 MOST_SHOWN = 16
 """Pictures and clips that all elements of a call may bring."""
 
@@ -168,8 +170,8 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         fields = {name: _unpack(name, value) for name, value in fields.items()}
     media = {name: fields.pop(name) for name in MEDIA if name in fields}
     for name in MEDIA_LISTS & media.keys():
-        if not isinstance(media[name], list) or len(media[name]) > 16:
-            raise invalid(name, f"{name} takes a list of at most 16 items.")
+        if not isinstance(media[name], list) or len(media[name]) > MOST_MEDIA:
+            raise invalid(name, f"{name} takes a list of at most {MOST_MEDIA} items.")
     media = {name: _numbered(name, value, strict=body.strict) for name, value in media.items()}
     # Where in an element a file may be is its struct's to say.
     filed = next((name for name, value in fields.items() if name != "elements" and holds_file(value)), None)

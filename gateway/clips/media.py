@@ -223,7 +223,7 @@ class Media:
 
         :raises InputError: when it is nothing we take.
         """
-        sniffed = inputs.sniff(path, size)
+        sniffed = await asyncio.to_thread(inputs.sniff, path, size)
         if sniffed.kind == "image":
             return sniffed, 0.0
         facts = await self.probe(path)

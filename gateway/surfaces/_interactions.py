@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from gateway.ids import is_id
 from gateway.problems import ProblemError, invalid
+from gateway.surfaces.common import count
 from gateway.surfaces.google import Bytes, address, hook, notes, read, refuse
 
 ID = "v1_"
@@ -220,6 +221,7 @@ def _media(said: Create, parts: list[_Part], places: list[str], names: dict[str,
     """
     task = said.generation_config.video_config.task
     held = [(each, where) for each, where in zip(parts, places, strict=True) if each.type != "text"]
+    count(held, "input")
     clips = [(each, where) for each, where in held if each.type == "video"]
     source: dict[str, Any] | None = None
     if said.previous_interaction_id is not None:
