@@ -168,6 +168,10 @@ class Doubts:
             return
         if not await self._absence.is_proven(job):
             return
-        self._ends.free(job)
         absent = standing(job, Outcome.ABSENT, now, "the provider proved that it never took the order")
+        if now >= job.deadline_at:
+            message = "The provider never took the order, and there was no time left for another; nothing was bought."
+            await self._ends.fail(job, Problem(code="deadline_exceeded", message=message), absent)
+            return
+        self._ends.free(job)
         await self._store.save(requeued(job, now), absent)
