@@ -19,7 +19,7 @@ import structlog
 
 from gateway.api import answers
 from gateway.api.calls import take_in
-from gateway.api.create import FIELDS, parse
+from gateway.api.create import FIELDS, check_list, parse
 from gateway.api.desk import Desk, Incoming, desk, leave_of
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
@@ -136,8 +136,11 @@ def renamed(problem: ProblemError, names: Names, said: Collection[str] = OURS) -
     param = "video" if problem.code == "video_not_found" else problem.param or ""
     message = problem.message
     longest = sorted(names, key=len, reverse=True)
-    ours = next((each for each in longest if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
+    begun = (each for each in longest if param.startswith(each))
+    ours = next((each for each in begun if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
     for name in longest:
+        if name not in message:
+            continue  # No pattern is built for it.
         if "_" in name or "." in name:
             message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], message)
         elif name == ours:
@@ -197,20 +200,31 @@ def unknown(
 
 
 def frames(urls: Sequence[Any], where: str, names: dict[str, str]) -> dict[str, Any]:
-    """Read pictures whose use depends on their number: a first frame, a first and a last, or references."""
+    """
+    Read pictures whose use depends on their number: a first frame, a first and a last, or references.
+
+    :raises ProblemError: as :func:`references` does.
+    """
     if len(urls) > 2:
-        return references(urls, [f"{where}[{at}]" for at in range(len(urls))], names)
+        return references(urls, where, names)
     names["frame_images"] = where
     names |= {f"frame_images[{at}]": f"{where}[{at}]" for at in range(len(urls))}
     kinds = ("first_frame", "last_frame")
     return {"frame_images": [_picture(url, f"{where}[{at}]", frame_type=kinds[at]) for at, url in enumerate(urls)]}
 
 
-def references(sources: Sequence[Any], theirs: Sequence[str], names: dict[str, str]) -> dict[str, Any]:
-    """Read pictures that guide the clip, each called what ``theirs`` says."""
+def references(sources: Sequence[Any], where: str, names: dict[str, str], inside: str = "") -> dict[str, Any]:
+    """
+    Read pictures that guide the clip, some at least.
+
+    :param inside: where in an item of the list ``where`` its picture is.
+    :raises ProblemError: naming the list where it is longer than any call takes, else what is no picture.
+    """
+    check_list(where, sources)
+    theirs = [f"{where}[{at}]{inside}" for at in range(len(sources))]
     names |= {f"input_references[{at}]": name for at, name in enumerate(theirs)}
-    names.setdefault("references", theirs[0] if theirs else "")
-    names.setdefault("input_references", theirs[0] if theirs else "")
+    names.setdefault("references", theirs[0])
+    names.setdefault("input_references", theirs[0])
     return {"input_references": [_picture(each, name) for each, name in zip(sources, theirs, strict=True)]}
 
 
