@@ -25,7 +25,7 @@ Slug = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Slugs = Annotated[list[Slug], Meta(max_length=64)]
 Number = int | float | str
 MOST_MEDIA = 16
-"""Pictures and clips a list of them may name."""
+"""Pictures, clips and voices that one list of a call may hold."""
 MOST_SHOWN = 16
 """Pictures and clips that all elements of a call may bring."""
 
@@ -170,8 +170,7 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
         fields = {name: _unpack(name, value) for name, value in fields.items()}
     media = {name: fields.pop(name) for name in MEDIA if name in fields}
     for name in MEDIA_LISTS & media.keys():
-        if not isinstance(media[name], list) or len(media[name]) > MOST_MEDIA:
-            raise invalid(name, f"{name} takes a list of at most {MOST_MEDIA} items.")
+        check_list(name, media[name])
     media = {name: _numbered(name, value, strict=body.strict) for name, value in media.items()}
     # Where in an element a file may be is its struct's to say.
     filed = next((name for name, value in fields.items() if name != "elements" and holds_file(value)), None)
@@ -190,6 +189,17 @@ def parse(body: Body, *, also: frozenset[str] = frozenset()) -> VideoCreate:
             raise invalid(name, message)
     elements = [_showing(f"elements[{at}]", each, strict=body.strict) for at, each in enumerate(checked.elements)]
     return msgspec.structs.replace(checked, **media, elements=elements)
+
+
+def check_list(name: str, value: Any) -> None:
+    """
+    Refuse what is no list of media, or a longer one than any call takes, before anybody goes over it.
+
+    :param name: what its caller calls it.
+    :raises ProblemError: 422 naming it.
+    """
+    if not isinstance(value, list) or len(value) > MOST_MEDIA:
+        raise invalid(name, f"{name} takes a list of at most {MOST_MEDIA} items.")
 
 
 def _showing(param: str, element: ElementCreate, *, strict: bool) -> ElementCreate:

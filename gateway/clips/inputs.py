@@ -7,16 +7,9 @@ Nothing is decoded here beyond a header; clips and voices are measured in anothe
 import base64
 import binascii
 import re
-import threading
-import time
-import warnings
 from collections.abc import Iterator
-from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from PIL import Image
+from typing import NamedTuple
 
 MAX_PIXELS = 40_000_000
 MAX_IMAGE = 20 * 2**20
@@ -32,15 +25,7 @@ HEAD = r"data:[\w.+/-]*(;[\w.+=-]+)*;base64"
 """How a data URL begins, in whatever case, before a comma among its first :data:`MOST_HEAD` characters."""
 MOST_HEAD = 201
 
-HEADER_SECONDS = 0.5
-"""Time of the processor a picture's header may take; the longest honest ones, of some megabytes, take milliseconds."""
-ORIENTATION = 0x0112
-QUARTERS = frozenset({5, 6, 7, 8})
-"""How a picture that lies on its side says so (Exif 3.0, 4.6.5.1.6)."""
 IMAGES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
-
-
-_ONE = threading.Lock()
 
 
 class InputError(Exception):
@@ -79,7 +64,7 @@ def sniff(path: Path, size: int) -> Sniffed:
     if kind.startswith("image/"):
         if size > MAX_IMAGE:
             raise InputError("too_large", f"Pictures may be {MAX_IMAGE // 2**20} MB at most.")
-        return _picture(path)
+        return _picture(path, kind)
     if size > MAX_CLIP:
         raise InputError("too_large", f"Clips may be {MAX_CLIP // 2**20} MB at most.")
     return Sniffed(kind)
@@ -145,49 +130,20 @@ def magic(head: bytes) -> str | None:
     return None
 
 
-class _Hurried(BufferedReader):
-    """A file that ends its reader's work once that has taken too long: a header can be all of many megabytes."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(FileIO(path))
-        self._until = time.thread_time() + HEADER_SECONDS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """
-        Read on.
-
-        :raises OSError: when the time is over.
-        """
-        if time.thread_time() > self._until:
-            raise OSError("its header takes too long to read")
-        return super().read(size)
-
-
-def _picture(path: Path) -> Sniffed:
+def _picture(path: Path, media_type: str) -> Sniffed:
     """Read a picture's header; its pixels stay packed."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  Only when a picture comes.
+    from PIL.Image import DecompressionBombError  # noqa: PLC0415  Only when a picture comes.
 
+    from gateway.clips import header  # noqa: PLC0415
+
+    format_ = next(each for each, said in IMAGES.items() if said == media_type)
     try:
-        # What is ignored is so for the whole process, so one comes after the other.
-        with _ONE, _Hurried(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of what it says of itself beside its size; nobody reads them.
-            picture = Image.open(file, formats=list(IMAGES))
-            width, height = picture.size
-            moves = getattr(picture, "is_animated", False)
-            if picture.format == "JPEG" and _lies_on_its_side(picture):
-                width, height = height, width
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
+        found = header.read(path, format_)
+    except (DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise InputError("unsupported_image", "The picture's header cannot be read, or it is too large.") from error
-    if width * height > MAX_PIXELS:
+    if found.width * found.height > MAX_PIXELS:
         raise InputError("unsupported_image", f"Pictures may have {MAX_PIXELS // 10**6} million pixels at most.")
-    if moves:
+    if found.moves:
         raise InputError("unsupported_image", "Send a still picture, not an animation.")
-    return Sniffed(IMAGES[picture.format or ""], width, height)
-
-
-def _lies_on_its_side(picture: "Image.Image") -> bool:
-    """Whether a JPEG says that it is to be shown turned by a quarter, as telephones held upright write it."""
-    try:
-        return picture.getexif().get(ORIENTATION) in QUARTERS
-    except Exception:  # noqa: BLE001  Whatever is wrong with what it says turns nothing.
-        return False
+    width, height = (found.height, found.width) if found.lies else (found.width, found.height)
+    return Sniffed(media_type, width, height)

@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from secrets import token_hex
@@ -60,6 +60,8 @@ class Media:
         self._disk = Folder(root)
         self.shelf = shelf or self._disk
         self._pool = pool
+        self._reader = ThreadPoolExecutor(1, "headers")
+        """Where headers are read, one at a time: Python itself goes over them, and the loop shares it with as many."""
         self.max_clip_bytes = max_clip_bytes
 
     def open(self, *, alone: bool = True) -> None:
@@ -210,7 +212,16 @@ class Media:
 
         :raises OSError: when it cannot be read.
         """
-        return await asyncio.to_thread(_described, path)
+        measure = await asyncio.to_thread(study.measure, path)
+        return await self._sniff(path, measure[0]), measure
+
+    async def _sniff(self, path: Path, size: int) -> Sniffed:
+        """
+        Tell what a file is.
+
+        :raises InputError: when it is nothing we take.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._reader, inputs.sniff, path, size)
 
     async def keep_bytes(self, pieces: Iterable[bytes]) -> tuple[str, int, Path]:
         """Write bytes that came inside a request beside the ones still arriving; answers hash, size and path."""
@@ -223,7 +234,7 @@ class Media:
 
         :raises InputError: when it is nothing we take.
         """
-        sniffed = await asyncio.to_thread(inputs.sniff, path, size)
+        sniffed = await self._sniff(path, size)
         if sniffed.kind == "image":
             return sniffed, 0.0
         facts = await self.probe(path)
@@ -379,12 +390,6 @@ def input_key(name: str) -> str:
 def clip_folder(job: str) -> str:
     """Say in which folder of the shelf a job's renditions lie."""
     return f"clips/{job[-2:]}/{job}"
-
-
-def _described(path: Path) -> tuple[Sniffed, study.Measure]:
-    """Say what a file is."""
-    measure = study.measure(path)
-    return inputs.sniff(path, measure[0]), measure
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> tuple[str, int]:

@@ -5,14 +5,14 @@ Bytes come from strangers, and nothing but their header was looked at before: a 
 with it, not the gateway. The same picture becomes the same bytes each time, with the same libraries.
 """
 
-import time
 import warnings
 from collections.abc import Iterator, Sequence
-from io import BufferedReader, BytesIO, FileIO
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps
 
+from gateway.clips.header import TooLongError, Watched
 from gateway.clips.inputs import IMAGES, MAX_PIXELS
 
 QUALITIES = (95, 85, 75)
@@ -30,24 +30,6 @@ BEHIND = "white"
 
 class NotAPictureError(ValueError):
     """A file cannot be decoded, or not be converted; the message repeats nothing of it, and no path."""
-
-
-class _Watched(BufferedReader):
-    """A file that ends its reader's work once that has taken too long."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(FileIO(path))
-        self._until = time.thread_time() + DECODE_SECONDS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """
-        Read on.
-
-        :raises NotAPictureError: when the time is over.
-        """
-        if time.thread_time() > self._until:
-            raise NotAPictureError("it takes too long to decode")
-        return super().read(size)
 
 
 def convert(source: str, target: str, types: Sequence[str], most: int | None) -> None:
@@ -76,7 +58,7 @@ def _read(path: str) -> tuple[Image.Image, bool]:
     :raises OSError: when our own disk does not give it.
     """
     try:
-        with warnings.catch_warnings(), _Watched(path) as file:
+        with warnings.catch_warnings(), Watched(path, DECODE_SECONDS) as file:
             warnings.simplefilter("ignore")
             with Image.open(file, formats=list(IMAGES)) as opened:
                 if opened.width * opened.height > MAX_PIXELS or getattr(opened, "is_animated", False):
@@ -87,6 +69,8 @@ def _read(path: str) -> tuple[Image.Image, bool]:
                 return _plain(opened), opened.format not in LOSSY and not _is_lossy_webp(path)
     except (NotAPictureError, MemoryError):
         raise  # A want of memory is ours.
+    except TooLongError as error:
+        raise NotAPictureError("it takes too long to decode") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk's: a decoder's has no number.

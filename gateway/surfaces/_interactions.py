@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from gateway.api.create import MOST_MEDIA
 from gateway.ids import is_id
 from gateway.problems import ProblemError, invalid
-from gateway.surfaces.common import count
 from gateway.surfaces.google import Bytes, address, hook, notes, read, refuse
 
 ID = "v1_"
@@ -217,11 +217,10 @@ def _media(said: Create, parts: list[_Part], places: list[str], names: dict[str,
     """
     Say what each piece of media is for.
 
-    :raises ProblemError: 422 where the task has no use for it.
+    :raises ProblemError: 422 where the task has no use for it, or nobody takes as much.
     """
     task = said.generation_config.video_config.task
     held = [(each, where) for each, where in zip(parts, places, strict=True) if each.type != "text"]
-    count(held, "input")
     clips = [(each, where) for each, where in held if each.type == "video"]
     source: dict[str, Any] | None = None
     if said.previous_interaction_id is not None:
@@ -230,6 +229,8 @@ def _media(said: Create, parts: list[_Part], places: list[str], names: dict[str,
     elif clips and task in {None, "edit", "extend", "upscale"}:
         source, names["video"] = _named(*clips[0]), clips[0][1]
         held.remove(clips[0])
+    if len(held) > MOST_MEDIA:
+        raise invalid("input", f"input takes at most {MOST_MEDIA} pictures, clips and voices.")
     kinds = [each.type for each, _ in held]
     if task == "image_to_video" or (task is None and source is None and kinds == ["image"]):
         if len(held) > len(FRAMES) or {*kinds} - {"image"}:

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from gateway.api import answers
+from gateway.api.create import check_list
 from gateway.api.desk import Incoming, body_of, desk, reply
 from gateway.clips.uploads import Upload
 from gateway.door.answering import understand
@@ -241,8 +242,7 @@ def _google(google: Any, names: dict[str, str], clip_at: Callable[[str], Any]) -
 def _references(given: Any, names: dict[str, str]) -> dict[str, Any]:
     """Read reference pictures, each with what it is for."""
     where = "google.referenceImages"
-    if not isinstance(given, list):
-        raise invalid(where, f"{where} is a list.")
+    check_list(where, given)
     pictures = []
     for at, each in enumerate(given):
         kind = str(each.get("referenceType", "asset")).lower() if isinstance(each, dict) else ""
@@ -250,7 +250,7 @@ def _references(given: Any, names: dict[str, str]) -> dict[str, Any]:
             raise invalid(f"{where}[{at}].referenceType", f"{where}[{at}].referenceType is asset or style.")
         image = {"type": "image_url", "image_url": _uri(each.get("image"), f"{where}[{at}].image")}
         pictures.append({**image, **PURPOSES[kind]})
-    return references(pictures, [f"{where}[{at}].image" for at in range(len(pictures))], names)
+    return references(pictures, where, names, ".image")
 
 
 def _uri(given: Any, where: str) -> str | Upload:

@@ -19,7 +19,7 @@ import structlog
 
 from gateway.api import answers
 from gateway.api.calls import take_in
-from gateway.api.create import FIELDS, MOST_MEDIA, parse
+from gateway.api.create import FIELDS, check_list, parse
 from gateway.api.desk import Desk, Incoming, desk, leave_of
 from gateway.api.forms import Body
 from gateway.api.streams import Stream, gone
@@ -135,11 +135,12 @@ def renamed(problem: ProblemError, names: Names, said: Collection[str] = OURS) -
     # Of an earlier clip nobody knows, the problem says no more than "id".
     param = "video" if problem.code == "video_not_found" else problem.param or ""
     message = problem.message
-    # Looked for before any pattern is made of it: a call may name more pictures than anybody takes.
-    met = [each for each in names if each in message or each in param]
-    longest = sorted(met, key=len, reverse=True)
-    ours = next((each for each in longest if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
+    longest = sorted(names, key=len, reverse=True)
+    begun = (each for each in longest if param.startswith(each))
+    ours = next((each for each in begun if re.match(rf"{re.escape(each)}(?!\w)", param)), "")
     for name in longest:
+        if name not in message:
+            continue  # No pattern is built for it.
         if "_" in name or "." in name:
             message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", names[name], message)
         elif name == ours:
@@ -202,38 +203,29 @@ def frames(urls: Sequence[Any], where: str, names: dict[str, str]) -> dict[str, 
     """
     Read pictures whose use depends on their number: a first frame, a first and a last, or references.
 
-    :raises ProblemError: 422 for more than anybody takes.
+    :raises ProblemError: as :func:`references` does.
     """
-    count(urls, where)
     if len(urls) > 2:
-        return references(urls, [f"{where}[{at}]" for at in range(len(urls))], names)
+        return references(urls, where, names)
     names["frame_images"] = where
     names |= {f"frame_images[{at}]": f"{where}[{at}]" for at in range(len(urls))}
     kinds = ("first_frame", "last_frame")
     return {"frame_images": [_picture(url, f"{where}[{at}]", frame_type=kinds[at]) for at, url in enumerate(urls)]}
 
 
-def references(sources: Sequence[Any], theirs: Sequence[str], names: dict[str, str]) -> dict[str, Any]:
+def references(sources: Sequence[Any], where: str, names: dict[str, str], inside: str = "") -> dict[str, Any]:
     """
-    Read pictures that guide the clip, each called what ``theirs`` says.
+    Read pictures that guide the clip, some at least.
 
-    :raises ProblemError: 422 for more than anybody takes.
+    :param inside: where in an item of the list ``where`` its picture is.
+    :raises ProblemError: naming the list where it is longer than any call takes, else what is no picture.
     """
-    count(sources, theirs[0].rpartition("[")[0] if theirs else "")
+    check_list(where, sources)
+    theirs = [f"{where}[{at}]{inside}" for at in range(len(sources))]
     names |= {f"input_references[{at}]": name for at, name in enumerate(theirs)}
-    names.setdefault("references", theirs[0] if theirs else "")
-    names.setdefault("input_references", theirs[0] if theirs else "")
+    names.setdefault("references", theirs[0])
+    names.setdefault("input_references", theirs[0])
     return {"input_references": [_picture(each, name) for each, name in zip(sources, theirs, strict=True)]}
-
-
-def count(given: Sequence[Any], where: str) -> None:
-    """
-    Refuse more pictures or clips than a call may name, before any of them is looked at.
-
-    :raises ProblemError: 422.
-    """
-    if len(given) > MOST_MEDIA:
-        raise invalid(where, f"{where} takes a list of at most {MOST_MEDIA} items.")
 
 
 def _picture(source: Any, name: str, **more: str) -> dict[str, Any]:

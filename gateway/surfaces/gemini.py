@@ -24,7 +24,6 @@ from gateway.surfaces.common import (
     READ,
     WRITE,
     clips_of,
-    count,
     create,
     fault_of,
     headers_of,
@@ -222,7 +221,6 @@ def fields_of(said: _Predict, model: str) -> tuple[dict[str, Any], dict[str, str
             where = names[f"frame_images[{len(frames)}]"] = f"instances[0].{name}"
             frames.append({**media.named(where), "frame_type": kind})
     references: list[dict[str, Any]] = []
-    count(instance.reference_images, "instances[0].referenceImages")
     for at, each in enumerate(instance.reference_images):
         where = names[f"input_references[{at}]"] = f"instances[0].referenceImages[{at}]"
         purpose = PURPOSES.get(each.reference_type.upper())

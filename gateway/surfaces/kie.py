@@ -214,17 +214,12 @@ def read_veo(said: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     if not least <= len(pictures) <= most:
         raise invalid("imageUrls", f"imageUrls holds {least} to {most} addresses for {kind or 'this call'}.")
     if kind == "REFERENCE_2_VIDEO":
-        return fields | references(pictures, _numbered(pictures), names), names
+        return fields | references(pictures, "imageUrls", names), names
     return fields | (frames(pictures, "imageUrls", names) if pictures else {}), names
 
 
 # docs.kie.ai/veo3-api/generate-veo-3-video: how many pictures each takes
 KINDS = {"TEXT_2_VIDEO": (0, 0), "FIRST_AND_LAST_FRAMES_2_VIDEO": (1, 2), "REFERENCE_2_VIDEO": (1, 3)}
-
-
-def _numbered(pictures: Sequence[Any]) -> list[str]:
-    """Name each picture by its place."""
-    return [f"imageUrls[{at}]" for at in range(len(pictures))]
 
 
 def record(job: Job, urls: Sequence[str]) -> dict[str, Any]:
