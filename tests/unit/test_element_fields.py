@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.jobs.wish import Preferences
-from gateway.offers.asking import Seller
+from gateway.offers.asking import Seller, notices_of
 from gateway.offers.routing import Decision, choose
 from providers.base.listing import listings
 from providers.base.objections import fields
@@ -23,8 +23,8 @@ SELLERS = [
 ]
 
 
-def shown(name: str = "fox", media_type: str = "image/png", digest: str = "0") -> Input:
-    return Input(role=Role.ELEMENT, media_type=media_type, sha256=digest, size=1, name=name)
+def shown(name: str = "fox", media_type: str = "image/png", digest: str = "0", size: int = 1) -> Input:
+    return Input(role=Role.ELEMENT, media_type=media_type, sha256=digest, size=size, name=name)
 
 
 def asked(*inputs: Input, **more: Any) -> Request:
@@ -50,12 +50,14 @@ def test_only_who_makes_them_is_asked() -> None:
         assert [field] == [each.field for each in line.refusals]
 
 
-@pytest.mark.parametrize("media_type", ["image/gif", "image/avif"])
-def test_pictures_of_other_types_are_refused_by_the_element(media_type: str) -> None:
-    """As those of every other input are, by what the offer takes."""
-    (line,) = (each for each in decided(asked(shown(media_type=media_type))).others if each.provider == "flow")
-    (refusal,) = line.refusals
-    assert ("elements", True) == (refusal.field, media_type in refusal.message)
+@pytest.mark.parametrize(("media_type", "size"), [("image/gif", 1), ("image/png", 20 * 2**20 + 1)])
+def test_pictures_of_other_types_and_sizes_are_converted(media_type: str, size: int) -> None:
+    """As those of every other input are, by what the offer takes; its quote says so of the element."""
+    request = asked(shown(media_type=media_type, size=size))
+    (line,) = (each for each in decided(request).ranked if each.provider == "flow")
+    (notice,) = notices_of(line.offer, line.provider, request)
+    assert ("converted", "elements[0].images[0]") == (notice.type, notice.feature)
+    assert "takes a picture of an element" in notice.details
 
 
 @pytest.mark.parametrize("model", ["google/veo-3.1", "google/gemini-omni-1.2-flash"])

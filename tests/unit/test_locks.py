@@ -159,6 +159,7 @@ UNNAMED = {
     "budget_fits": "budget_shift has the row",
     "jobs_give_back": "nobody else is at work",
     "jobs_reckon": "nobody else is at work",
+    "line_rouse": "nobody else is at work",
     "deliveries_give_back": "nobody else is at work",
     "deliveries_sweep": "nobody changes what ended days ago",
 }
